@@ -1,0 +1,306 @@
+//! Records in the ring buffer and values in maps.
+//!
+//! Every record starts with [`RecordHead`]; `size` counts the whole record with its payload. A reader that meets
+//! an unknown kind or a size that does not fit counts it and goes on with the next one.
+
+use core::mem::{offset_of, size_of};
+
+/// Kinds of records ([`RecordHead::kind`]).
+pub mod kind {
+    /// [`super::ConnRecord`]: a connection is followed from here on.
+    pub const CONN: u16 = 1;
+    /// [`super::SegmentRecord`] and its payload: bytes moved.
+    pub const SEGMENT: u16 = 2;
+    /// [`super::StateRecord`]: a socket changed its state or was closed.
+    pub const STATE: u16 = 3;
+    /// [`super::TaskRecord`]: a process called execve.
+    pub const EXEC: u16 = 4;
+    /// [`super::TaskRecord`]: the last thread of a process ended.
+    pub const EXIT: u16 = 5;
+    /// [`super::TaskRecord`]: a process set up an io_uring.
+    pub const IO_URING: u16 = 6;
+    /// [`super::TaskRecord`]: a process forked; `other` is the child's tgid.
+    pub const FORK: u16 = 7;
+}
+
+/// Directions of a segment, seen from the socket the syscall was made on.
+pub mod direction {
+    /// Ingress: bytes the process read.
+    pub const RX: u8 = 0;
+    /// Egress: bytes the process wrote.
+    pub const TX: u8 = 1;
+}
+
+/// Roles of a connection's end.
+pub mod role {
+    /// No message was recognised yet.
+    pub const UNKNOWN: u8 = 0;
+    /// It reads requests.
+    pub const SERVER: u8 = 1;
+    /// It writes requests.
+    pub const CLIENT: u8 = 2;
+}
+
+/// What the kernel side does with a connection ([`Conn::verdict`]).
+pub mod verdict {
+    /// Look at the first bytes after each change of direction.
+    pub const SNIFF: u8 = 0;
+    /// A known protocol: capture heads.
+    pub const HEADS: u8 = 1;
+    /// Nothing more is looked at; written by both sides.
+    pub const IGNORED: u8 = 2;
+}
+
+/// Wire protocols the kernel side recognises ([`Conn::protocol`], [`SegmentRecord::protocol`]).
+pub mod protocol {
+    /// Not recognised yet.
+    pub const UNKNOWN: u8 = 0;
+    /// HTTP/1.0 or 1.1.
+    pub const HTTP1: u8 = 1;
+    /// FastCGI (responder role).
+    pub const FASTCGI: u8 = 2;
+}
+
+/// Flags of a segment ([`SegmentRecord::flags`]).
+pub mod segment_flag {
+    /// The kernel began an exchange at this segment's first byte; `exchange` is valid.
+    pub const EXCHANGE: u8 = 1;
+    /// `ret` was 0 on a read: the peer's end of stream.
+    pub const EOF: u8 = 2;
+    /// The payload could not be read though it was wanted (fault, sendfile, splice).
+    pub const UNSEEN: u8 = 4;
+    /// `tail` holds the segment's last bytes (as many as min(len, 8), right-aligned).
+    pub const TAIL: u8 = 8;
+    /// The syscall failed; `len` is 0 and `error` its positive errno.
+    pub const ERROR: u8 = 16;
+    /// `pos` is a count kept by the programs (unix sockets), not a TCP sequence number.
+    pub const COUNTED: u8 = 32;
+}
+
+/// Evidence for the parent of an exchange, as the kernel side knows it ([`ExchangeIds::evidence`]).
+pub mod evidence {
+    /// None: the exchange begins a trace unless its bytes say otherwise.
+    pub const NONE: u8 = 0;
+    /// The client exchange of the peer socket on this host.
+    pub const SOCKET: u8 = 1;
+    /// The thread that serves a request made this call.
+    pub const THREAD: u8 = 2;
+    /// A proxy's event-loop turn completed exactly one request head before this call.
+    pub const TURN: u8 = 3;
+}
+
+/// Runtime classes of processes, found in user space, that say which evidence may be trusted (DESIGN §5).
+pub mod runtime {
+    /// Unknown or native: a thread's context counts only if it reads its requests from blocking sockets.
+    pub const NATIVE: u8 = 0;
+    /// One request per thread unless the thread waits with epoll (CPython, Ruby, PHP).
+    pub const THREADED: u8 = 1;
+    /// nginx: handles each ready event to its end before the next, one thread per process.
+    pub const TURN_PROXY: u8 = 2;
+    /// Execution units are not threads (Go, Node, tokio): a thread's context never counts.
+    pub const MULTIPLEXING: u8 = 3;
+}
+
+/// Syscalls that moved bytes ([`SegmentRecord::op`]).
+pub mod op {
+    /// read
+    pub const READ: u8 = 1;
+    /// write
+    pub const WRITE: u8 = 2;
+    /// readv
+    pub const READV: u8 = 3;
+    /// writev
+    pub const WRITEV: u8 = 4;
+    /// recvfrom
+    pub const RECVFROM: u8 = 5;
+    /// sendto
+    pub const SENDTO: u8 = 6;
+    /// recvmsg
+    pub const RECVMSG: u8 = 7;
+    /// sendmsg
+    pub const SENDMSG: u8 = 8;
+    /// recvmmsg
+    pub const RECVMMSG: u8 = 9;
+    /// sendmmsg
+    pub const SENDMMSG: u8 = 10;
+    /// sendfile64
+    pub const SENDFILE: u8 = 11;
+    /// splice from a pipe to the socket
+    pub const SPLICE_OUT: u8 = 12;
+    /// splice from the socket to a pipe
+    pub const SPLICE_IN: u8 = 13;
+}
+
+/// Head of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordHead {
+    /// One of [`kind`].
+    pub kind: u16,
+    /// Bytes of payload after the fixed part.
+    pub payload: u16,
+    /// Bytes of the whole record.
+    pub size: u32,
+    /// CLOCK_MONOTONIC when the record was made (for syscalls: at sys_exit).
+    pub ktime_ns: u64,
+}
+
+/// A process, exact over pid reuse.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessKey {
+    /// `task->group_leader->start_time`, ns of CLOCK_MONOTONIC.
+    pub start_ns: u64,
+    /// Process id in the initial pid namespace.
+    pub tgid: u32,
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// A socket, exact over reuse of kernel memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketKey {
+    /// Address of the `struct sock`; only compared, never shown.
+    pub sk: u64,
+    /// The socket's inode number.
+    pub ino: u64,
+}
+
+/// Ids of an exchange, made in the kernel when its request is read or written.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExchangeIds {
+    /// Trace id as far as the kernel knows; user space may replace it by the one in a header.
+    pub trace_id: [u8; 16],
+    /// Span id of this exchange's span.
+    pub span_id: [u8; 8],
+    /// Span id of the parent exchange; all zero when `evidence` is [`evidence::NONE`].
+    pub parent_span_id: [u8; 8],
+    /// One of [`evidence`].
+    pub evidence: u8,
+    /// Always 0.
+    pub zero: [u8; 7],
+}
+
+/// `kind::CONN`. Sent at connect, or when the first bytes are seen on a socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnRecord {
+    /// Head.
+    pub head: RecordHead,
+    /// The process whose syscall it was.
+    pub process: ProcessKey,
+    /// The socket.
+    pub socket: SocketKey,
+    /// Local address; IPv4 as IPv4-mapped IPv6; for unix sockets zero.
+    pub local_addr: [u8; 16],
+    /// Remote address, the same way; for unix sockets the first 8 bytes are the peer's `struct sock` address.
+    pub remote_addr: [u8; 16],
+    /// Local port, host order.
+    pub local_port: u16,
+    /// Remote port, host order.
+    pub remote_port: u16,
+    /// AF_INET (2), AF_INET6 (10) or AF_UNIX (1).
+    pub family: u16,
+    /// 1: the record was made by connect(), whose ids are in `exchange` in case it never carries a request.
+    pub by_connect: u16,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// The thread's name, padded with zeros.
+    pub comm: [u8; 16],
+    /// For connect: ids a span of the failed attempt would have.
+    pub exchange: ExchangeIds,
+}
+
+/// `kind::SEGMENT`, followed by `head.payload` bytes: the first captured bytes of the segment.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentRecord {
+    /// Head; `ktime_ns` is the time of sys_exit.
+    pub head: RecordHead,
+    /// The process whose syscall it was.
+    pub process: ProcessKey,
+    /// The socket.
+    pub socket: SocketKey,
+    /// CLOCK_MONOTONIC at sys_enter for writes; equals `head.ktime_ns` for reads.
+    pub enter_ktime_ns: u64,
+    /// Stream position of the first byte: TCP sequence number, or a count (flag `COUNTED`). Wraps.
+    pub pos: u32,
+    /// Bytes moved.
+    pub len: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Positive errno when flag `ERROR` is set, else 0.
+    pub error: u16,
+    /// One of [`direction`].
+    pub direction: u8,
+    /// One of [`op`].
+    pub op: u8,
+    /// Flags of [`segment_flag`].
+    pub flags: u8,
+    /// One of [`role`], after this segment.
+    pub role: u8,
+    /// One of [`protocol`].
+    pub protocol: u8,
+    /// Always 0.
+    pub zero: u8,
+    /// The last bytes of the segment, when flag `TAIL` is set.
+    pub tail: [u8; 8],
+    /// Valid when flag `EXCHANGE` is set.
+    pub exchange: ExchangeIds,
+    /// Always 0.
+    pub zero_end: [u8; 4],
+}
+
+/// `kind::STATE`: a followed socket changed its TCP state, or a unix socket was closed (new state `TCP_CLOSE`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateRecord {
+    /// Head.
+    pub head: RecordHead,
+    /// The socket.
+    pub socket: SocketKey,
+    /// Old state, as in the kernel's `include/net/tcp_states.h`.
+    pub old_state: u8,
+    /// New state.
+    pub new_state: u8,
+    /// `sk->sk_err`: positive errno or 0.
+    pub error: u16,
+    /// Bytes the process has read and written since the socket is followed (wrapping).
+    pub rx_bytes: u32,
+    /// See `rx_bytes`.
+    pub tx_bytes: u32,
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// `kind::EXEC`, `EXIT`, `IO_URING`, `FORK`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskRecord {
+    /// Head.
+    pub head: RecordHead,
+    /// The process.
+    pub process: ProcessKey,
+    /// Thread id.
+    pub tid: u32,
+    /// For FORK: the child's tgid.
+    pub other: u32,
+    /// The thread's name, padded with zeros.
+    pub comm: [u8; 16],
+}
+
+const _: () = {
+    assert!(size_of::<RecordHead>() == 16);
+    assert!(size_of::<ProcessKey>() == 16);
+    assert!(size_of::<SocketKey>() == 16);
+    assert!(size_of::<ExchangeIds>() == 40);
+    assert!(size_of::<ConnRecord>() == 16 + 16 + 16 + 32 + 8 + 8 + 16 + 40);
+    assert!(size_of::<SegmentRecord>() == 16 + 16 + 16 + 8 + 12 + 4 + 4 + 8 + 40 + 4);
+    assert!(offset_of!(SegmentRecord, tail) == 76);
+    assert!(size_of::<StateRecord>() == 48);
+    assert!(size_of::<TaskRecord>() == 56);
+};

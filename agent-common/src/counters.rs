@@ -1,0 +1,52 @@
+//! Counters the BPF programs keep, one slot per reason in a per-CPU array.
+//!
+//! The table below is the only place a kernel-side reason is named: its index is the slot, its name is the
+//! `reason` attribute of the exported metric and the word in the summary on exit.
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// A reason why the kernel side refused, dropped or could not see something.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Counter { $($(#[doc = $doc])+ $variant,)+ }
+        impl Counter {
+            /// All counters, in slot order.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant,)+];
+            /// The name used in metrics and summaries.
+            pub const fn name(self) -> &'static str { match self { $(Counter::$variant => $name,)+ } }
+            /// The sentence for people.
+            pub const fn meaning(self) -> &'static str { match self { $(Counter::$variant => concat!($($doc),+),)+ } }
+        }
+    };
+}
+
+counters! {
+    /// Records that found the ring buffer full; the connection shows a gap at their stream position.
+    RingFull = "ring_full",
+    /// Connections not followed because the connection map was full.
+    ConnsFull = "connections_full",
+    /// Client exchanges that could not wait for their server because the map was full.
+    PendingFull = "pending_full",
+    /// Execution units without a context because the map was full.
+    UnitsFull = "units_full",
+    /// Writes whose entry could not be kept until their exit because the map was full.
+    InflightFull = "inflight_full",
+    /// User memory that was not resident when a program read it; the bytes count as unseen.
+    UserFault = "user_memory_absent",
+    /// I/O vectors beyond the ones that are looked at; their bytes count as unseen.
+    IovecsBeyond = "iovecs_beyond_limit",
+    /// Bytes moved by sendfile or splice, which are counted but cannot be seen.
+    ZeroCopy = "zero_copy_segments",
+    /// Connections that spoke no known protocol and are ignored from there on.
+    NotKnownProtocol = "unknown_protocol",
+    /// Multipath TCP sockets, whose stream positions are not read.
+    Mptcp = "mptcp_ignored",
+    /// Contexts not trusted because their unit multiplexes requests (an event loop).
+    Multiplexed = "context_multiplexed",
+    /// Contexts that were older than the maximum age.
+    ContextAged = "context_aged",
+    /// io_uring instances set up by processes in scope; what they do through it is not seen.
+    IoUring = "io_uring_instances",
+    /// Syscalls of this kind were seen but carried a message in more parts than are looked at.
+    MmsgBeyond = "mmsg_beyond_limit",
+}

@@ -1,0 +1,38 @@
+//! Every limit of the capture path, once. Sizes in bytes unless a name says otherwise.
+
+/// Largest part of a message head that can be captured per change of direction (`capture.head_bytes` may not exceed it).
+pub const HEAD_CAPTURE_MAX: usize = 16 * 1024;
+/// Default of `capture.head_bytes` (DESIGN §4).
+pub const HEAD_CAPTURE_DEFAULT: usize = 4 * 1024;
+/// Bytes a program reads to recognise the first token of a message.
+pub const SNIFF_BYTES: usize = 24;
+/// Last bytes of a segment that are kept when its payload is not, to see the end of a chunked body.
+pub const TAIL_BYTES: usize = 8;
+/// I/O vectors of one readv/writev/sendmsg/recvmsg that are looked at; later ones are counted, not captured.
+pub const IOVECS_MAX: usize = 8;
+/// Messages of one sendmmsg/recvmmsg that are looked at.
+pub const MMSG_MAX: usize = 4;
+/// Connections followed at once. A value is 160 bytes, so the map takes about 13 MiB.
+pub const CONNS_MAX: u32 = 65_536;
+/// Client exchanges waiting to be read by a server on this host.
+pub const PENDING_MAX: u32 = 16_384;
+/// Execution units with a context.
+pub const UNITS_MAX: u32 = 32_768;
+/// Writes between sys_enter and sys_exit: one per thread.
+pub const INFLIGHT_MAX: u32 = 32_768;
+/// Processes with a runtime class or in the scope.
+pub const PROCESSES_MAX: u32 = 32_768;
+/// Ports of `--port`.
+pub const PORTS_MAX: u32 = 1_024;
+/// Ring buffer from kernel to user space; a power of two.
+pub const RING_BYTES: u32 = 16 * 1024 * 1024;
+/// The reader is woken when this much waits for it; below that it looks by itself every `RING_POLL_MS`.
+pub const RING_WAKE_BYTES: u64 = 512 * 1024;
+/// Milliseconds between two looks of the reader at a quiet ring.
+pub const RING_POLL_MS: u64 = 10;
+/// Changes of direction without a token of a known protocol after which a connection is ignored.
+pub const SNIFF_TURNS_MAX: u8 = 6;
+/// Age at which a unit's context is void, whatever else is known.
+pub const CONTEXT_AGE_MAX_NS: u64 = 15 * 60 * 1_000_000_000;
+/// Age at which a client exchange no server has read is forgotten.
+pub const PENDING_AGE_MAX_NS: u64 = 60 * 1_000_000_000;

@@ -1,0 +1,68 @@
+//! Offsets of kernel struct fields, read from the running kernel's BTF in user space and given to the programs
+//! as a constant when they are loaded (Rust BPF has no CO-RE relocation).
+
+/// Byte offsets into kernel structs. Field names are `struct_field` as in the kernel's source.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `task_struct.group_leader`
+    pub task_group_leader: u32,
+    /// `task_struct.start_time` (ns, CLOCK_MONOTONIC)
+    pub task_start_time: u32,
+    /// `files_struct.fdt`
+    pub files_fdt: u32,
+    /// `fdtable.fd`
+    pub fdt_fd: u32,
+    /// `fdtable.max_fds`
+    pub fdt_max_fds: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `file.private_data`
+    pub file_private: u32,
+    /// `file.f_flags`
+    pub file_flags: u32,
+    /// `file.f_count` (6.1, 6.12) or `file.f_ref` (6.13+)
+    pub file_count: u32,
+    /// Value of that count when one reference is held: 1 for `f_count`, 0 for `f_ref`
+    pub file_count_one: u32,
+    /// `inode.i_ino`
+    pub inode_ino: u32,
+    /// `socket_alloc.vfs_inode` (an inode at this distance from `private_data` is a socket's)
+    pub socket_alloc_inode: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
+    /// `sock.sk_type` (u16)
+    pub sk_type: u32,
+    /// `sock.sk_protocol` (u16 since 5.6)
+    pub sk_protocol: u32,
+    /// `sock.sk_err` (int)
+    pub sk_err: u32,
+    /// `sock_common.skc_family` (u16)
+    pub skc_family: u32,
+    /// `sock_common.skc_daddr` (be32)
+    pub skc_daddr: u32,
+    /// `sock_common.skc_rcv_saddr` (be32)
+    pub skc_rcv_saddr: u32,
+    /// `sock_common.skc_dport` (be16)
+    pub skc_dport: u32,
+    /// `sock_common.skc_num` (u16, host order)
+    pub skc_num: u32,
+    /// `sock_common.skc_net` (`struct net *`)
+    pub skc_net: u32,
+    /// `sock_common.skc_state` (u8)
+    pub skc_state: u32,
+    /// `sock_common.skc_v6_daddr`
+    pub skc_v6_daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`
+    pub skc_v6_rcv_saddr: u32,
+    /// `net.ns.inum` (u32)
+    pub net_inum: u32,
+    /// `tcp_sock.write_seq` (u32)
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.copied_seq` (u32)
+    pub tcp_copied_seq: u32,
+    /// `unix_sock.peer` (`struct sock *`)
+    pub unix_peer: u32,
+}

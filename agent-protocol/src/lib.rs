@@ -1,0 +1,4 @@
+//! Bytes -> messages.
+//!
+//! In: the bytes of one direction of one connection, in order, with holes. Out: message events. Always holds: no
+//! I/O, no clock, no panic, memory bounded whatever a peer sends. Imports nothing of the workspace.

@@ -1,0 +1,1 @@
+//! attach: not built yet.

@@ -1,0 +1,1 @@
+//! enrich: not built yet.

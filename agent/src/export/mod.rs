@@ -1,0 +1,1 @@
+//! export: not built yet.
