@@ -1,1 +1,3 @@
-//! attach: not built yet.
+//! attach: not built yet, but for the reading of kernel struct layouts.
+
+pub mod btf_offsets;
