@@ -55,20 +55,23 @@ pub enum Reason {
     ContentLength,
     /// After a head: a request's `Transfer-Encoding` does not end with `chunked` (RFC 9112 §6.3).
     TransferEncoding,
-    /// After a head: the chunked body breaks RFC 9112 §7.1.
+    /// After a head: the chunked body breaks RFC 9112 §7.1, or a FastCGI record its specification's §3.3.
     Chunk,
     /// After a head: a hole inside the body, of unknown size or over a chunk's border.
     LostBody,
-    /// FastCGI: requests multiplexed on one connection; only the first one is followed.
+    /// FastCGI, beside a message: a request multiplexed into it; only the first one is followed.
     Multiplexed,
-    /// FastCGI: a role other than responder, or parameters beyond the limits.
+    /// FastCGI, instead of a head: a role other than responder, or no `REQUEST_METHOD`.
     Unsupported,
+    /// FastCGI, instead of a head: the request ended without a CGI header.
+    NoHead,
+    /// FastCGI, instead of a head: the application refused the request (`protocolStatus` is not 0).
+    Refused,
 }
 
-/// Reason's number of variants and their names, for counters.
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::NotHttp,
         Self::Http2,
         Self::FirstLineCut,
@@ -82,6 +85,8 @@ impl Reason {
         Self::LostBody,
         Self::Multiplexed,
         Self::Unsupported,
+        Self::NoHead,
+        Self::Refused,
     ];
 
     /// It came after a `Head`, whose message goes on until a turn; the others stand instead of a head.
@@ -109,6 +114,8 @@ pub enum Ended {
     Length,
     /// The last chunk.
     Chunked,
+    /// FastCGI: an empty STDIN record, or END_REQUEST.
+    Record,
     /// A message that has no body.
     NoBody,
     /// The stream ended, which is or may be this message's end (close-delimited, or its length is not known).
@@ -128,6 +135,10 @@ pub enum Version {
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2, between the client and a web server that speaks FastCGI to the application (`SERVER_PROTOCOL`).
+    Http2,
+    /// HTTP/3, the same way.
+    Http3,
 }
 
 impl Version {
@@ -136,6 +147,8 @@ impl Version {
         match self {
             Self::Http10 => "1.0",
             Self::Http11 => "1.1",
+            Self::Http2 => "2",
+            Self::Http3 => "3",
         }
     }
 }

@@ -3,9 +3,14 @@
 //! In: pieces, turns, the end. Out: calls of [`Side`]. Always holds: a head is buffered only while it is incomplete,
 //! never beyond `limit`; every stretch that is skipped is reported once.
 
+mod holes;
+mod partial;
+
 use crate::http1::body::{Body, Chunk, Rest, Step};
 use crate::http1::event::{BodyEnd, Ended, Reason};
 use crate::stream::{Begin, Input};
+
+use self::partial::Partial;
 
 /// Turns without a message after which [`Machine::is_hopeless`] holds.
 const HOPELESS_TURNS: u8 = 4;
@@ -97,14 +102,6 @@ enum State {
     Opaque,
     /// Not this protocol, until a turn.
     Dead,
-}
-
-/// The incomplete head, and where its current line stands.
-#[derive(Clone, Debug, Default)]
-struct Partial {
-    bytes: Vec<u8>,
-    /// Start of the current line.
-    line: usize,
 }
 
 /// See the module.
@@ -230,6 +227,9 @@ impl Machine {
     }
 
     fn bytes(&mut self, all: &[u8], limit: usize, side: &mut dyn Side) {
+        if all.is_empty() {
+            return;
+        }
         let mut bytes = all;
         let turned = std::mem::take(&mut self.turned);
         while !bytes.is_empty() {
@@ -315,61 +315,6 @@ impl Machine {
         }
     }
 
-    /// Bytes inside a head; says how many were used.
-    fn in_head(
-        &mut self,
-        bytes: &[u8],
-        limit: usize,
-        resynced: bool,
-        side: &mut dyn Side,
-    ) -> usize {
-        let mut used = 0;
-        loop {
-            let rest = &bytes[used..];
-            let room = limit.saturating_sub(self.head.bytes.len());
-            let window = &rest[..rest.len().min(room)];
-            let line = window
-                .iter()
-                .position(|&byte| byte == b'\n')
-                .map(|at| &window[..=at]);
-            let part = line.unwrap_or(window);
-            self.head.grow(part.len(), limit);
-            self.head.bytes.extend_from_slice(part);
-            used += part.len();
-            if self.head.line == 0
-                && let Err(why) = match line {
-                    Some(_) => side.first_line(&self.head.bytes),
-                    None if side.start(&self.head.bytes) == Start::No => Err(Reason::NotHttp),
-                    None => Ok(()),
-                }
-            {
-                self.not_http(why, side);
-                return used;
-            }
-            if line.is_none() {
-                if self.head.bytes.len() >= limit {
-                    self.cut(false, side);
-                }
-                return used;
-            }
-            let blank = matches!(&self.head.bytes[self.head.line..], b"\n" | b"\r\n");
-            self.head.line = self.head.bytes.len();
-            if blank {
-                let head = std::mem::take(&mut self.head);
-                let shape = Shape {
-                    complete: true,
-                    resynced,
-                    quick: false,
-                };
-                match side.head(&head.bytes, shape) {
-                    Ok((_, framing)) => self.follow(framing, side),
-                    Err(_) => self.not_http(Reason::NotHttp, side),
-                }
-                return used;
-            }
-        }
-    }
-
     /// Bytes inside a body; says how many were used.
     fn in_body(&mut self, bytes: &[u8], whole: bool, side: &mut dyn Side) -> usize {
         let State::Body {
@@ -411,120 +356,6 @@ impl Machine {
                 }
                 bytes.len()
             }
-        }
-    }
-
-    /// `n` unseen bytes. True: still in step.
-    fn skip(&mut self, n: u64, side: &mut dyn Side) -> bool {
-        match &mut self.state {
-            State::Boundary { .. } => {
-                self.state = State::Sync {
-                    hole: true,
-                    told: true,
-                };
-                side.unparsed(Reason::UnseenHead);
-                false
-            }
-            State::Head { .. } => {
-                self.cut(false, side);
-                false
-            }
-            State::Body { body, bytes, .. } => match body {
-                Body::Length(left) => {
-                    let part = n.min(*left);
-                    *left -= part;
-                    *bytes += part;
-                    if *left == 0 {
-                        self.over(Ended::Length, side);
-                    }
-                    part == n || self.skip(n - part, side)
-                }
-                Body::Chunked(chunk) => {
-                    let in_step = chunk.skip(n, bytes);
-                    if !in_step {
-                        *body = Body::Rest(Rest::new(true, false));
-                    }
-                    in_step
-                }
-                Body::Close => {
-                    *bytes = bytes.saturating_add(n);
-                    true
-                }
-                Body::Rest(rest) => {
-                    rest.forget();
-                    *bytes = bytes.saturating_add(n);
-                    false
-                }
-            },
-            State::Sync { .. } => {
-                // The likely start is among the unseen bytes.
-                self.turned = false;
-                false
-            }
-            State::Opaque | State::Dead => false,
-        }
-    }
-
-    /// The last bytes of an unseen piece, out of step.
-    fn tail(&mut self, tail: &[u8], side: &mut dyn Side) {
-        if let State::Body {
-            body: Body::Rest(rest),
-            bytes,
-            ..
-        } = &mut self.state
-        {
-            *bytes = bytes.saturating_add(tail.len() as u64);
-            if rest.ends_with(tail, false) {
-                self.over_by_tail(side);
-            }
-        }
-    }
-
-    fn lost(&mut self, len: Option<u64>, side: &mut dyn Side) {
-        self.turned = false;
-        match &mut self.state {
-            State::Boundary { .. } => {
-                self.state = State::Sync {
-                    hole: true,
-                    told: true,
-                };
-                side.unparsed(Reason::LostHead);
-            }
-            State::Sync { hole, .. } => *hole = true,
-            State::Head { .. } => self.cut(true, side),
-            State::Body { body, bytes, .. } => match (body, len) {
-                (Body::Length(left), Some(n)) => {
-                    let part = n.min(*left);
-                    *left -= part;
-                    *bytes += part;
-                    if *left == 0 {
-                        self.over(Ended::Length, side);
-                    }
-                    if part < n {
-                        self.lost(Some(n - part), side);
-                    }
-                }
-                (Body::Close, len) => *bytes = bytes.saturating_add(len.unwrap_or(0)),
-                (Body::Rest(rest), len) => {
-                    rest.hole = true;
-                    rest.forget();
-                    *bytes = bytes.saturating_add(len.unwrap_or(0));
-                }
-                (body @ (Body::Length(_) | Body::Chunked(_)), len) => {
-                    let chunked = match body {
-                        Body::Chunked(chunk) => {
-                            if len.is_some_and(|n| chunk.skip(n, bytes)) {
-                                return;
-                            }
-                            true
-                        }
-                        _ => false,
-                    };
-                    *body = Body::Rest(Rest::new(chunked, true));
-                    side.unparsed(Reason::LostBody);
-                }
-            },
-            State::Opaque | State::Dead => {}
         }
     }
 
@@ -581,70 +412,5 @@ impl Machine {
             told: false,
         };
         self.turned = true;
-    }
-
-    /// The rest of the open head cannot be had.
-    fn cut(&mut self, hole: bool, side: &mut dyn Side) {
-        let State::Head { resynced } = self.state else {
-            return;
-        };
-        let at_limit = self.head.line == 0;
-        match self.deliver_cut(resynced, side) {
-            Ok(Framing::Opaque) => self.follow(Framing::Opaque, side),
-            Ok(Framing::Interim) => {
-                self.state = State::Sync {
-                    hole: true,
-                    told: false,
-                }
-            }
-            Ok(framing) => {
-                let chunked = matches!(
-                    framing,
-                    Framing::Chunked | Framing::Unknown { chunked: true }
-                );
-                self.misses = 0;
-                self.state = State::Body {
-                    body: Body::Rest(Rest::new(chunked, hole)),
-                    bytes: 0,
-                    unsure: false,
-                };
-            }
-            Err(NoHead::Partial) if at_limit => self.not_http(Reason::FirstLineCut, side),
-            Err(_) => self.not_http(Reason::NotHttp, side),
-        }
-        self.head = Partial::default();
-    }
-
-    /// Delivers the whole lines of the open head.
-    fn deliver_cut(&mut self, resynced: bool, side: &mut dyn Side) -> Result<Framing, NoHead> {
-        let head = std::mem::take(&mut self.head);
-        if head.line == 0 {
-            return Err(NoHead::Partial);
-        }
-        let shape = Shape {
-            complete: false,
-            resynced,
-            quick: false,
-        };
-        side.head(&head.bytes[..head.line], shape)
-            .map(|(_, framing)| framing)
-    }
-
-    fn not_http(&mut self, why: Reason, side: &mut dyn Side) {
-        self.state = State::Dead;
-        self.head = Partial::default();
-        self.misses = self.misses.saturating_add(1);
-        side.unparsed(why);
-    }
-}
-
-impl Partial {
-    /// Makes room for `more` bytes, doubling, but never beyond `limit`.
-    fn grow(&mut self, more: usize, limit: usize) {
-        let needed = self.bytes.len() + more;
-        if needed > self.bytes.capacity() {
-            let wanted = needed.max(self.bytes.capacity() * 2).min(limit.max(needed));
-            self.bytes.reserve_exact(wanted - self.bytes.len());
-        }
     }
 }
