@@ -10,7 +10,9 @@ const PLACE: &str = "../target/bpf/bpfel-unknown-none/release/suture-ebpf";
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-env-changed={VARIABLE}");
-    let here = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
+    let here = env::var_os("CARGO_MANIFEST_DIR")
+        .map(PathBuf::from)
+        .unwrap_or_default();
     let object = match env::var_os(VARIABLE) {
         Some(path) => PathBuf::from(path),
         None => here.join(PLACE),

@@ -293,7 +293,160 @@ pub struct TaskRecord {
     pub comm: [u8; 16],
 }
 
+/// Key of a client exchange that waits for the server on this host to read it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PendingKey {
+    /// The client's address as in [`ConnRecord`]; for unix sockets the first 8 bytes are the server's `struct sock`.
+    pub addr: [u8; 16],
+    /// The client's port; 0 for unix sockets.
+    pub port: u32,
+    /// TCP sequence number of the request's first byte; 0 for unix sockets, on which one request waits at a time.
+    pub seq: u32,
+}
+
+/// Value of the map of pending client exchanges.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Trace of the client exchange.
+    pub trace_id: [u8; 16],
+    /// Span of the client exchange.
+    pub span_id: [u8; 8],
+    /// When it was registered, for the sweeper.
+    pub ktime_ns: u64,
+}
+
+/// Key of an execution unit: a thread, exact over tid reuse.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitKey {
+    /// tgid << 32 | tid
+    pub pid_tgid: u64,
+    /// `task->start_time`
+    pub start_ns: u64,
+}
+
+/// Flags of a unit ([`Unit::flags`]).
+pub mod unit_flag {
+    /// `trace_id` and `span_id` are a context that may count.
+    pub const LIVE: u32 = 1;
+    /// The request was read from a blocking socket.
+    pub const BLOCKING: u32 = 2;
+    /// Sticky: the unit waits with epoll.
+    pub const EPOLL: u32 = 4;
+    /// Sticky: the unit read a request while another one it had read was unanswered.
+    pub const MULTIPLEX: u32 = 8;
+}
+
+/// What an execution unit is doing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    /// Trace of the server exchange it serves.
+    pub trace_id: [u8; 16],
+    /// Span of the server exchange it serves.
+    pub span_id: [u8; 8],
+    /// When the context was set.
+    pub ktime_ns: u64,
+    /// Flags of [`unit_flag`].
+    pub flags: u32,
+    /// Different request heads read in this event-loop turn that no call has consumed.
+    pub turn_heads: u32,
+    /// The connection the request was read from.
+    pub socket: SocketKey,
+}
+
+/// Flags of a connection ([`Conn::flags`]).
+pub mod conn_flag {
+    /// Addresses come from connect()'s argument; the local ones are not known yet.
+    pub const ADDRESS_PARTIAL: u8 = 1;
+    /// `bound` holds the context of the turn that made this connection, for its first request.
+    pub const BOUND: u8 = 2;
+    /// A client exchange is registered under `pending`.
+    pub const PENDING: u8 = 4;
+    /// The server exchange's context was taken by a call of its turn.
+    pub const CONSUMED: u8 = 8;
+    /// The final response to the current exchange has begun.
+    pub const RESPONDED: u8 = 16;
+}
+
+/// Value of the connection map, keyed by the address of the `struct sock`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conn {
+    /// The socket's inode number; another one means that the kernel reused the memory.
+    pub ino: u64,
+    /// The process that was seen first on it.
+    pub process: ProcessKey,
+    /// CLOCK_MONOTONIC of the last bytes moved.
+    pub last_ns: u64,
+    /// Bytes read since it is followed.
+    pub rx_bytes: u64,
+    /// Bytes written since it is followed.
+    pub tx_bytes: u64,
+    /// Unit that read the current request.
+    pub unit: UnitKey,
+    /// Trace of the current exchange.
+    pub trace_id: [u8; 16],
+    /// Span of the current exchange.
+    pub span_id: [u8; 8],
+    /// Context bound at connect (flag `BOUND`): trace.
+    pub bound_trace_id: [u8; 16],
+    /// Context bound at connect (flag `BOUND`): span.
+    pub bound_span_id: [u8; 8],
+    /// See [`ConnRecord::local_addr`].
+    pub local_addr: [u8; 16],
+    /// See [`ConnRecord::remote_addr`].
+    pub remote_addr: [u8; 16],
+    /// See [`ConnRecord::local_port`].
+    pub local_port: u16,
+    /// See [`ConnRecord::remote_port`].
+    pub remote_port: u16,
+    /// See [`ConnRecord::family`].
+    pub family: u16,
+    /// One of [`role`].
+    pub role: u8,
+    /// One of [`protocol`].
+    pub protocol: u8,
+    /// Network namespace.
+    pub netns: u32,
+    /// Sequence number the pending client exchange is registered under.
+    pub pending_seq: u32,
+    /// Bytes that may still be captured in this direction.
+    pub budget: u32,
+    /// One of [`verdict`].
+    pub verdict: u8,
+    /// Last [`direction`]; 255 before the first bytes.
+    pub last_direction: u8,
+    /// Changes of direction without a known token.
+    pub turns: u8,
+    /// Flags of [`conn_flag`].
+    pub flags: u8,
+}
+
+/// A write between sys_enter and sys_exit.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inflight {
+    /// The socket.
+    pub socket: SocketKey,
+    /// CLOCK_MONOTONIC at sys_enter.
+    pub enter_ktime_ns: u64,
+    /// Stream position at sys_enter.
+    pub pos: u32,
+    /// Flags of [`segment_flag`].
+    pub flags: u32,
+    /// Ids, when flag `EXCHANGE` is set.
+    pub exchange: ExchangeIds,
+}
+
 const _: () = {
+    assert!(size_of::<PendingKey>() == 24);
+    assert!(size_of::<Pending>() == 32);
+    assert!(size_of::<Unit>() == 56);
+    assert!(size_of::<Conn>() == 168);
+    assert!(size_of::<Inflight>() == 72);
     assert!(size_of::<RecordHead>() == 16);
     assert!(size_of::<ProcessKey>() == 16);
     assert!(size_of::<SocketKey>() == 16);

@@ -2,6 +2,8 @@
 
 /// Largest part of a message head that can be captured per change of direction (`capture.head_bytes` may not exceed it).
 pub const HEAD_CAPTURE_MAX: usize = 16 * 1024;
+/// Largest part of one I/O vector that is captured.
+pub const VECTOR_CAPTURE_MAX: usize = 8 * 1024;
 /// Default of `capture.head_bytes` (DESIGN §4).
 pub const HEAD_CAPTURE_DEFAULT: usize = 4 * 1024;
 /// Bytes a program reads to recognise the first token of a message.
@@ -12,7 +14,7 @@ pub const TAIL_BYTES: usize = 8;
 pub const IOVECS_MAX: usize = 8;
 /// Messages of one sendmmsg/recvmmsg that are looked at.
 pub const MMSG_MAX: usize = 4;
-/// Connections followed at once. A value is 160 bytes, so the map takes about 13 MiB.
+/// Connections followed at once. A value is 168 bytes, so the map takes about 14 MiB.
 pub const CONNS_MAX: u32 = 65_536;
 /// Client exchanges waiting to be read by a server on this host.
 pub const PENDING_MAX: u32 = 16_384;

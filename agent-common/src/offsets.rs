@@ -11,6 +11,10 @@ pub struct Offsets {
     pub task_group_leader: u32,
     /// `task_struct.start_time` (ns, CLOCK_MONOTONIC)
     pub task_start_time: u32,
+    /// `task_struct.tgid` (int)
+    pub task_tgid: u32,
+    /// `task_struct.pid` (int)
+    pub task_pid: u32,
     /// `files_struct.fdt`
     pub files_fdt: u32,
     /// `fdtable.fd`
@@ -63,6 +67,63 @@ pub struct Offsets {
     pub tcp_write_seq: u32,
     /// `tcp_sock.copied_seq` (u32)
     pub tcp_copied_seq: u32,
+    /// `tcp_sock.rcv_nxt` (u32)
+    pub tcp_rcv_nxt: u32,
     /// `unix_sock.peer` (`struct sock *`)
     pub unix_peer: u32,
+}
+
+impl Offsets {
+    /// All zero: what the programs are compiled with, before the loader knows the kernel.
+    pub const ZERO: Self = Self {
+        task_files: 0,
+        task_group_leader: 0,
+        task_start_time: 0,
+        task_tgid: 0,
+        task_pid: 0,
+        files_fdt: 0,
+        fdt_fd: 0,
+        fdt_max_fds: 0,
+        file_inode: 0,
+        file_private: 0,
+        file_flags: 0,
+        file_count: 0,
+        file_count_one: 0,
+        inode_ino: 0,
+        socket_alloc_inode: 0,
+        socket_sk: 0,
+        sk_type: 0,
+        sk_protocol: 0,
+        sk_err: 0,
+        skc_family: 0,
+        skc_daddr: 0,
+        skc_rcv_saddr: 0,
+        skc_dport: 0,
+        skc_num: 0,
+        skc_net: 0,
+        skc_state: 0,
+        skc_v6_daddr: 0,
+        skc_v6_rcv_saddr: 0,
+        net_inum: 0,
+        tcp_write_seq: 0,
+        tcp_copied_seq: 0,
+        tcp_rcv_nxt: 0,
+        unix_peer: 0,
+    };
+}
+
+/// Constants given to the programs when they are loaded (the `SETTINGS` symbol in their read-only section).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Kernel struct offsets.
+    pub offsets: Offsets,
+    /// The agent's own tgid, which is never traced.
+    pub self_tgid: u32,
+    /// 1: every process is in scope; 0: only those in the SCOPE map.
+    pub scope_all: u32,
+    /// 1: every port is in scope; 0: only those in the PORTS map.
+    pub ports_all: u32,
+    /// Bytes captured after each change of direction, at most `limits::HEAD_CAPTURE_MAX`.
+    pub head_bytes: u32,
 }

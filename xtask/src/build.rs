@@ -24,7 +24,10 @@ pub fn bpf() -> Result<PathBuf> {
     process::run(toolchain.cargo("build").arg("--quiet"))?;
     let object = toolchain::bpf_object();
     if !object.is_file() {
-        bail!("the BPF build ended well but left no {}; nothing can be loaded", object.display());
+        bail!(
+            "the BPF build ended well but left no {}; nothing can be loaded",
+            object.display()
+        );
     }
     Ok(object)
 }
@@ -35,7 +38,11 @@ pub fn bpf() -> Result<PathBuf> {
 /// As [`bpf`], or the daemon's build failed.
 pub fn all() -> Result<PathBuf> {
     let object = bpf()?;
-    process::run(process::cargo().args(["build", "--release", "--package", "agent"]).env(OBJECT_VARIABLE, &object))?;
+    process::run(
+        process::cargo()
+            .args(["build", "--release", "--package", "agent"])
+            .env(OBJECT_VARIABLE, &object),
+    )?;
     let suture = process::target_dir().join("release/suture");
     if !suture.is_file() {
         bail!("the build ended well but left no {}", suture.display());

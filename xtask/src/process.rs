@@ -28,7 +28,9 @@ const CARGO_LEFTOVERS: &[&str] = &[
 
 /// The workspace's root folder.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Where host builds go: `$CARGO_TARGET_DIR`, else `target` in the workspace.
@@ -86,8 +88,10 @@ pub fn shown(command: &Command) -> String {
 /// # Errors
 /// It could not be started, or ended with another status than 0.
 pub fn run(command: &mut Command) -> Result<()> {
-    let status =
-        command.stdin(Stdio::null()).status().with_context(|| format!("cannot start `{}`", shown(command)))?;
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot start `{}`", shown(command)))?;
     if !status.success() {
         bail!("`{}` failed ({status})", shown(command));
     }
@@ -107,13 +111,20 @@ pub fn output(command: &mut Command) -> Result<String> {
     if !out.status.success() {
         bail!("`{}` failed ({})", shown(command), out.status);
     }
-    String::from_utf8(out.stdout).with_context(|| format!("`{}` printed something that is not UTF-8", shown(command)))
+    String::from_utf8(out.stdout)
+        .with_context(|| format!("`{}` printed something that is not UTF-8", shown(command)))
 }
 
 /// Runs it quietly: its stdout if it ended with status 0, else nothing.
 pub fn probe(command: &mut Command) -> Option<String> {
-    let out = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+    let out = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    out.status
+        .success()
+        .then(|| String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
 /// Where a program is: in `$PATH`, or in the folders that only root's `$PATH` has.

@@ -27,11 +27,23 @@ pub const fn package(name: &'static str, why: &'static str) -> Package {
 /// Which of these are not installed.
 fn missing(packages: &[Package]) -> Vec<Package> {
     let mut query = process::command("dpkg-query");
-    query.args(["-W", "-f", "${db:Status-Status} ${Package}\n"]).args(packages.iter().map(|p| p.name));
+    query
+        .args(["-W", "-f", "${db:Status-Status} ${Package}\n"])
+        .args(packages.iter().map(|p| p.name));
     // dpkg-query fails when one of them is unknown, and lists the others all the same.
-    let listed = query.output().map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
-    let installed: Vec<&str> = listed.lines().filter_map(|line| line.strip_prefix("installed ")).collect();
-    packages.iter().filter(|p| !installed.contains(&p.name)).copied().collect()
+    let listed = query
+        .output()
+        .map(|out| String::from_utf8_lossy(&out.stdout).into_owned())
+        .unwrap_or_default();
+    let installed: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("installed "))
+        .collect();
+    packages
+        .iter()
+        .filter(|p| !installed.contains(&p.name))
+        .copied()
+        .collect()
 }
 
 /// Makes sure that these packages are installed.
@@ -39,7 +51,8 @@ fn missing(packages: &[Package]) -> Vec<Package> {
 /// # Errors
 /// This is not Debian, or apt-get failed.
 pub fn packages(packages: &[Package]) -> Result<()> {
-    let debian = Path::new("/usr/bin/apt-get").is_file() && Path::new("/usr/bin/dpkg-query").is_file();
+    let debian =
+        Path::new("/usr/bin/apt-get").is_file() && Path::new("/usr/bin/dpkg-query").is_file();
     if !debian {
         let named: Vec<String> = packages
             .iter()
@@ -70,7 +83,9 @@ fn install(missing: &[Package]) -> Result<()> {
     let quiet_services = ServicesStayOff::begin();
     process::run(apt().args(["update", "-qq"]))?;
     let done = process::run(
-        apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(missing.iter().map(|p| p.name)),
+        apt()
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(missing.iter().map(|p| p.name)),
     );
     quiet_services.end(missing);
     done
@@ -78,7 +93,12 @@ fn install(missing: &[Package]) -> Result<()> {
 
 fn apt() -> Command {
     let mut apt = process::as_root("env");
-    apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"]);
+    apt.args([
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+    ]);
     apt
 }
 
@@ -104,7 +124,9 @@ impl ServicesStayOff {
 
     fn end(self, installed: &[Package]) {
         if self.ours && process::run(process::as_root("rm").args(["-f", POLICY])).is_err() {
-            eprintln!("xtask: {POLICY} could not be removed; please remove it, or services will not start after upgrades");
+            eprintln!(
+                "xtask: {POLICY} could not be removed; please remove it, or services will not start after upgrades"
+            );
         }
         if !Path::new("/run/systemd/system").is_dir() {
             return;
@@ -118,7 +140,9 @@ impl ServicesStayOff {
                 _ => continue,
             };
             if process::probe(process::as_root("systemctl").args(["disable", unit])).is_none() {
-                eprintln!("xtask: {unit} is installed and may start at the next boot (`systemctl disable {unit}` prevents it)");
+                eprintln!(
+                    "xtask: {unit} is installed and may start at the next boot (`systemctl disable {unit}` prevents it)"
+                );
             }
         }
     }
@@ -129,9 +153,15 @@ impl ServicesStayOff {
 /// # Errors
 /// `cargo install` failed.
 pub fn cargo_install(program: &str, args: &[&str], why: &str) -> Result<()> {
-    if process::find_program(program).is_some() || process::cargo_home().join("bin").join(program).is_file() {
+    if process::find_program(program).is_some()
+        || process::cargo_home().join("bin").join(program).is_file()
+    {
         return Ok(());
     }
     eprintln!("xtask: installing {program} (cargo install), for {why}");
-    process::run(process::cargo().args(["install", "--quiet", "--locked"]).args(args))
+    process::run(
+        process::cargo()
+            .args(["install", "--quiet", "--locked"])
+            .args(args),
+    )
 }

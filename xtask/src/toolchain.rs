@@ -45,8 +45,12 @@ impl Compiler {
 
     /// Can it build `core` for BPF, with bitcode that the linker reads?
     fn works(&self) -> bool {
-        let Some(sysroot) = process::probe(self.rustc().args(["--print", "sysroot"])) else { return false };
-        let has_src = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file();
+        let Some(sysroot) = process::probe(self.rustc().args(["--print", "sysroot"])) else {
+            return false;
+        };
+        let has_src = Path::new(sysroot.trim())
+            .join("lib/rustlib/src/rust/library/core/src/lib.rs")
+            .is_file();
         let llvm = process::probe(self.rustc().arg("-vV")).and_then(|v| llvm_major(&v));
         has_src && llvm.is_some_and(|llvm| llvm <= LLVM)
     }
@@ -54,7 +58,9 @@ impl Compiler {
 
 /// The major number in the line "LLVM version: 22.1.2" of `rustc -vV`.
 fn llvm_major(version: &str) -> Option<u32> {
-    let line = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    let line = version
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: "))?;
     line.split('.').next()?.trim().parse().ok()
 }
 
@@ -72,7 +78,10 @@ impl BpfToolchain {
     /// Something is missing and could not be installed.
     pub fn ready() -> Result<BpfToolchain> {
         let compiler = compiler()?;
-        Ok(BpfToolchain { compiler, linker: linker()? })
+        Ok(BpfToolchain {
+            compiler,
+            linker: linker()?,
+        })
     }
 
     /// A cargo command line for `agent-ebpf`: `subcommand`, the target and the flags for it.
@@ -91,14 +100,27 @@ impl BpfToolchain {
             }
         };
         cargo
-            .args([subcommand, "--package", "agent-ebpf", "--release", "--target", "bpfel-unknown-none"])
+            .args([
+                subcommand,
+                "--package",
+                "agent-ebpf",
+                "--release",
+                "--target",
+                "bpfel-unknown-none",
+            ])
             .args(["-Z", "build-std=core", "--target-dir"])
             .arg(bpf_target_dir())
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("CARGO_BUILD_TARGET")
             // build-std is unstable; on a nightly compiler the variable changes nothing.
             .env("RUSTC_BOOTSTRAP", "1")
-            .env("RUSTFLAGS", format!("-C linker={} -C debuginfo=2 -C link-arg=--btf", self.linker.display()));
+            .env(
+                "RUSTFLAGS",
+                format!(
+                    "-C linker={} -C debuginfo=2 -C link-arg=--btf",
+                    self.linker.display()
+                ),
+            );
         cargo
     }
 
@@ -120,23 +142,39 @@ pub fn bpf_object() -> PathBuf {
 }
 
 fn compiler() -> Result<Compiler> {
-    let known = [Compiler::Rustup(None), Compiler::Rustup(Some("nightly")), Compiler::Debian];
+    let known = [
+        Compiler::Rustup(None),
+        Compiler::Rustup(Some("nightly")),
+        Compiler::Debian,
+    ];
     if let Some(found) = known.iter().find(|compiler| compiler.works()) {
         return Ok(found.clone());
     }
     if process::find_program("rustup").is_some() {
         eprintln!("xtask: installing rust-src (rustup), for building core for the BPF target");
-        let added = process::probe(process::command("rustup").args(["component", "add", "rust-src"])).is_some();
+        let added =
+            process::probe(process::command("rustup").args(["component", "add", "rust-src"]))
+                .is_some();
         if added && Compiler::Rustup(None).works() {
             return Ok(Compiler::Rustup(None));
         }
         eprintln!("xtask: installing a nightly toolchain with rust-src (rustup), for the same");
         let mut nightly = process::command("rustup");
-        nightly.args(["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"]);
+        nightly.args([
+            "toolchain",
+            "install",
+            "nightly",
+            "--profile",
+            "minimal",
+            "--component",
+            "rust-src",
+        ]);
         if process::probe(&mut nightly).is_some() && Compiler::Rustup(Some("nightly")).works() {
             return Ok(Compiler::Rustup(Some("nightly")));
         }
-        eprintln!("xtask: rustup has no usable rust-src; taking Debian's compiler for the BPF programs");
+        eprintln!(
+            "xtask: rustup has no usable rust-src; taking Debian's compiler for the BPF programs"
+        );
     }
     setup::packages(&[
         package("rustc-web", "compiling the BPF programs"),
@@ -154,7 +192,9 @@ fn compiler() -> Result<Compiler> {
 
 fn linker() -> Result<PathBuf> {
     let own = process::cargo_home().join("bin/bpf-linker");
-    if let Some(found) = process::find_program("bpf-linker").or_else(|| own.is_file().then(|| own.clone())) {
+    if let Some(found) =
+        process::find_program("bpf-linker").or_else(|| own.is_file().then(|| own.clone()))
+    {
         return Ok(found);
     }
     setup::packages(&[
@@ -164,11 +204,20 @@ fn linker() -> Result<PathBuf> {
         package("libzstd-dev", "building bpf-linker"),
         package("g++", "linking bpf-linker with LLVM"),
     ])?;
-    eprintln!("xtask: installing bpf-linker {BPF_LINKER} (cargo install), for linking the BPF programs");
+    eprintln!(
+        "xtask: installing bpf-linker {BPF_LINKER} (cargo install), for linking the BPF programs"
+    );
     let prefix = format!("/usr/lib/llvm-{LLVM}");
     process::run(
         process::cargo()
-            .args(["install", "--quiet", "bpf-linker", "--version", BPF_LINKER, "--locked"])
+            .args([
+                "install",
+                "--quiet",
+                "bpf-linker",
+                "--version",
+                BPF_LINKER,
+                "--locked",
+            ])
             .args(["--no-default-features", "--features", "llvm-22"])
             .env("LLVM_SYS_221_PREFIX", &prefix)
             .env("RUSTFLAGS", format!("-L native={prefix}/lib")),
@@ -178,7 +227,12 @@ fn linker() -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "a test may panic"
+    )]
     use super::llvm_major;
 
     #[test]

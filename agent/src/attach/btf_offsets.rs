@@ -105,6 +105,8 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
         task_files: need("task_struct", "files", FD_WALK)?,
         task_group_leader: need("task_struct", "group_leader", IDENTITY)?,
         task_start_time: need("task_struct", "start_time", IDENTITY)?,
+        task_tgid: need("task_struct", "tgid", IDENTITY)?,
+        task_pid: need("task_struct", "pid", IDENTITY)?,
         files_fdt: need("files_struct", "fdt", FD_WALK)?,
         fdt_fd: need("fdtable", "fd", FD_WALK)?,
         fdt_max_fds: need("fdtable", "max_fds", FD_WALK)?,
@@ -154,6 +156,7 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
         net_inum: need("net", "ns.inum", "network namespaces cannot be told apart")?,
         tcp_write_seq: need("tcp_sock", "write_seq", POSITIONS)?,
         tcp_copied_seq: need("tcp_sock", "copied_seq", POSITIONS)?,
+        tcp_rcv_nxt: need("tcp_sock", "rcv_nxt", POSITIONS)?,
         unix_peer: need("unix_sock", "peer", UNIX)?,
     })
 }

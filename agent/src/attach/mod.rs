@@ -1,3 +1,269 @@
-//! attach: not built yet, but for the reading of kernel struct layouts.
+//! Loads the BPF programs and attaches them.
+//!
+//! In: [`Options`]. Out: [`Attached`], which detaches everything when dropped. Always holds: the maps are filled with
+//! scope and runtime classes before the first program is attached; a required hook that fails leaves nothing
+//! attached. Refuses: a kernel whose struct layouts are not known.
 
 pub mod btf_offsets;
+pub mod table;
+
+use std::path::Path;
+
+use agent_common::{limits, offsets::Settings};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{ProgramError, RawTracePoint, TracePoint},
+};
+
+use table::{HOOKS, Hook, Need, Place};
+
+/// The BPF object, built by `cargo xtask build`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SUTURE_BPF_OBJECT"));
+
+/// What is traced, and how much of it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of a head, at most `limits::HEAD_CAPTURE_MAX`.
+    pub head_bytes: u32,
+    /// Only these processes (empty: all). Forked children of a process in scope are in scope.
+    pub processes: Option<Vec<u32>>,
+    /// Only connections with one of these local or remote ports (empty: all).
+    pub ports: Vec<u16>,
+    /// Runtime classes of the processes that run already: (tgid, class).
+    pub runtimes: Vec<(u32, u8)>,
+    /// Pass on what the programs log (`--bpf-log`).
+    pub bpf_log: bool,
+}
+
+/// Why nothing is attached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The kernel's layouts are not known.
+    #[error(transparent)]
+    Offsets(#[from] btf_offsets::OffsetsError),
+    /// The kernel refused the object.
+    #[error(
+        "the kernel refused to load the BPF object: {0}; nothing is traced; `suture doctor` says what this kernel allows"
+    )]
+    Load(#[from] aya::EbpfError),
+    /// The kernel's verifier refused a program.
+    #[error(
+        "the kernel refused BPF program {program}: {source}; nothing is traced; please report the kernel version"
+    )]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// What the kernel said.
+        source: Box<ProgramError>,
+    },
+    /// A required hook is not there.
+    #[error(
+        "cannot attach {program} to {place:?}: {source}; without it Suture would not see {loss}, so it does not start"
+    )]
+    Attach {
+        /// The program.
+        program: &'static str,
+        /// Where.
+        place: Place,
+        /// What would be lost.
+        loss: &'static str,
+        /// What the kernel said.
+        source: Box<ProgramError>,
+    },
+    /// The object has no such map or program: a build that mixes versions.
+    #[error(
+        "the BPF object has no `{0}`; the program was built from mixed sources; build it again with `cargo xtask build`"
+    )]
+    Absent(&'static str),
+    /// A map could not be read or filled.
+    #[error("cannot use BPF map {name}: {source}; nothing is traced")]
+    Map {
+        /// The map.
+        name: &'static str,
+        /// What the kernel said.
+        source: Box<MapError>,
+    },
+}
+
+/// A hook that is off, and what is lost without it.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// The row.
+    pub hook: &'static Hook,
+    /// What the kernel said.
+    pub reason: String,
+}
+
+/// Everything attached. Dropping it detaches the programs and frees the maps.
+pub struct Attached {
+    ebpf: Ebpf,
+    /// Optional hooks this kernel does not have.
+    pub missing: Vec<Missing>,
+}
+
+impl std::fmt::Debug for Attached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attached")
+            .field("missing", &self.missing)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes of the settings, as the loader wants them.
+fn settings_bytes(settings: &Settings) -> &[u8] {
+    // SAFETY: Settings is repr(C), all u32, without padding (asserted in agent-common); any byte may be read.
+    unsafe {
+        std::slice::from_raw_parts((&raw const *settings).cast::<u8>(), size_of::<Settings>())
+    }
+}
+
+/// Loads and attaches everything.
+///
+/// # Errors
+/// [`AttachError`]; nothing stays attached.
+pub fn attach(options: &Options) -> Result<Attached, AttachError> {
+    let settings = Settings {
+        offsets: btf_offsets::read(Path::new(btf_offsets::KERNEL_BTF))?,
+        self_tgid: std::process::id(),
+        scope_all: u32::from(options.processes.is_none()),
+        ports_all: u32::from(options.ports.is_empty()),
+        head_bytes: options.head_bytes.min(limits::HEAD_CAPTURE_MAX as u32),
+    };
+    let mut ebpf = EbpfLoader::new()
+        // The programs carry no relocations, so the kernel's BTF is not needed for loading: reading it costs 10 MB.
+        .btf(None::<&Btf>)
+        .override_global("SETTINGS", settings_bytes(&settings), true)
+        .load(OBJECT)?;
+    for hook in HOOKS {
+        load(&mut ebpf, hook)?;
+    }
+    let mut attached = Attached {
+        ebpf,
+        missing: Vec::new(),
+    };
+    attached.fill(
+        "SCOPE",
+        options.processes.iter().flatten().map(|tgid| (*tgid, 1u8)),
+    )?;
+    attached.fill("PORTS", options.ports.iter().map(|port| (*port, 1u8)))?;
+    attached.fill("RUNTIMES", options.runtimes.iter().copied())?;
+    for hook in HOOKS {
+        if let Err(source) = attach_one(&mut attached.ebpf, hook)? {
+            if hook.need == Need::Required {
+                return Err(AttachError::Attach {
+                    program: hook.program,
+                    place: hook.place,
+                    loss: hook.loss,
+                    source: Box::new(source),
+                });
+            }
+            attached.missing.push(Missing {
+                hook,
+                reason: source.to_string(),
+            });
+        }
+    }
+    Ok(attached)
+}
+
+/// Names of the programs in the BPF object.
+///
+/// # Errors
+/// [`AttachError::Load`] when the object cannot be parsed or its maps cannot be made.
+pub fn object_programs() -> Result<Vec<String>, AttachError> {
+    let ebpf = EbpfLoader::new().btf(None::<&Btf>).load(OBJECT)?;
+    Ok(ebpf.programs().map(|(name, _)| name.to_owned()).collect())
+}
+
+/// Passes one program through the verifier.
+fn load(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), AttachError> {
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or(AttachError::Absent(hook.program))?;
+    let loaded = match hook.place {
+        Place::Syscall(_) => <&mut TracePoint>::try_from(program).and_then(TracePoint::load),
+        Place::Raw(_) => <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load),
+    };
+    loaded.map_err(|source| AttachError::Program {
+        program: hook.program,
+        source: Box::new(source),
+    })
+}
+
+/// Attaches one program. The inner error is the kernel's refusal.
+fn attach_one(ebpf: &mut Ebpf, hook: &Hook) -> Result<Result<(), ProgramError>, AttachError> {
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or(AttachError::Absent(hook.program))?;
+    Ok(match hook.place {
+        Place::Syscall(name) => <&mut TracePoint>::try_from(program)
+            .and_then(|program| program.attach("syscalls", name).map(|_| ())),
+        Place::Raw(name) => <&mut RawTracePoint>::try_from(program)
+            .and_then(|program| program.attach(name).map(|_| ())),
+    })
+}
+
+impl Attached {
+    fn fill<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        name: &'static str,
+        rows: impl Iterator<Item = (K, V)>,
+    ) -> Result<(), AttachError> {
+        let map = self.ebpf.map_mut(name).ok_or(AttachError::Absent(name))?;
+        let failed = |source| AttachError::Map {
+            name,
+            source: Box::new(source),
+        };
+        let mut map: HashMap<&mut MapData, K, V> = HashMap::try_from(map).map_err(failed)?;
+        for (key, value) in rows {
+            map.insert(key, value, 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the ring buffer; there is one reader.
+    ///
+    /// # Errors
+    /// [`AttachError::Absent`] the second time.
+    pub fn ring(&mut self) -> Result<RingBuf<MapData>, AttachError> {
+        let map = self
+            .ebpf
+            .take_map("RECORDS")
+            .ok_or(AttachError::Absent("RECORDS"))?;
+        RingBuf::try_from(map).map_err(|source| AttachError::Map {
+            name: "RECORDS",
+            source: Box::new(source),
+        })
+    }
+
+    /// Takes a hash map, to be read and written while the programs run.
+    ///
+    /// # Errors
+    /// [`AttachError::Absent`] the second time.
+    pub fn hash<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<HashMap<MapData, K, V>, AttachError> {
+        let map = self.ebpf.take_map(name).ok_or(AttachError::Absent(name))?;
+        HashMap::try_from(map).map_err(|source| AttachError::Map {
+            name,
+            source: Box::new(source),
+        })
+    }
+
+    /// Takes the counters.
+    ///
+    /// # Errors
+    /// [`AttachError::Absent`] the second time.
+    pub fn counters(&mut self) -> Result<PerCpuArray<MapData, u64>, AttachError> {
+        let map = self
+            .ebpf
+            .take_map("COUNTERS")
+            .ok_or(AttachError::Absent("COUNTERS"))?;
+        PerCpuArray::try_from(map).map_err(|source| AttachError::Map {
+            name: "COUNTERS",
+            source: Box::new(source),
+        })
+    }
+}

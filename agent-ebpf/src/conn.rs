@@ -1,0 +1,227 @@
+//! Connections: found by their socket, made when first seen, deleted when the kernel closes them.
+//!
+//! In: a socket of the current task. Out: its entry in the map. Always holds: an entry whose inode number differs
+//! belongs to a socket that is gone. Refuses: sockets that are not streams, and multipath TCP (its positions are
+//! not in `tcp_sock`), which are counted.
+
+use agent_common::{
+    abi::{Conn, ConnRecord, ExchangeIds, RecordHead, SocketKey, conn_flag, kind, verdict},
+    counters::Counter,
+};
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
+
+use crate::{
+    emit,
+    maps::{CONNS, PORTS, Scratch, count},
+    pending::AF_UNIX,
+    settings::setting,
+    walk::{Socket, field, process_key},
+};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const SOCK_STREAM: u16 = 1;
+const IPPROTO_TCP: u16 = 6;
+const IPPROTO_MPTCP: u16 = 262;
+/// `last_direction` before any byte was seen.
+const NO_DIRECTION: u8 = 255;
+
+/// The entry of a socket, if it is followed.
+#[inline(always)]
+pub(crate) fn find(key: SocketKey) -> Option<&'static mut Conn> {
+    let place = CONNS.get_ptr_mut(key.sk)?;
+    // SAFETY: entries are deleted only when their socket closes or is given up; a program that still holds one then
+    // writes to memory of the map that is at worst reused for another connection's entry of the same type, which
+    // the inode check of its next user detects.
+    let conn = unsafe { &mut *place };
+    (conn.ino == key.ino).then_some(conn)
+}
+
+/// The entry of a socket, made if need be.
+#[inline(always)]
+pub(crate) fn find_or_make(
+    scratch: &mut Scratch,
+    socket: &Socket,
+    now: u64,
+) -> Option<&'static mut Conn> {
+    if let Some(conn) = find(socket.key) {
+        if conn.flags & conn_flag::ADDRESS_PARTIAL != 0 {
+            complete(scratch, socket, now);
+        }
+        return Some(conn);
+    }
+    if make(scratch, socket, now) == 0 {
+        return None;
+    }
+    find(socket.key)
+}
+
+/// IPv4 as IPv4-mapped IPv6.
+#[inline(always)]
+fn mapped(addr: u32) -> [u8; 16] {
+    let b = addr.to_ne_bytes();
+    [
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, b[0], b[1], b[2], b[3],
+    ]
+}
+
+/// Whether a socket is one that is followed at all.
+#[inline(always)]
+pub(crate) fn is_stream(sk: u64, family: u16) -> bool {
+    if family != AF_INET && family != AF_INET6 && family != AF_UNIX {
+        return false;
+    }
+    if field::<u16>(sk, setting!(offsets.sk_type)) != SOCK_STREAM {
+        return false;
+    }
+    if family == AF_UNIX {
+        return true;
+    }
+    match field::<u16>(sk, setting!(offsets.sk_protocol)) {
+        IPPROTO_TCP => true,
+        IPPROTO_MPTCP => {
+            count(Counter::Mptcp, 1);
+            false
+        }
+        _ => false,
+    }
+}
+
+/// Reads the addresses of a socket into an entry.
+#[inline(always)]
+fn addresses(conn: &mut Conn, sk: u64, family: u16) {
+    if family == AF_UNIX {
+        let peer: u64 = field(sk, setting!(offsets.unix_peer));
+        let bytes = peer.to_ne_bytes();
+        // BOUND: 8.
+        for index in 0..8 {
+            conn.remote_addr[index] = bytes[index];
+        }
+        return;
+    }
+    if family == AF_INET6 {
+        conn.local_addr = field(sk, setting!(offsets.skc_v6_rcv_saddr));
+        conn.remote_addr = field(sk, setting!(offsets.skc_v6_daddr));
+    } else {
+        conn.local_addr = mapped(field(sk, setting!(offsets.skc_rcv_saddr)));
+        conn.remote_addr = mapped(field(sk, setting!(offsets.skc_daddr)));
+    }
+    conn.local_port = field(sk, setting!(offsets.skc_num));
+    conn.remote_port = u16::from_be(field(sk, setting!(offsets.skc_dport)));
+}
+
+/// Whether one of a connection's ports is in scope.
+#[inline(always)]
+fn port_in_scope(conn: &Conn) -> bool {
+    if setting!(ports_all) != 0 {
+        return true;
+    }
+    // SAFETY: one byte each, only tested for presence.
+    unsafe { PORTS.get(conn.local_port).is_some() || PORTS.get(conn.remote_port).is_some() }
+}
+
+/// Makes the entry of a socket that bytes moved on. Returns 0 where it is not followed.
+#[inline(never)]
+fn make(scratch: &mut Scratch, socket: &Socket, now: u64) -> u64 {
+    let sk = socket.key.sk;
+    let family: u16 = field(sk, setting!(offsets.skc_family));
+    if !is_stream(sk, family) {
+        return 0;
+    }
+    begin(scratch, &socket.key, family, now);
+    addresses(&mut scratch.conn, sk, family);
+    insert(scratch, sk)
+}
+
+/// Fills the scratch entry with what every new connection has.
+#[inline(never)]
+pub(crate) fn begin(scratch: &mut Scratch, key: &SocketKey, family: u16, now: u64) -> u64 {
+    scratch.conn = Conn {
+        ino: key.ino,
+        process: process_key(),
+        last_ns: now,
+        family,
+        verdict: verdict::SNIFF,
+        last_direction: NO_DIRECTION,
+        ..Conn::default()
+    };
+    let net: u64 = field(key.sk, setting!(offsets.skc_net));
+    scratch.conn.netns = field(net, setting!(offsets.net_inum));
+    1
+}
+
+/// Puts the scratch entry into the map. Returns 0 where the map is full.
+#[inline(never)]
+pub(crate) fn insert(scratch: &mut Scratch, sk: u64) -> u64 {
+    if !port_in_scope(&scratch.conn) {
+        scratch.conn.verdict = verdict::IGNORED;
+    }
+    if CONNS.insert(sk, &scratch.conn, 0).is_err() {
+        count(Counter::ConnsFull, 1);
+        return 0;
+    }
+    1
+}
+
+/// A connection made by connect() moves its first bytes: now its own address is known.
+#[inline(never)]
+fn complete(scratch: &mut Scratch, socket: &Socket, now: u64) -> u64 {
+    let Some(conn) = find(socket.key) else {
+        return 0;
+    };
+    let family = conn.family;
+    addresses(conn, socket.key.sk, family);
+    conn.flags &= !conn_flag::ADDRESS_PARTIAL;
+    if conn.verdict != verdict::IGNORED {
+        announce(scratch, &socket.key, conn, now);
+    }
+    1
+}
+
+/// Tells user space about a connection that moves bytes.
+#[inline(always)]
+pub(crate) fn announce(scratch: &mut Scratch, key: &SocketKey, conn: &Conn, now: u64) {
+    scratch.announced.exchange = ExchangeIds::default();
+    announce_as(scratch, key, conn, now, 0);
+}
+
+/// Tells user space about a connection. With `by_connect`, the ids of the attempt are in `scratch.announced.exchange`.
+#[inline(never)]
+pub(crate) fn announce_as(
+    scratch: &mut Scratch,
+    key: &SocketKey,
+    conn: &Conn,
+    now: u64,
+    by_connect: u16,
+) -> u64 {
+    let exchange = scratch.announced.exchange;
+    scratch.announced = ConnRecord {
+        head: RecordHead {
+            kind: kind::CONN,
+            payload: 0,
+            size: size_of::<ConnRecord>() as u32,
+            ktime_ns: now,
+        },
+        process: conn.process,
+        socket: *key,
+        local_addr: conn.local_addr,
+        remote_addr: conn.remote_addr,
+        local_port: conn.local_port,
+        remote_port: conn.remote_port,
+        family: conn.family,
+        by_connect,
+        netns: conn.netns,
+        tid: bpf_get_current_pid_tgid() as u32,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+        exchange,
+    };
+    emit::waking(&scratch.announced);
+    1
+}
+
+/// Deletes an entry.
+#[inline(always)]
+pub(crate) fn remove(sk: u64) {
+    // It may be gone already: user space deletes entries too.
+    let _ = CONNS.remove(sk);
+}

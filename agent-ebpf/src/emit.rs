@@ -1,0 +1,85 @@
+//! Writes records into the ring buffer.
+//!
+//! In: a record. Out: the same in the ring, or a counted loss. Always holds: the reader is woken only when much is
+//! waiting or a record says something new about a process (a short-lived one may vanish before the next look);
+//! otherwise it looks by itself every `RING_POLL_MS`. A wake-up per record would cost the traced program an
+//! inter-processor interrupt each (kernel/bpf/ringbuf.c, bpf_ringbuf_commit).
+
+use agent_common::{
+    abi::{ConnRecord, SegmentRecord},
+    counters::Counter,
+    limits::{HEAD_CAPTURE_MAX, RING_WAKE_BYTES},
+};
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::generated::bpf_ringbuf_output,
+};
+
+use crate::maps::{RECORDS, Scratch, count};
+
+/// Wake-up flag by what waits in the ring.
+#[inline(always)]
+fn wake_flag() -> u64 {
+    if RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) >= RING_WAKE_BYTES {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        u64::from(BPF_RB_NO_WAKEUP)
+    }
+}
+
+/// Sends the segment in `scratch` with `payload` captured bytes.
+#[inline(never)]
+pub(crate) fn segment(scratch: &mut Scratch, payload: u64) -> u64 {
+    let mut payload = payload as u32;
+    if payload > HEAD_CAPTURE_MAX as u32 {
+        payload = HEAD_CAPTURE_MAX as u32;
+    }
+    let size = size_of::<SegmentRecord>() as u32 + payload;
+    scratch.record.head.payload = payload as u16;
+    scratch.record.head.size = size;
+    if RECORDS
+        .output::<[u8]>(bytes(scratch, size), wake_flag())
+        .is_err()
+    {
+        count(Counter::RingFull, 1);
+    }
+    1
+}
+
+/// The first `size` bytes of the scratch: the record and, right behind it, its payload.
+#[inline(always)]
+fn bytes(scratch: &Scratch, size: u32) -> &[u8] {
+    // SAFETY: `record` and `payload` are adjacent (repr(C), no padding between them, asserted below) and `size` is at
+    // most their sum.
+    unsafe { core::slice::from_raw_parts((&raw const *scratch).cast::<u8>(), size as usize) }
+}
+
+const _: () = assert!(core::mem::offset_of!(Scratch, payload) == size_of::<SegmentRecord>());
+
+/// Sends a connection record, and wakes the reader: it must look at the process before it may end.
+#[inline(always)]
+pub(crate) fn waking(record: &ConnRecord) {
+    if RECORDS
+        .output::<ConnRecord>(record, u64::from(BPF_RB_FORCE_WAKEUP))
+        .is_err()
+    {
+        count(Counter::RingFull, 1);
+    }
+}
+
+/// Sends a small record from any program, raw tracepoints included.
+#[inline(always)]
+pub(crate) fn small<T>(record: &T) {
+    // SAFETY: the map is a ring buffer and the record is plain memory of its size.
+    let sent = unsafe {
+        bpf_ringbuf_output(
+            (&raw const RECORDS).cast_mut().cast(),
+            (&raw const *record).cast_mut().cast(),
+            size_of::<T>() as u64,
+            u64::from(BPF_RB_NO_WAKEUP),
+        )
+    };
+    if sent != 0 {
+        count(Counter::RingFull, 1);
+    }
+}

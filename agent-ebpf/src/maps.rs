@@ -1,0 +1,128 @@
+//! Every map, once. Causal maps are HASH with explicit deletes, never LRU: an entry that vanished by itself would
+//! look like "no evidence" in one place and like a stale context in another (DESIGN §10).
+
+use agent_common::{
+    abi::{Conn, ConnRecord, Inflight, Pending, PendingKey, SegmentRecord, Unit, UnitKey},
+    counters::Counter,
+    limits,
+};
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, PerCpuArray, RingBuf},
+};
+
+/// Records for user space.
+#[map]
+pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(limits::RING_BYTES, 0);
+
+/// Followed connections, by address of their `struct sock`.
+#[map]
+pub(crate) static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(limits::CONNS_MAX, 0);
+
+/// Client exchanges that wait for their server to read them.
+#[map]
+pub(crate) static PENDING: HashMap<PendingKey, Pending> =
+    HashMap::with_max_entries(limits::PENDING_MAX, 0);
+
+/// Contexts of execution units.
+#[map]
+pub(crate) static UNITS: HashMap<UnitKey, Unit> = HashMap::with_max_entries(limits::UNITS_MAX, 0);
+
+/// Writes between enter and exit, by pid_tgid.
+#[map]
+pub(crate) static INFLIGHT: HashMap<u64, Inflight> =
+    HashMap::with_max_entries(limits::INFLIGHT_MAX, 0);
+
+/// Runtime class of a process, by tgid. Absent means NATIVE.
+#[map]
+pub(crate) static RUNTIMES: HashMap<u32, u8> = HashMap::with_max_entries(limits::PROCESSES_MAX, 0);
+
+/// Processes in scope, when not all are.
+#[map]
+pub(crate) static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(limits::PROCESSES_MAX, 0);
+
+/// Ports in scope, when not all are.
+#[map]
+pub(crate) static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(limits::PORTS_MAX, 0);
+
+/// Counters, one slot per `Counter`.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
+
+/// State of a walk over I/O vectors. In map memory on purpose: the verifier forgets what it knew of a value that went
+/// through it, so that all ways through one vector arrive at the next one as the same state. On the stack the states
+/// multiply, and a million instructions are not enough for eight vectors.
+#[repr(C)]
+pub(crate) struct Cursor {
+    done: u64,
+    rest: u64,
+    from: u64,
+    len: u64,
+}
+
+/// A word of the [`Cursor`].
+macro_rules! cursor_word {
+    ($get:ident, $set:ident, $field:ident) => {
+        #[inline(always)]
+        pub(crate) fn $get(&self) -> u64 {
+            // SAFETY: a field of an initialised map value.
+            unsafe { core::ptr::read_volatile(&raw const self.$field) }
+        }
+        #[inline(always)]
+        pub(crate) fn $set(&mut self, value: u64) {
+            // SAFETY: as above.
+            unsafe { core::ptr::write_volatile(&raw mut self.$field, value) }
+        }
+    };
+}
+
+impl Cursor {
+    cursor_word!(done, set_done, done);
+    cursor_word!(rest, set_rest, rest);
+    cursor_word!(from, set_from, from);
+    cursor_word!(len, set_len, len);
+}
+
+/// Room for one segment being put together. Programs on syscall tracepoints never nest on a CPU (the kernel's
+/// `bpf_prog_active` refuses it, kernel/trace/bpf_trace.c), so one per CPU is enough; programs on raw tracepoints
+/// can interrupt them and must not use it.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// The record's fixed part.
+    pub record: SegmentRecord,
+    /// Its payload, with room so that a masked offset plus one vector's length stay inside for the verifier. (A
+    /// per-CPU value may not exceed 32 KiB, PCPU_MIN_UNIT_SIZE.)
+    pub payload: [u8; limits::HEAD_CAPTURE_MAX + limits::VECTOR_CAPTURE_MAX],
+    /// A connection being made, too large for the stack.
+    pub conn: Conn,
+    /// A connection record being made.
+    pub announced: ConnRecord,
+    /// A write being noted for its exit, or read back there.
+    pub inflight: Inflight,
+    /// Where a walk over I/O vectors stands.
+    pub cursor: Cursor,
+    /// First bytes of a call.
+    pub sniff: [u8; limits::SNIFF_BYTES],
+}
+
+/// See [`Scratch`].
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// This CPU's scratch.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<&'static mut Scratch> {
+    let place = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: the map lives as long as the program; programs that use it do not nest on one CPU (see Scratch).
+    Some(unsafe { &mut *place })
+}
+
+/// Adds to a counter.
+#[inline(always)]
+pub(crate) fn count(counter: Counter, by: u64) {
+    if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: a per-CPU slot; a raw tracepoint interrupting this add can lose one count, never corrupt memory.
+        unsafe { *slot = (*slot).wrapping_add(by) };
+    }
+}

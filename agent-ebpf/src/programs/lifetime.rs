@@ -1,0 +1,96 @@
+//! Processes and threads: fork, exec, exit, and the set-up of io_uring.
+//!
+//! Always holds: a forked server worker has its parent's runtime class and scope at once, before user space knows of
+//! it; a thread's entries are gone when the thread is.
+
+use agent_common::{
+    abi::{ProcessKey, RecordHead, TaskRecord, UnitKey, kind},
+    counters::Counter,
+};
+use aya_ebpf::{
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
+};
+
+use super::exit_result;
+use crate::{
+    emit,
+    flow::{in_scope, now},
+    maps::{INFLIGHT, RUNTIMES, SCOPE, UNITS, count},
+    settings::setting,
+    walk::{field, process_key, unit_key},
+};
+
+/// Tells something about the current process.
+#[inline(always)]
+fn tell(what: u16, process: ProcessKey, other: u32) {
+    let record = TaskRecord {
+        head: RecordHead {
+            kind: what,
+            payload: 0,
+            size: size_of::<TaskRecord>() as u32,
+            ktime_ns: now(),
+        },
+        process,
+        tid: bpf_get_current_pid_tgid() as u32,
+        other,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+    };
+    emit::small(&record);
+}
+
+/// `sched_process_fork(parent, child)` (include/trace/events/sched.h); threads come here too.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub(crate) fn fork(ctx: RawTracePointContext) -> i32 {
+    let child: u64 = ctx.arg(1);
+    let child_tgid: u32 = field(child, setting!(offsets.task_tgid));
+    let parent_tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if child_tgid == parent_tgid {
+        return 0;
+    }
+    // SAFETY: one byte each, copied at once.
+    if let Some(class) = unsafe { RUNTIMES.get(parent_tgid) }.copied() {
+        // A full map leaves the child NATIVE, the class that trusts least.
+        let _ = RUNTIMES.insert(child_tgid, class, 0);
+    }
+    // SAFETY: as above.
+    if unsafe { SCOPE.get(parent_tgid) }.is_some() {
+        let _ = SCOPE.insert(child_tgid, 1, 0);
+    }
+    0
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`: the process is another program now.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub(crate) fn exec(_ctx: RawTracePointContext) -> i32 {
+    let process = process_key();
+    let _ = RUNTIMES.remove(process.tgid);
+    tell(kind::EXEC, process, 0);
+    0
+}
+
+/// `sched_process_exit(task)`: for each thread.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
+    let unit: UnitKey = unit_key();
+    let _ = UNITS.remove(unit);
+    let _ = INFLIGHT.remove(unit.pid_tgid);
+    let tgid = (unit.pid_tgid >> 32) as u32;
+    if tgid == unit.pid_tgid as u32 {
+        let _ = RUNTIMES.remove(tgid);
+        let _ = SCOPE.remove(tgid);
+        tell(kind::EXIT, process_key(), 0);
+    }
+    0
+}
+
+/// io_uring_setup returned a descriptor: what the process moves through it is not seen.
+#[tracepoint]
+pub(crate) fn exit_io_uring_setup(ctx: TracePointContext) -> u32 {
+    if exit_result(&ctx) >= 0 && in_scope() {
+        count(Counter::IoUring, 1);
+        tell(kind::IO_URING, process_key(), 0);
+    }
+    0
+}

@@ -1,0 +1,135 @@
+//! Syscalls that write to sockets: enter (a client's request is registered before its peer can read it) and exit
+//! (what moved is told).
+
+use agent_common::{abi::op, counters::Counter, limits::MMSG_MAX};
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+
+use super::{enter_arg, exit_result};
+use crate::{
+    flow::{after_write, args, before_write, forget_write, is_later},
+    maps::count,
+    user::{MMSGHDR_SIZE, View},
+};
+
+/// What may be moved is not known before the call: as much as the caller wants.
+const ALL: u64 = u32::MAX as u64;
+
+macro_rules! write_pair {
+    ($enter:ident, $exit:ident, $op:expr, |$fd:ident, $a:ident, $b:ident| $view:expr, $upto:expr) => {
+        #[tracepoint]
+        pub(crate) fn $enter(ctx: TracePointContext) -> u32 {
+            let ($fd, $a, $b) = (enter_arg(&ctx, 0), enter_arg(&ctx, 1), enter_arg(&ctx, 2));
+            let upto: u64 = $upto;
+            if upto != 0 {
+                let _ = before_write($fd, $view, upto);
+            }
+            0
+        }
+
+        #[tracepoint]
+        pub(crate) fn $exit(ctx: TracePointContext) -> u32 {
+            let result = exit_result(&ctx);
+            if is_later(result) {
+                forget_write();
+                return 0;
+            }
+            let [$fd, $a, $b, _] = args();
+            let _ = ($fd, $b);
+            let _ = after_write($view, result, $op);
+            0
+        }
+    };
+}
+
+write_pair!(
+    enter_write,
+    exit_write,
+    op::WRITE,
+    |fd, a, b| View::plain(a),
+    b
+);
+write_pair!(
+    enter_sendto,
+    exit_sendto,
+    op::SENDTO,
+    |fd, a, b| View::plain(a),
+    b
+);
+write_pair!(
+    enter_writev,
+    exit_writev,
+    op::WRITEV,
+    |fd, a, b| View::vectors(a, b),
+    ALL
+);
+write_pair!(
+    enter_sendmsg,
+    exit_sendmsg,
+    op::SENDMSG,
+    |fd, a, _b| View::message(a),
+    ALL
+);
+// sendfile(out_fd, in_fd, offset, count): the bytes never are in user memory.
+write_pair!(
+    enter_sendfile64,
+    exit_sendfile64,
+    op::SENDFILE,
+    |fd, _a, _b| View::default(),
+    ALL
+);
+
+/// splice(fd_in, off_in, fd_out, off_out, len, flags), towards a socket.
+#[tracepoint]
+pub(crate) fn enter_splice(ctx: TracePointContext) -> u32 {
+    let _ = before_write(enter_arg(&ctx, 2), View::default(), ALL);
+    0
+}
+
+/// splice returned: from a pipe to a socket if the entry found one, else perhaps from a socket to a pipe.
+#[tracepoint]
+pub(crate) fn exit_splice(ctx: TracePointContext) -> u32 {
+    let result = exit_result(&ctx);
+    if is_later(result) {
+        forget_write();
+        return 0;
+    }
+    if after_write(View::default(), result, op::SPLICE_OUT).is_none() && result > 0 {
+        let [fd_in, ..] = args();
+        let _ = crate::flow::after_read(fd_in, View::default(), result, op::SPLICE_IN, false);
+    }
+    0
+}
+
+/// sendmmsg(fd, msgvec, vlen, flags): the first message decides what begins.
+#[tracepoint]
+pub(crate) fn enter_sendmmsg(ctx: TracePointContext) -> u32 {
+    let _ = before_write(enter_arg(&ctx, 0), View::message(enter_arg(&ctx, 1)), ALL);
+    0
+}
+
+/// Messages of one sendmmsg are one segment for the stream; only the first is looked into.
+#[tracepoint]
+pub(crate) fn exit_sendmmsg(ctx: TracePointContext) -> u32 {
+    let result = exit_result(&ctx);
+    if is_later(result) {
+        forget_write();
+        return 0;
+    }
+    let [_, vector, ..] = args();
+    let mut moved = result;
+    if result > 0 {
+        moved = 0;
+        // BOUND: MMSG_MAX.
+        for index in 0..MMSG_MAX {
+            if index as i64 >= result {
+                break;
+            }
+            moved += i64::from(View::mmsg_len(vector + index as u64 * MMSGHDR_SIZE));
+        }
+        if result > MMSG_MAX as i64 {
+            count(Counter::MmsgBeyond, 1);
+        }
+    }
+    let _ = after_write(View::message(vector), moved, op::SENDMMSG);
+    0
+}

@@ -1,0 +1,167 @@
+//! Contexts of execution units: which request a thread is serving.
+//!
+//! In: a thread read a request's bytes; it waits with epoll; its response began. Out: the context a call made now
+//! belongs to, or none. Always holds: a context counts only while exactly one request that this unit read is
+//! unanswered, and only for runtimes in which a thread serves one request at a time (DESIGN §5, §10).
+//!
+//! ```text
+//!            request read                     response begins (by anyone) / age / exit
+//!   (none) ----------------> LIVE ------------------------------------------------> (none)
+//!                             | second request read while the first is unanswered
+//!                             v
+//!                      MULTIPLEX (sticky: never counts again)        [NATIVE, THREADED]
+//!   epoll_wait: sets EPOLL (sticky) for THREADED; ends the turn's context for TURN_PROXY
+//! ```
+
+use agent_common::{
+    abi::{Conn, ExchangeIds, SocketKey, Unit, UnitKey, conn_flag, evidence, runtime, unit_flag},
+    counters::Counter,
+    limits::CONTEXT_AGE_MAX_NS,
+};
+
+use crate::{
+    conn,
+    maps::{RUNTIMES, UNITS, count},
+};
+
+/// Runtime class of a process.
+#[inline(always)]
+pub(crate) fn runtime_of(tgid: u32) -> u8 {
+    // SAFETY: one byte, copied at once.
+    unsafe { RUNTIMES.get(tgid) }
+        .copied()
+        .unwrap_or(runtime::NATIVE)
+}
+
+/// The unit of a key, made if need be.
+#[inline(always)]
+fn entry(key: &UnitKey) -> Option<&'static mut Unit> {
+    if UNITS.get_ptr_mut(key).is_none() && UNITS.insert(key, Unit::default(), 0).is_err() {
+        count(Counter::UnitsFull, 1);
+        return None;
+    }
+    let place = UNITS.get_ptr_mut(key)?;
+    // SAFETY: only this thread's programs write its unit, but for `leave`, which another thread may do once the
+    // response begins; fields are single words or ids that are read only while LIVE.
+    Some(unsafe { &mut *place })
+}
+
+/// The unit read bytes of the request whose exchange is `conn`'s.
+#[inline(never)]
+pub(crate) fn enter(
+    key: &UnitKey,
+    socket: &SocketKey,
+    conn: &Conn,
+    is_blocking: bool,
+    now: u64,
+) -> u64 {
+    let class = runtime_of((key.pid_tgid >> 32) as u32);
+    if class == runtime::MULTIPLEXING {
+        return 0;
+    }
+    let Some(unit) = entry(key) else { return 0 };
+    let is_other = unit.span_id != conn.span_id;
+    if class == runtime::TURN_PROXY {
+        if is_other || unit.flags & unit_flag::LIVE == 0 {
+            unit.turn_heads += 1;
+        }
+    } else if unit.flags & unit_flag::LIVE != 0 && is_other {
+        unit.flags |= unit_flag::MULTIPLEX;
+    }
+    unit.trace_id = conn.trace_id;
+    unit.span_id = conn.span_id;
+    unit.ktime_ns = now;
+    unit.socket = *socket;
+    unit.flags |= unit_flag::LIVE;
+    if is_blocking {
+        unit.flags |= unit_flag::BLOCKING;
+    } else {
+        unit.flags &= !unit_flag::BLOCKING;
+    }
+    1
+}
+
+/// The response to `conn`'s request began: whatever its unit does next is not known to belong to it.
+#[inline(never)]
+pub(crate) fn leave(conn: &Conn) -> u64 {
+    let Some(place) = UNITS.get_ptr_mut(conn.unit) else {
+        return 0;
+    };
+    // SAFETY: see `entry`.
+    let unit = unsafe { &mut *place };
+    if unit.span_id == conn.span_id {
+        unit.flags &= !unit_flag::LIVE;
+        unit.turn_heads = 0;
+    }
+    1
+}
+
+/// The unit is about to wait with epoll.
+#[inline(always)]
+pub(crate) fn wait(key: &UnitKey) {
+    match runtime_of((key.pid_tgid >> 32) as u32) {
+        runtime::THREADED => {
+            if let Some(unit) = entry(key) {
+                unit.flags |= unit_flag::EPOLL;
+            }
+        }
+        runtime::TURN_PROXY => {
+            if let Some(place) = UNITS.get_ptr_mut(key) {
+                // SAFETY: see `entry`.
+                let unit = unsafe { &mut *place };
+                unit.flags &= !unit_flag::LIVE;
+                unit.turn_heads = 0;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The context a call made now belongs to: fills `ids` and returns 1 if there is one. For a proxy's turn the context
+/// is taken: it counts once.
+#[inline(never)]
+pub(crate) fn context(key: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
+    let Some(place) = UNITS.get_ptr_mut(key) else {
+        return 0;
+    };
+    // SAFETY: see `entry`.
+    let unit = unsafe { &mut *place };
+    if unit.flags & unit_flag::LIVE == 0 {
+        return 0;
+    }
+    if now.wrapping_sub(unit.ktime_ns) > CONTEXT_AGE_MAX_NS {
+        unit.flags &= !unit_flag::LIVE;
+        count(Counter::ContextAged, 1);
+        return 0;
+    }
+    let class = runtime_of((key.pid_tgid >> 32) as u32);
+    let mut found = evidence::THREAD;
+    let counts = match class {
+        runtime::TURN_PROXY => {
+            found = evidence::TURN;
+            let is_only = unit.turn_heads == 1;
+            unit.flags &= !unit_flag::LIVE;
+            unit.turn_heads = 0;
+            if let Some(conn) = conn::find(unit.socket) {
+                conn.flags |= conn_flag::CONSUMED;
+            }
+            is_only
+        }
+        runtime::THREADED => {
+            unit.flags & unit_flag::MULTIPLEX == 0
+                && (unit.flags & unit_flag::BLOCKING != 0 || unit.flags & unit_flag::EPOLL == 0)
+        }
+        runtime::NATIVE => {
+            unit.flags & unit_flag::MULTIPLEX == 0 && unit.flags & unit_flag::BLOCKING != 0
+        }
+        _ => false,
+    };
+    if !counts {
+        count(Counter::Multiplexed, 1);
+        return 0;
+    }
+    ids.trace_id = unit.trace_id;
+    ids.parent_span_id = unit.span_id;
+    ids.evidence = found;
+    1
+}
