@@ -1,0 +1,54 @@
+//! Node and Ruby.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{Serving, Victim, leaf_url};
+use crate::process::{built, free_port, program, source};
+
+/// Node's server library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeFramework {
+    /// node:http alone.
+    Http,
+    /// express from the victims' folder.
+    Express,
+}
+
+/// Node: one event loop, http.get as its client.
+///
+/// # Errors
+/// When node is not installed or express not built.
+pub fn node(framework: NodeFramework, leaf: Option<&Victim>) -> Result<Victim> {
+    let port = free_port()?;
+    let mut command = Command::new(program(&["node"], "nodejs")?);
+    command
+        .arg(source("node/server.js"))
+        .arg(port.to_string())
+        .env("LEAF_URL", leaf_url(leaf));
+    let name = match framework {
+        NodeFramework::Http => "node http",
+        NodeFramework::Express => {
+            command
+                .env("FRAMEWORK", "express")
+                .env("EXPRESS", built("node/node_modules/express")?);
+            "node express"
+        }
+    };
+    Victim::start(name, Serving::Loop, port, &mut command, None)
+}
+
+/// Ruby's WEBrick: one thread per connection, Net::HTTP as its client.
+///
+/// # Errors
+/// When ruby is not installed.
+pub fn webrick(leaf: Option<&Victim>) -> Result<Victim> {
+    let port = free_port()?;
+    let mut command = Command::new(program(&["ruby"], "ruby and ruby-webrick")?);
+    command
+        .arg(source("ruby/server.rb"))
+        .arg(port.to_string())
+        .env("LEAF_URL", leaf_url(leaf));
+    Victim::start("WEBrick", Serving::Thread, port, &mut command, None)
+}

@@ -1,0 +1,17 @@
+//! Scenarios: real programs, one agent, spans read back from a real OTLP receiver.
+//!
+//! Modules named `vm_…` are the short set for the VM kernels. Every test takes the machine's turn first
+//! (`Scene::open`), so they run one after the other whatever `--test-threads` says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on must say so by panicking"
+)]
+
+mod scenarios {
+    pub mod receiver;
+    pub mod victims;
+    pub mod vm_servers;
+}

@@ -1,0 +1,3 @@
+module suture.invalid/victim
+
+go 1.19

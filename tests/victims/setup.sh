@@ -1,0 +1,55 @@
+#!/bin/bash
+# Builds what the victims need into ~/.cache/suture/victims (or $SUTURE_VICTIMS): a Python venv with pinned
+# packages, express from its package-lock, the Go and Java programs. Works a second time at once: each part
+# carries a stamp of the files it was made from. Needs from Debian: python3-venv nodejs npm golang-go
+# default-jdk-headless ruby ruby-webrick php-fpm php-curl nginx-light curl (xtask installs them); names what is missing.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${SUTURE_VICTIMS:-$HOME/.cache/suture/victims}
+mkdir -p "$cache"
+export PATH="$PATH:/usr/local/go/bin:/usr/sbin"
+
+missing=
+need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $1 (Debian package $2);"; }
+need node nodejs; need npm npm; need go golang-go; need javac default-jdk-headless; need java default-jdk-headless
+need ruby ruby; need nginx nginx-light; need php php-cli; need curl curl
+ls /usr/sbin/php-fpm* >/dev/null 2>&1 || missing="$missing php-fpm (Debian package php-fpm);"
+if command -v ruby >/dev/null 2>&1; then
+  ruby -e 'require "webrick"' 2>/dev/null || missing="$missing Ruby's webrick (Debian package ruby-webrick);"
+fi
+if command -v php >/dev/null 2>&1; then
+  php -r 'exit(extension_loaded("curl") ? 0 : 1);' || missing="$missing PHP's curl extension (Debian package php-curl);"
+fi
+# Debian's own Python if it can make a venv, else the one that is first in PATH: its real binary, never a shim.
+python=
+for candidate in /usr/bin/python3 "$(command -v python3 || true)"; do
+  if [ -n "$candidate" ] && "$candidate" -c 'import venv, ensurepip' 2>/dev/null; then
+    python=$("$candidate" -c 'import sys; print(sys.executable)'); break
+  fi
+done
+[ -n "$python" ] || missing="$missing a python3 that can make a venv (Debian package python3-venv);"
+if [ -n "$missing" ]; then echo "victims/setup.sh: missing:$missing nothing was built" >&2; exit 1; fi
+
+# part NAME STAMP-FILES… : true when NAME must be built (again)
+stale() {
+  name=$1; shift
+  want=$(cat "$@" | sha256sum | cut -d' ' -f1)
+  [ "$(cat "$cache/$name.stamp" 2>/dev/null)" != "$want" ]
+}
+built() { echo "$want" >"$cache/$name.stamp"; echo "victims: $name is ready"; }
+
+if stale python "$here/python/requirements.txt"; then
+  rm -rf "$cache/venv"; "$python" -m venv "$cache/venv"
+  "$cache/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/python/requirements.txt"; built
+fi
+if stale node "$here/node/package.json" "$here/node/package-lock.json"; then
+  rm -rf "$cache/node"; mkdir -p "$cache/node"
+  cp "$here/node/package.json" "$here/node/package-lock.json" "$cache/node/"
+  (cd "$cache/node" && npm ci --silent --no-audit --no-fund); built
+fi
+if stale go "$here/go/go.mod" "$here/go/main.go"; then
+  (cd "$here/go" && CGO_ENABLED=0 go build -o "$cache/go-victim" .); built
+fi
+if stale java "$here/java/Victim.java"; then
+  rm -rf "$cache/java"; javac -d "$cache/java" "$here/java/Victim.java"; built
+fi
