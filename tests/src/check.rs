@@ -21,20 +21,19 @@ pub struct Call {
     pub id: String,
     /// The process that sent it.
     pub client: u32,
+    /// Nothing else was in flight meanwhile.
+    pub alone: bool,
     /// Trace id and parent id of the `traceparent` it carried.
     pub traceparent: Option<([u8; 16], [u8; 8])>,
 }
 
-impl Call {
+/// The path a hop is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
     /// `/work/ID`
-    pub fn work(&self) -> String {
-        format!("/work/{}", self.id)
-    }
-
+    Work,
     /// `/leaf/ID/0`
-    pub fn leaf(&self) -> String {
-        format!("/leaf/{}/0", self.id)
-    }
+    Leaf,
 }
 
 /// A server on the way of a call.
@@ -46,15 +45,25 @@ pub struct Hop {
     pub pids: Vec<u32>,
     /// Whether its calls must be children of what it serves.
     pub serving: Serving,
+    /// What it is asked for.
+    pub asked: Asked,
 }
 
 impl Hop {
     /// The hop a victim is.
-    pub fn of(victim: &Victim) -> Self {
+    pub fn of(victim: &Victim, asked: Asked) -> Self {
         Self {
             name: victim.name,
             pids: victim.pids(),
             serving: victim.serving,
+            asked,
+        }
+    }
+
+    fn path(&self, call: &Call) -> String {
+        match self.asked {
+            Asked::Work => format!("/work/{}", call.id),
+            Asked::Leaf => format!("/leaf/{}/0", call.id),
         }
     }
 }
@@ -128,13 +137,12 @@ pub fn of_process(span: &ReceivedSpan, pids: &[u32]) -> bool {
         .is_some_and(|pid| pids.iter().any(|own| i64::from(*own) == pid))
 }
 
-/// Waits for the four spans of every call, lets the stream settle, and returns all spans that name one of the calls.
-pub fn collect(receiver: &Receiver, calls: &[Call]) -> Vec<ReceivedSpan> {
-    let ids: Vec<&str> = calls.iter().map(|call| call.id.as_str()).collect();
+/// Waits for `per_call` spans of every id, lets the stream settle, and returns all spans that name one of the ids.
+pub fn collect(receiver: &Receiver, ids: &[&str], per_call: usize) -> Vec<ReceivedSpan> {
     let named = |span: &ReceivedSpan| ids.iter().any(|id| span.path().contains(id));
     // A missing span is reported by the check, which says which one; here it only ends the waiting.
     let _ = receiver.wait_until(
-        |spans| spans.iter().filter(|span| named(span)).count() >= 4 * ids.len(),
+        |spans| spans.iter().filter(|span| named(span)).count() >= per_call * ids.len(),
         Duration::from_secs(8),
     );
     receiver
@@ -144,66 +152,18 @@ pub fn collect(receiver: &Receiver, calls: &[Call]) -> Vec<ReceivedSpan> {
         .collect()
 }
 
-/// Checks caller -> victim -> leaf for every call: exactly one CLIENT and one SERVER span at both edges, right
-/// parents, evidence, attributes, times.
+/// Checks caller -> hop -> hop … for every call: exactly one CLIENT and one SERVER span at each edge, right parents,
+/// evidence, attributes, times.
 ///
 /// # Errors
 /// All complaints.
-pub fn check_chain(spans: &[ReceivedSpan], calls: &[Call], victim: &Hop, leaf: &Hop) -> Result<()> {
+pub fn check_chain(spans: &[ReceivedSpan], calls: &[Call], hops: &[Hop]) -> Result<()> {
     let mut complaints = Complaints::default();
-    complaints.unless(!calls.is_empty(), || {
-        "no call was made: nothing is checked".to_owned()
+    complaints.unless(!calls.is_empty() && !hops.is_empty(), || {
+        "nothing was called: nothing is checked".to_owned()
     });
     for call in calls {
-        let (work, leaf_path) = (call.work(), call.leaf());
-        let caller = complaints.only(
-            &format!("the caller's CLIENT span of {work}"),
-            spans,
-            |span| {
-                span.kind == Kind::Client && span.path() == work && of_process(span, &[call.client])
-            },
-        );
-        let served = complaints.only(
-            &format!("SERVER span of {work} in {}", victim.name),
-            spans,
-            |span| {
-                span.kind == Kind::Server && span.path() == work && of_process(span, &victim.pids)
-            },
-        );
-        let calling = complaints.only(
-            &format!("CLIENT span of {leaf_path} in {}", victim.name),
-            spans,
-            |span| {
-                span.kind == Kind::Client
-                    && span.path() == leaf_path
-                    && of_process(span, &victim.pids)
-            },
-        );
-        let leaf_served = complaints.only(
-            &format!("SERVER span of {leaf_path} in {}", leaf.name),
-            spans,
-            |span| {
-                span.kind == Kind::Server
-                    && span.path() == leaf_path
-                    && of_process(span, &leaf.pids)
-            },
-        );
-        let total = spans
-            .iter()
-            .filter(|span| span.path() == work || span.path() == leaf_path)
-            .count();
-        complaints.unless(total == 4, || {
-            format!("{total} spans name {}, expected 4", call.id)
-        });
-        if let (Some(caller), Some(served)) = (caller, served) {
-            joined(&mut complaints, caller, served, call.traceparent);
-        }
-        if let (Some(calling), Some(leaf_served)) = (calling, leaf_served) {
-            joined(&mut complaints, calling, leaf_served, None);
-        }
-        if let (Some(served), Some(calling)) = (served, calling) {
-            called_while_serving(&mut complaints, served, calling, victim.serving);
-        }
+        check_call(&mut complaints, spans, call, hops);
     }
     for span in spans {
         well_formed(&mut complaints, span);
@@ -211,7 +171,59 @@ pub fn check_chain(spans: &[ReceivedSpan], calls: &[Call], victim: &Hop, leaf: &
         complaints.equal("method", span, span.text("http.request.method"), "GET");
     }
     unique(&mut complaints, spans);
-    complaints.verdict(victim.name)
+    let names: Vec<&str> = hops.iter().map(|hop| hop.name).collect();
+    complaints.verdict(&names.join(" -> "))
+}
+
+fn check_call(complaints: &mut Complaints, spans: &[ReceivedSpan], call: &Call, hops: &[Hop]) {
+    let total = spans
+        .iter()
+        .filter(|span| span.path().contains(&call.id))
+        .count();
+    complaints.unless(total == 2 * hops.len(), || {
+        format!(
+            "{total} spans name {}, expected {}",
+            call.id,
+            2 * hops.len()
+        )
+    });
+    let mut before: Option<(&ReceivedSpan, &Hop)> = None;
+    for (at, hop) in hops.iter().enumerate() {
+        let path = hop.path(call);
+        let caller_pids = before.map_or(vec![call.client], |(_, earlier)| earlier.pids.clone());
+        let caller_name = before.map_or("the caller", |(_, earlier)| earlier.name);
+        let calling = complaints.only(
+            &format!("CLIENT span of {path} in {caller_name}"),
+            spans,
+            |span| {
+                span.kind == Kind::Client && span.path() == path && of_process(span, &caller_pids)
+            },
+        );
+        let served = complaints.only(
+            &format!("SERVER span of {path} in {}", hop.name),
+            spans,
+            |span| span.kind == Kind::Server && span.path() == path && of_process(span, &hop.pids),
+        );
+        if let (Some(calling), Some(served)) = (calling, served) {
+            joined(
+                complaints,
+                calling,
+                served,
+                call.traceparent.filter(|_| at == 0),
+            );
+        }
+        if let (Some(calling), Some((earlier_served, earlier))) = (calling, before) {
+            called_while_serving(
+                complaints,
+                earlier_served,
+                calling,
+                earlier.serving,
+                call.alone,
+            );
+        }
+        let Some(served) = served else { return };
+        before = Some((served, hop));
+    }
 }
 
 /// A SERVER span is the child of the CLIENT span of the same request, or of the `traceparent` it carried.
@@ -246,12 +258,13 @@ pub fn joined(
     });
 }
 
-/// A CLIENT span made while serving: the child of `served`, or (loops) that or a root.
+/// A CLIENT span made while serving: the child of `served`; loops, and proxies with much in flight: that or a root.
 pub fn called_while_serving(
     complaints: &mut Complaints,
     served: &ReceivedSpan,
     calling: &ReceivedSpan,
     serving: Serving,
+    alone: bool,
 ) {
     let right =
         calling.parent.as_ref() == Some(&served.span_id) && calling.trace_id == served.trace_id;
@@ -267,7 +280,17 @@ pub fn called_while_serving(
             });
             complaints.equal("evidence", calling, calling.evidence(), "thread");
         }
-        Serving::Loop => complaints.unless(right || root, || {
+        Serving::Proxy if alone => {
+            complaints.unless(right, || {
+                format!(
+                    "alone in flight, so this call must be the child of {}: {}",
+                    served.line(),
+                    calling.line()
+                )
+            });
+            complaints.equal("evidence", calling, calling.evidence(), "turn");
+        }
+        Serving::Loop | Serving::Proxy => complaints.unless(right || root, || {
             format!(
                 "WRONG PARENT: this call must be a root or the child of {}: {}",
                 served.line(),

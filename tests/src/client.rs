@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -27,8 +28,8 @@ pub struct Answer {
 }
 
 /// The stream under a connection.
-pub trait Stream: Read + Write + Send {}
-impl<T: Read + Write + Send> Stream for T {}
+pub trait Stream: Read + Write + Send + AsFd {}
+impl<T: Read + Write + Send + AsFd> Stream for T {}
 
 /// One open connection.
 pub struct Connection {
@@ -79,6 +80,33 @@ impl Connection {
     /// This end's address, for TCP.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.local
+    }
+
+    /// Closes with a reset instead of a FIN (SO_LINGER of 0 s).
+    ///
+    /// # Errors
+    /// When the option is refused.
+    pub fn reset_on_close(self) -> Result<()> {
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        let fd = self.stream.get_ref().as_fd().as_raw_fd();
+        let size = libc::socklen_t::try_from(size_of::<libc::linger>())?;
+        // SAFETY: `linger` lives through the call and `size` is its size; `fd` is open while `self` lives.
+        let done = unsafe {
+            libc::setsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                std::ptr::from_ref(&linger).cast(),
+                size,
+            )
+        };
+        if done != 0 {
+            return Err(std::io::Error::last_os_error()).context("setting SO_LINGER");
+        }
+        Ok(())
     }
 
     /// Writes the bytes with one `write` where the kernel takes them at once.

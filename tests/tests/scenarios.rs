@@ -11,7 +11,11 @@
 )]
 
 mod scenarios {
+    pub mod chain;
+    pub mod proxies;
     pub mod receiver;
+    pub mod servers;
     pub mod victims;
+    pub mod vm_http1;
     pub mod vm_servers;
 }

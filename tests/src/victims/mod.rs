@@ -21,6 +21,8 @@ use crate::process::{Folder, Running, free_port};
 pub enum Serving {
     /// The thread that reads a request makes the calls for it: they must be its children.
     Thread,
+    /// A proxy on an event loop: a call must be right when its request is alone in flight, else a root or right.
+    Proxy,
     /// Requests share threads: calls must be roots or right, never wrong.
     Loop,
 }

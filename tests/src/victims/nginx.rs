@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::{Serving, Victim, fresh, leaf_url};
+use crate::check::{Asked, Hop};
 use crate::process::{Folder, Running, program, source};
 
 /// What nginx does with everything but `/static/`, `/sendfile/` and `/status/CODE`.
@@ -78,7 +79,7 @@ pub fn nginx(workers: u32, behind: &Behind<'_>) -> Result<Victim> {
     )?;
     let mut command = Command::new(program(&["nginx"], "nginx-light")?);
     command.arg("-e").arg("stderr").arg("-c").arg(conf);
-    Victim::start("nginx", Serving::Loop, port, &mut command, Some(folder))
+    Victim::start("nginx", Serving::Proxy, port, &mut command, Some(folder))
 }
 
 /// php-fpm with four children on a unix socket.
@@ -129,8 +130,13 @@ impl PhpFpm {
         self.folder.path().join("fpm.sock")
     }
 
-    /// Pids of its processes.
-    pub fn pids(&self) -> Vec<u32> {
-        self.running.pids()
+    /// The hop it is behind nginx.
+    pub fn hop(&self) -> Hop {
+        Hop {
+            name: "php-fpm",
+            pids: self.running.pids(),
+            serving: Serving::Thread,
+            asked: Asked::Work,
+        }
     }
 }
