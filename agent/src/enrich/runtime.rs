@@ -1,0 +1,275 @@
+//! Which evidence a process' threads give: its runtime class (DESIGN §5).
+//!
+//! In: a tgid. Out: one of `agent_common::abi::runtime`, with the fact it stands on. Always holds: a name of a file is
+//! taken only where the fact is the file itself (an interpreter's executable, a mapped library); when in doubt the class is the one that
+//! trusts less. Refuses: nothing; a process that cannot be read is NATIVE, which trusts threads with blocking sockets only.
+//!
+//! Classes are looked at again after execve and 1 s and 10 s after a process is first seen, because interpreters map their
+//! libraries while they run (gevent is imported by the program, not by Python).
+//!
+//! ```text
+//! first / exec ──> looked ──1 s──> looked ──10 s──> settled
+//!                    └──── exit at any time ────────> (forgotten)
+//! ```
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ffi::OsStr,
+    path::Path,
+};
+
+use agent_common::abi::{ProcessKey, runtime};
+
+use super::{elf::ElfMarks, naming::words::without_version, proc_root::ProcRoot};
+
+/// A class and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// One of `agent_common::abi::runtime`.
+    pub class: u8,
+    /// The fact, for people.
+    pub fact: &'static str,
+}
+
+/// Libraries whose presence in a process decides, in order. Paths are compared by what the file name contains.
+const LIBRARIES: &[(&str, u8, &str)] = &[
+    // Greenlets run many requests on one thread; gevent and eventlet both stand on this module.
+    (
+        "_greenlet.",
+        runtime::MULTIPLEXING,
+        "greenlet is loaded (gevent, eventlet)",
+    ),
+    // Granian's and Robyn's sockets are served by tokio threads inside CPython.
+    (
+        "_granian.",
+        runtime::MULTIPLEXING,
+        "granian's tokio workers are loaded",
+    ),
+    (
+        "robyn.",
+        runtime::MULTIPLEXING,
+        "robyn's tokio workers are loaded",
+    ),
+    // Ruby's fiber scheduler (async, falcon) waits in this module.
+    (
+        "IO_Event.so",
+        runtime::MULTIPLEXING,
+        "io-event is loaded (async, falcon)",
+    ),
+    (
+        "rubyeventmachine.so",
+        runtime::MULTIPLEXING,
+        "eventmachine is loaded",
+    ),
+    // Coroutines of PHP.
+    ("swoole.so", runtime::MULTIPLEXING, "swoole is loaded"),
+    // An embedded Node.js.
+    ("libnode.so", runtime::MULTIPLEXING, "libnode is loaded"),
+    // Tasks of .NET move between pool threads at every await.
+    (
+        "libcoreclr.so",
+        runtime::MULTIPLEXING,
+        "the .NET runtime is loaded",
+    ),
+    // A JVM may run blocking servers (one request per thread) or NIO and virtual threads (not): its sockets tell.
+    (
+        "libjvm.so",
+        runtime::NATIVE,
+        "a JVM is loaded: only blocking sockets tie requests to threads",
+    ),
+    // CPython, Ruby and PHP inside another program (uwsgi, mod_wsgi, passenger, mod_php).
+    ("libpython3", runtime::THREADED, "CPython is loaded"),
+    ("libruby", runtime::THREADED, "Ruby is loaded"),
+    ("libphp", runtime::THREADED, "PHP is loaded"),
+];
+
+/// Modules with which nginx does more than one thing in a turn of its loop: Lua code and JavaScript wait for sockets of their
+/// own and go on when those are ready, among other requests' events.
+const NGINX_SCRIPTING: &[&str] = &["libluajit", "ngx_http_lua_module", "ngx_http_js_module"];
+
+/// Finds the class of the process `tgid`.
+pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
+    let unknown = Finding {
+        class: runtime::NATIVE,
+        fact: "nothing speaks for a known runtime",
+    };
+    let Ok(exe) = root.exe(tgid) else {
+        return unknown;
+    };
+    let name = exe.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let marks = elf.of(&root.file(tgid, "exe")).unwrap_or_default();
+    let maps = root.maps(tgid).unwrap_or_default();
+    let mapped = |part: &str| mapped_files(&maps).any(|file| file.contains(part));
+    let found = |class, fact| Finding { class, fact };
+
+    if marks.go {
+        // The scheduler moves goroutines between threads, its netpoller makes all sockets non-blocking.
+        return found(
+            runtime::MULTIPLEXING,
+            "the executable was linked by Go (.go.buildinfo)",
+        );
+    }
+    if name == "nginx" && marks.nginx {
+        // Both the name and the text: other programs print nginx' version too.
+        return if marks.nginx_lua || NGINX_SCRIPTING.iter().any(|part| mapped(part)) {
+            found(
+                runtime::MULTIPLEXING,
+                "nginx runs Lua or JavaScript, which waits in the middle of a request",
+            )
+        } else {
+            found(runtime::TURN_PROXY, "the executable is nginx")
+        };
+    }
+    match without_version(name) {
+        // libuv's, Bun's and Deno's loops serve all requests on one thread.
+        "node" | "nodejs" | "bun" | "deno" => {
+            return found(
+                runtime::MULTIPLEXING,
+                "the executable is a JavaScript runtime",
+            );
+        }
+        // Erlang's processes move between scheduler threads.
+        "beam.smp" => return found(runtime::MULTIPLEXING, "the executable is the Erlang VM"),
+        _ => {}
+    }
+    for (part, class, fact) in LIBRARIES {
+        if mapped(part) {
+            return found(*class, fact);
+        }
+    }
+    match without_version(name) {
+        // One thread, one request, unless the thread waits in epoll (asyncio), which the kernel side sees.
+        "python" => return found(runtime::THREADED, "the executable is CPython"),
+        // Puma, WEBrick, unicorn: the same.
+        "ruby" => return found(runtime::THREADED, "the executable is Ruby"),
+        // A process of php-fpm serves one request at a time.
+        "php" | "php-fpm" | "php-cgi" => return found(runtime::THREADED, "the executable is PHP"),
+        _ => {}
+    }
+    if marks.node {
+        return found(
+            runtime::MULTIPLEXING,
+            "the executable exports node_module_register (Node.js)",
+        );
+    }
+    if marks.tokio {
+        // tokio's tasks move between worker threads at every await.
+        return found(runtime::MULTIPLEXING, "the executable holds tokio");
+    }
+    unknown
+}
+
+/// File names of the mapped files. A line is `ADDRESSES PERMS OFFSET DEV INODE PATH` (`man 5 proc_pid_maps`).
+fn mapped_files(maps: &[u8]) -> impl Iterator<Item = &str> {
+    maps.split(|byte| *byte == b'\n').filter_map(|line| {
+        let at = line.iter().rposition(|byte| *byte == b'/')?;
+        std::str::from_utf8(line.get(at + 1..)?).ok()
+    })
+}
+
+/// True if the process holds an io_uring: what it does through it passes no hooked syscall.
+pub fn uses_io_uring(root: &ProcRoot, tgid: u32) -> bool {
+    /// Descriptors looked at; processes with more are proxies whose ring, if any, was made early and has a low number.
+    const FDS_MAX: usize = 65_536;
+    let Ok(fds) = std::fs::read_dir(root.file(tgid, "fd")) else {
+        return false;
+    };
+    fds.flatten().take(FDS_MAX).any(|fd| {
+        std::fs::read_link(fd.path())
+            .is_ok_and(|target| target == Path::new("anon_inode:[io_uring]"))
+    })
+}
+
+/// How long after it is first seen a process is looked at again, ns.
+const AGAIN_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
+
+/// Runtime classes of the processes seen, and when to look again.
+#[derive(Debug)]
+pub struct RuntimeClasses {
+    root: ProcRoot,
+    elf: ElfMarks,
+    capacity: usize,
+    known: HashMap<ProcessKey, u8>,
+    /// (CLOCK_MONOTONIC ns, process, index in AGAIN_NS)
+    due: BTreeSet<(u64, ProcessKey, usize)>,
+    /// Processes not classified because the table was full.
+    refused: u64,
+}
+
+impl RuntimeClasses {
+    /// Keeps at most `capacity` processes; those beyond are NATIVE and counted.
+    pub fn new(root: ProcRoot, capacity: usize) -> Self {
+        let (known, due) = (HashMap::new(), BTreeSet::new());
+        RuntimeClasses {
+            root,
+            elf: ElfMarks::default(),
+            capacity,
+            known,
+            due,
+            refused: 0,
+        }
+    }
+
+    /// The class of a process seen for the first time, or after execve. `ktime_ns` is CLOCK_MONOTONIC now.
+    pub fn look(&mut self, key: ProcessKey, ktime_ns: u64) -> u8 {
+        self.exit(key);
+        if self.known.len() >= self.capacity {
+            self.refused += 1;
+            return runtime::NATIVE;
+        }
+        let class = find(&self.root, &mut self.elf, key.tgid).class;
+        self.known.insert(key, class);
+        self.due
+            .insert((ktime_ns.saturating_add(AGAIN_NS[0]), key, 0));
+        class
+    }
+
+    /// The process ended.
+    pub fn exit(&mut self, key: ProcessKey) {
+        if self.known.remove(&key).is_some() {
+            self.due.retain(|(_, other, _)| *other != key);
+        }
+    }
+
+    /// The next process whose class changed by now, with its new class; none when all that was due is unchanged.
+    pub fn poll(&mut self, ktime_ns: u64) -> Option<(ProcessKey, u8)> {
+        while let Some((due_ns, key, index)) = self
+            .due
+            .first()
+            .copied()
+            .filter(|(due_ns, ..)| *due_ns <= ktime_ns)
+        {
+            self.due.pop_first();
+            if let Some(wait_ns) = AGAIN_NS.get(index + 1) {
+                let first_ns = due_ns.saturating_sub(AGAIN_NS[index]);
+                self.due
+                    .insert((first_ns.saturating_add(*wait_ns), key, index + 1));
+            }
+            // A process that has ended says nothing; its class stays.
+            if self.root.exe(key.tgid).is_err() {
+                continue;
+            }
+            let class = find(&self.root, &mut self.elf, key.tgid).class;
+            if self.known.get(&key).is_some_and(|known| *known != class) {
+                self.known.insert(key, class);
+                return Some((key, class));
+            }
+        }
+        None
+    }
+
+    /// When [`Self::poll`] has something to look at, CLOCK_MONOTONIC ns.
+    pub fn next_due_ns(&self) -> Option<u64> {
+        self.due.first().map(|(due_ns, ..)| *due_ns)
+    }
+
+    /// Processes not classified because the table was full, absolute.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test may panic")]
+#[path = "runtime_tests.rs"]
+mod tests;
