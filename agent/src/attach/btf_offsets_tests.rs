@@ -164,6 +164,8 @@ fn the_running_kernels_offsets_are_those_a_c_compiler_computes() {
             found.task_group_leader,
         ),
         ("struct task_struct", "start_time", found.task_start_time),
+        ("struct task_struct", "tgid", found.task_tgid),
+        ("struct task_struct", "pid", found.task_pid),
         ("struct files_struct", "fdt", found.files_fdt),
         ("struct fdtable", "fd", found.fdt_fd),
         ("struct fdtable", "max_fds", found.fdt_max_fds),
