@@ -3,6 +3,8 @@
 //! In: the bytes of one direction of one connection, in order, with holes. Out: message events. Always holds: no
 //! I/O, no clock, no panic, memory bounded whatever a peer sends. Imports nothing of the workspace.
 
+pub mod fastcgi;
 pub mod http1;
+pub mod sniff;
 pub mod stream;
 pub mod tracecontext;

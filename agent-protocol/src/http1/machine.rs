@@ -40,9 +40,7 @@ pub(crate) enum Framing {
     Chunked,
     Close,
     /// Not to be told; `Side` has said why.
-    Unknown {
-        chunked: bool,
-    },
+    Unknown,
     Opaque,
 }
 
@@ -378,7 +376,7 @@ impl Machine {
             Framing::Length { bytes, unsure } => (Body::Length(bytes), unsure),
             Framing::Chunked => (Body::Chunked(Chunk::FIRST), false),
             Framing::Close => (Body::Close, false),
-            Framing::Unknown { chunked } => (Body::Rest(Rest::new(chunked, false)), false),
+            Framing::Unknown => (Body::Rest(Rest::new(false, false)), false),
         };
         self.state = State::Body {
             body,

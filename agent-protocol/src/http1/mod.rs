@@ -7,9 +7,9 @@
 
 mod body;
 mod event;
-mod head;
+pub(crate) mod head;
 mod machine;
-mod request;
+pub(crate) mod request;
 mod response;
 mod target;
 

@@ -17,7 +17,7 @@ use crate::tracecontext::{
 /// Longest method; the longest registered one has 17 bytes.
 const METHOD_MAX: usize = 32;
 /// Most bytes kept of values that are short by nature (`Host`, `Upgrade`, `Content-Type`, `X-Forwarded-*`).
-const SHORT_MAX: usize = 512;
+pub(crate) const SHORT_MAX: usize = 512;
 
 /// Parser of the direction that carries requests.
 #[derive(Clone, Debug)]
@@ -200,15 +200,9 @@ fn read(
     let (framing, why) = match (coding, length) {
         _ if head.method == Method::Connect => (Framing::NoBody, None),
         (Coding::Chunked, _) => (Framing::Chunked, None),
-        (Coding::Other, _) => (
-            Framing::Unknown { chunked: false },
-            Some(Reason::TransferEncoding),
-        ),
+        (Coding::Other, _) => (Framing::Unknown, Some(Reason::TransferEncoding)),
         (Coding::Absent, Length::Absent) => (Framing::NoBody, None),
-        (Coding::Absent, Length::Invalid) => (
-            Framing::Unknown { chunked: false },
-            Some(Reason::ContentLength),
-        ),
+        (Coding::Absent, Length::Invalid) => (Framing::Unknown, Some(Reason::ContentLength)),
         (Coding::Absent, Length::Known(bytes)) => {
             head.content_length = Some(bytes);
             (

@@ -217,10 +217,7 @@ fn read(
         }
         (Coding::Chunked, _) => (Framing::Chunked, None),
         (Coding::Other, _) | (Coding::Absent, Length::Absent) => (Framing::Close, None),
-        (Coding::Absent, Length::Invalid) => (
-            Framing::Unknown { chunked: false },
-            Some(Reason::ContentLength),
-        ),
+        (Coding::Absent, Length::Invalid) => (Framing::Unknown, Some(Reason::ContentLength)),
         (Coding::Absent, Length::Known(bytes)) => (
             Framing::Length {
                 bytes,

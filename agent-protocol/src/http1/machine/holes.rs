@@ -7,6 +7,17 @@ use crate::http1::body::{Body, Rest};
 use crate::http1::event::{Ended, Reason};
 use crate::http1::machine::{Framing, Machine, NoHead, Side, State};
 
+/// Why the rest of a head cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gap {
+    /// It was not captured.
+    Unseen,
+    /// Records were lost.
+    Lost,
+    /// It is longer than may be kept.
+    Limit,
+}
+
 impl Machine {
     /// `n` unseen bytes. True: still in step.
     pub(super) fn skip(&mut self, n: u64, side: &mut dyn Side) -> bool {
@@ -20,7 +31,7 @@ impl Machine {
                 false
             }
             State::Head { .. } => {
-                self.cut(false, side);
+                self.cut(Gap::Unseen, side);
                 false
             }
             State::Body { body, bytes, .. } => match body {
@@ -85,7 +96,7 @@ impl Machine {
                 side.unparsed(Reason::LostHead);
             }
             State::Sync { hole, .. } => *hole = true,
-            State::Head { .. } => self.cut(true, side),
+            State::Head { .. } => self.cut(Gap::Lost, side),
             State::Body { body, bytes, .. } => match (body, len) {
                 (Body::Length(left), Some(n)) => {
                     let part = n.min(*left);
@@ -123,7 +134,7 @@ impl Machine {
     }
 
     /// The rest of the open head cannot be had.
-    pub(super) fn cut(&mut self, hole: bool, side: &mut dyn Side) {
+    pub(super) fn cut(&mut self, gap: Gap, side: &mut dyn Side) {
         let State::Head { resynced } = self.state else {
             return;
         };
@@ -136,13 +147,11 @@ impl Machine {
                 }
             }
             Ok(framing) => {
-                let chunked = matches!(
-                    framing,
-                    Framing::Chunked | Framing::Unknown { chunked: true }
-                );
+                // Over the limit the bytes go on being seen: no tail of theirs means more than another.
+                let chunked = gap != Gap::Limit && framing == Framing::Chunked;
                 self.misses = 0;
                 self.state = State::Body {
-                    body: Body::Rest(Rest::new(chunked, hole)),
+                    body: Body::Rest(Rest::new(chunked, gap == Gap::Lost)),
                     bytes: 0,
                     unsure: false,
                 };

@@ -4,6 +4,7 @@
 //! depends on the bytes only, not on where they were cut; every byte is looked at a bounded number of times.
 
 use crate::http1::event::Reason;
+use crate::http1::machine::holes::Gap;
 use crate::http1::machine::{Framing, Machine, NoHead, Shape, Side, Start, State};
 
 /// Bytes of a first line that decide whether it can be one at all.
@@ -54,7 +55,7 @@ impl Machine {
             }
             if line.is_none() {
                 if self.head.bytes.len() >= limit {
-                    self.cut(false, side);
+                    self.cut(Gap::Limit, side);
                 }
                 return used;
             }
