@@ -12,10 +12,13 @@
 
 mod scenarios {
     pub mod chain;
+    pub mod export;
     pub mod proxies;
     pub mod receiver;
+    pub mod scope;
     pub mod servers;
     pub mod victims;
     pub mod vm_http1;
+    pub mod vm_lifecycle;
     pub mod vm_servers;
 }
