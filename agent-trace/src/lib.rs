@@ -3,5 +3,19 @@
 //! In: [`frame::Frame`]s. Out: [`span::Span`]s and counters. Always holds: no I/O, no clock, no randomness; the
 //! same frames give the same spans. Refuses: to draw an edge without evidence (DESIGN §5).
 
+pub mod config;
+mod conn;
+mod connect;
+pub mod counters;
+pub mod decode;
+mod exchange;
 pub mod frame;
+mod graph;
+mod position;
+mod render;
+pub mod route;
+pub mod semconv;
+mod shared;
 pub mod span;
+pub mod tracer;
+mod wire;

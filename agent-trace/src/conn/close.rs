@@ -1,0 +1,117 @@
+//! The end of a connection.
+//!
+//! In: state changes of its socket, and the moment after which no record of it can come any more. Out: its open
+//! exchanges, failed or unfinished. Always holds: after [`Conn::finish`] nothing is open. Refuses: to end anything at
+//! the state change itself, because reads and writes that happened before it may be recorded after it.
+
+use agent_common::abi::StateRecord;
+
+use super::{Conn, Scratch};
+use crate::exchange::{Exchange, Outcome};
+use crate::graph::Side;
+use crate::semconv;
+use crate::shared::Shared;
+
+/// TCP states of Linux `include/net/tcp_states.h` that are looked at.
+pub(crate) mod tcp_state {
+    /// TCP_ESTABLISHED
+    pub(crate) const ESTABLISHED: u8 = 1;
+    /// TCP_SYN_SENT
+    pub(crate) const SYN_SENT: u8 = 2;
+    /// TCP_FIN_WAIT1: this end closed first.
+    pub(crate) const FIN_WAIT1: u8 = 4;
+    /// TCP_CLOSE
+    pub(crate) const CLOSE: u8 = 7;
+    /// TCP_CLOSE_WAIT: the peer closed first.
+    pub(crate) const CLOSE_WAIT: u8 = 8;
+    /// TCP_LAST_ACK: this end closed after the peer.
+    pub(crate) const LAST_ACK: u8 = 9;
+}
+
+impl Conn {
+    /// A state change that is not about a connection attempt.
+    pub(crate) fn on_state(&mut self, record: &StateRecord, shared: &mut Shared) {
+        self.last_ktime_ns = record.head.ktime_ns;
+        if self.errno == 0 {
+            self.errno = record.error;
+        }
+        match record.new_state {
+            tcp_state::FIN_WAIT1 | tcp_state::LAST_ACK => {
+                self.local_close_ktime_ns
+                    .get_or_insert(record.head.ktime_ns);
+            }
+            tcp_state::CLOSE_WAIT => self.peer_closed |= self.local_close_ktime_ns.is_none(),
+            tcp_state::CLOSE if self.closed_ktime_ns.is_none() => {
+                self.closed_ktime_ns = Some(record.head.ktime_ns);
+                shared
+                    .closing
+                    .push_back((record.head.ktime_ns, self.socket));
+            }
+            _ => {}
+        }
+    }
+
+    /// No record of this connection comes any more: everything open on it is over.
+    pub(crate) fn finish(&mut self, shared: &mut Shared, scratch: &mut Scratch) {
+        self.drain_parked(true, shared, scratch);
+        let closed = self.closed_ktime_ns.unwrap_or(self.last_ktime_ns);
+        if let Some(parsers) = &mut self.parsers {
+            scratch.responses.clear();
+            parsers.response.end(&mut scratch.responses);
+            let mut events = std::mem::take(&mut scratch.responses);
+            self.take_responses(&mut events, closed, shared);
+            scratch.responses = events;
+        }
+        while let Some(exchange) = self.open.pop_front() {
+            // Bytes of a response that could not be read are a response all the same.
+            let outcome = if exchange.response_unseen {
+                Outcome::Unseen
+            } else {
+                Outcome::Failed(self.failure(&exchange, shared))
+            };
+            let end = match (exchange.side, self.local_close_ktime_ns) {
+                _ if exchange.response_unseen => self.last_response_ktime_ns,
+                (Side::Client, Some(at)) => at,
+                _ => closed,
+            };
+            shared.complete(exchange, outcome, end, closed);
+        }
+        self.unpark(shared);
+    }
+
+    /// The tracer stops, or the connection was silent for too long: what is open becomes spans that say so.
+    pub(crate) fn abandon(&mut self, shared: &mut Shared, scratch: &mut Scratch) -> u64 {
+        self.drain_parked(true, shared, scratch);
+        let mut count = 0;
+        while let Some(exchange) = self.open.pop_front() {
+            count += 1;
+            let end = if exchange.response_begun {
+                self.last_response_ktime_ns
+            } else {
+                self.last_ktime_ns
+            };
+            shared.complete(exchange, Outcome::Unfinished, end, self.last_ktime_ns);
+        }
+        self.unpark(shared);
+        count
+    }
+
+    /// `error.type` of an exchange that was cut.
+    pub(super) fn failure(&self, exchange: &Exchange, shared: &Shared) -> &'static str {
+        if shared.exited.contains_key(&exchange.process) {
+            return semconv::ERROR_PROCESS_EXIT;
+        }
+        if self.errno != 0 {
+            return semconv::error_of_errno(self.errno);
+        }
+        let gave_up = exchange.side == Side::Client
+            && self.local_close_ktime_ns.is_some()
+            && !self.peer_closed
+            && !exchange.response_begun;
+        if gave_up {
+            semconv::ERROR_TIMEOUT
+        } else {
+            semconv::ERROR_CLOSED
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! One connection's end: its two directions, and the exchanges open on it.
+//!
+//! In: segments and state changes of one socket, in the order of records. Out: exchanges that are over (into
+//! [`Shared`]). Always holds: responses answer requests in order (RFC 9112 §9.3.2), never one that began after the
+//! response's byte moved; nothing here grows beyond a limit. Refuses: bytes of a connection that is ignored.
+//!
+//! Records of the two directions of one connection can come in the wrong order (a response read by one thread before
+//! the record of another thread's write of its request): response bytes without an open request are parked.
+
+mod close;
+pub(crate) use close::tcp_state;
+mod request;
+mod response;
+
+use std::collections::VecDeque;
+
+use agent_common::abi::{
+    ConnRecord, ExchangeIds, ProcessKey, SegmentRecord, SocketKey, direction, protocol, role,
+    segment_flag,
+};
+use agent_protocol::http1::{RequestEvent, ResponseEvent};
+use agent_protocol::stream::{Begin, Input};
+
+use crate::counters::Counter;
+use crate::exchange::{Endpoints, Exchange, Ids, Wire};
+use crate::graph::Side;
+use crate::position::{Place, Position};
+use crate::shared::Shared;
+use crate::span::SpanId;
+use crate::tracer::Command;
+use crate::wire::{RequestSide, ResponseSide};
+
+/// Segments of one connection that may be parked.
+const PARKED_MAX: usize = 64;
+/// Bytes of heads that did not parse, in a row, after which a connection is given up.
+const UNPARSED_MAX: u8 = 8;
+
+/// How a connection attempt stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) ids: ExchangeIds,
+    pub(crate) process: ProcessKey,
+    pub(crate) began_ktime_ns: u64,
+}
+
+/// The two parsers, once it is known which direction carries what.
+struct Parsers {
+    side: Side,
+    wire: Wire,
+    request: RequestSide,
+    response: ResponseSide,
+}
+
+/// What the response parser's next events belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answering {
+    /// No response is open.
+    Nothing,
+    /// The front of `open`.
+    Front,
+    /// A response to a request that was not seen.
+    Stray,
+}
+
+/// See the module.
+pub(crate) struct Conn {
+    pub(crate) socket: SocketKey,
+    pub(crate) endpoints: Option<Endpoints>,
+    pub(crate) attempt: Option<Attempt>,
+    parsers: Option<Parsers>,
+    rx: Position,
+    tx: Position,
+    /// Requests whose response is not over, oldest first.
+    open: VecDeque<Box<Exchange>>,
+    /// The exchange whose request is being read; it may have left `open` already.
+    receiving: Option<SpanId>,
+    answering: Answering,
+    /// Stream position of the next request, where it can be computed.
+    next_request_pos: Option<u32>,
+    /// Requests came for which the kernel made no ids.
+    pipelined: bool,
+    /// Ids of the latest exchange the kernel made ids for, and how many requests came since.
+    burst: Option<(Ids, u32)>,
+    parked: VecDeque<(SegmentRecord, Box<[u8]>)>,
+    /// A request began since the latest byte of a response.
+    request_is_newer: bool,
+    /// A response's byte moved since the latest byte of a request.
+    response_is_newer: bool,
+    /// A hole in the responses since the latest one that was read to its end.
+    response_hole: bool,
+    /// Responses are not parked: it is known that their request was not seen.
+    stray: bool,
+    idle_armed: bool,
+    idle_ended: bool,
+    /// Part of the current body passed unseen.
+    body_unseen: bool,
+    ignored: bool,
+    unparsed_row: u8,
+    last_request_ktime_ns: u64,
+    last_response_ktime_ns: u64,
+    pub(crate) last_ktime_ns: u64,
+    /// First close by this end, and whether the peer had closed before.
+    local_close_ktime_ns: Option<u64>,
+    peer_closed: bool,
+    pub(crate) closed_ktime_ns: Option<u64>,
+    errno: u16,
+}
+
+/// Scratch for the events of one push, kept between calls.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    requests: Vec<RequestEvent>,
+    responses: Vec<ResponseEvent>,
+}
+
+impl Conn {
+    pub(crate) fn new(socket: SocketKey, ktime_ns: u64) -> Self {
+        Self {
+            socket,
+            endpoints: None,
+            attempt: None,
+            parsers: None,
+            rx: Position::default(),
+            tx: Position::default(),
+            open: VecDeque::new(),
+            receiving: None,
+            answering: Answering::Nothing,
+            next_request_pos: None,
+            pipelined: false,
+            burst: None,
+            parked: VecDeque::new(),
+            request_is_newer: false,
+            response_is_newer: false,
+            response_hole: false,
+            stray: false,
+            idle_armed: false,
+            idle_ended: false,
+            body_unseen: false,
+            ignored: false,
+            unparsed_row: 0,
+            last_request_ktime_ns: 0,
+            last_response_ktime_ns: 0,
+            last_ktime_ns: ktime_ns,
+            local_close_ktime_ns: None,
+            peer_closed: false,
+            closed_ktime_ns: None,
+            errno: 0,
+        }
+    }
+
+    /// A connection record for this socket.
+    pub(crate) fn describe(&mut self, record: &ConnRecord) {
+        self.last_ktime_ns = record.head.ktime_ns;
+        self.endpoints = Some(Endpoints::of(record));
+        if record.by_connect == 1 && self.parsers.is_none() {
+            self.attempt = Some(Attempt {
+                ids: record.exchange,
+                process: record.process,
+                began_ktime_ns: record.head.ktime_ns,
+            });
+        }
+    }
+
+    /// No exchange is open and nothing waits.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.open.is_empty() && self.parked.is_empty()
+    }
+
+    /// One segment of this socket.
+    pub(crate) fn on_segment(
+        &mut self,
+        record: &SegmentRecord,
+        payload: &[u8],
+        shared: &mut Shared,
+        scratch: &mut Scratch,
+    ) {
+        self.last_ktime_ns = record.head.ktime_ns;
+        if self.ignored {
+            return;
+        }
+        if record.flags & segment_flag::ERROR != 0 {
+            if self.errno == 0 {
+                self.errno = record.error;
+            }
+            return;
+        }
+        let eof = record.flags & segment_flag::EOF != 0;
+        if record.len == 0 && !eof {
+            return;
+        }
+        self.learn(record, payload, shared);
+        let Some(parsers) = &self.parsers else {
+            if !eof {
+                self.position(record.direction)
+                    .place(record.pos, record.len, false);
+            }
+            return;
+        };
+        let is_request = (record.direction == direction::RX) == (parsers.side == Side::Server);
+        if is_request {
+            self.on_request(record, payload, shared, scratch);
+            self.drain_parked(false, shared, scratch);
+        } else if !self.parked.is_empty() || self.must_park(record) {
+            self.park(record, payload, shared, scratch);
+        } else {
+            self.on_response(record, payload, shared, scratch);
+        }
+        if self
+            .parsers
+            .as_ref()
+            .is_some_and(|parsers| parsers.request.is_hopeless() && self.open.is_empty())
+            || self.unparsed_row >= UNPARSED_MAX
+        {
+            shared.counters.one(Counter::NotHttp);
+            self.ignore(shared);
+        }
+    }
+
+    /// Finds out which direction carries requests, and in which protocol.
+    fn learn(&mut self, record: &SegmentRecord, payload: &[u8], shared: &Shared) {
+        if self.parsers.is_some() {
+            return;
+        }
+        let fastcgi = record.protocol == protocol::FASTCGI;
+        let begins_response = !fastcgi && payload.starts_with(b"HTTP/1.");
+        let side = match record.role {
+            role::SERVER => Side::Server,
+            role::CLIENT => Side::Client,
+            _ if begins_response => {
+                if record.direction == direction::RX {
+                    Side::Client
+                } else {
+                    Side::Server
+                }
+            }
+            _ if record.flags & segment_flag::EXCHANGE != 0 => {
+                if record.direction == direction::RX {
+                    Side::Server
+                } else {
+                    Side::Client
+                }
+            }
+            _ => return,
+        };
+        let is_request = (record.direction == direction::RX) == (side == Side::Server);
+        let wire = if fastcgi { Wire::FastCgi } else { Wire::Http1 };
+        let at_boundary = record.flags & segment_flag::EXCHANGE != 0;
+        let request = if is_request && at_boundary {
+            Begin::Boundary
+        } else {
+            Begin::Midstream
+        };
+        // When the first thing seen is a request's beginning, the next byte of the other direction begins its response.
+        let response = if begins_response || (is_request && at_boundary) {
+            Begin::Boundary
+        } else {
+            Begin::Midstream
+        };
+        self.parsers = Some(Parsers {
+            side,
+            wire,
+            request: RequestSide::new(wire, request, &shared.parser_limits),
+            response: ResponseSide::new(wire, response, &shared.parser_limits),
+        });
+    }
+
+    fn position(&mut self, way: u8) -> &mut Position {
+        if way == direction::RX {
+            &mut self.rx
+        } else {
+            &mut self.tx
+        }
+    }
+
+    /// Stops following this connection.
+    fn ignore(&mut self, shared: &mut Shared) {
+        self.ignored = true;
+        self.parsers = None;
+        self.receiving = None;
+        self.unpark(shared);
+        shared
+            .commands
+            .push_back(Command::IgnoreConnection(self.socket));
+    }
+
+    /// Response bytes that no open request can have caused.
+    fn must_park(&self, record: &SegmentRecord) -> bool {
+        let in_message = self
+            .parsers
+            .as_ref()
+            .is_some_and(|parsers| parsers.response.in_message());
+        !in_message && !self.stray && !self.idle_ended && !self.is_awaited(record.head.ktime_ns)
+    }
+
+    /// Whether a request without a response had begun at that time.
+    fn is_awaited(&self, ktime_ns: u64) -> bool {
+        self.open
+            .iter()
+            .any(|exchange| exchange.is_unanswered() && exchange.start_ktime_ns <= ktime_ns)
+    }
+
+    fn park(
+        &mut self,
+        record: &SegmentRecord,
+        payload: &[u8],
+        shared: &mut Shared,
+        scratch: &mut Scratch,
+    ) {
+        if self.parked.len() >= PARKED_MAX
+            || shared.parked_bytes + payload.len() > shared.config.limits.parked_bytes
+        {
+            shared.counters.one(Counter::ParkedFull);
+            self.drain_parked(true, shared, scratch);
+            self.on_response(record, payload, shared, scratch);
+            return;
+        }
+        if self.parked.is_empty() {
+            shared
+                .parked
+                .push_back((record.head.ktime_ns + shared.config.linger_ns, self.socket));
+        }
+        shared.parked_bytes += payload.len();
+        self.parked.push_back((*record, Box::from(payload)));
+    }
+
+    /// Takes up parked segments as far as their requests are known by now, or all of them.
+    pub(crate) fn drain_parked(&mut self, all: bool, shared: &mut Shared, scratch: &mut Scratch) {
+        while let Some((record, _)) = self.parked.front() {
+            let ktime_ns = record.head.ktime_ns;
+            // A request that began later shows that the one of this response will not come any more.
+            let stray = self
+                .open
+                .front()
+                .is_some_and(|exchange| exchange.start_ktime_ns > ktime_ns);
+            if !all && !stray && !self.stray && self.must_park(record) {
+                return;
+            }
+            let Some((record, payload)) = self.parked.pop_front() else {
+                return;
+            };
+            shared.parked_bytes -= payload.len();
+            self.on_response(&record, &payload, shared, scratch);
+        }
+    }
+
+    fn unpark(&mut self, shared: &mut Shared) {
+        for (_, payload) in self.parked.drain(..) {
+            shared.parked_bytes -= payload.len();
+        }
+    }
+
+    /// Places a segment in its direction and says what a parser must be told before its bytes: a hole, and how many
+    /// of its first bytes to leave out.
+    fn place(
+        &mut self,
+        record: &SegmentRecord,
+        shared: &mut Shared,
+    ) -> (Option<Input<'static>>, u32) {
+        let boundary = record.flags & segment_flag::EXCHANGE != 0;
+        match self
+            .position(record.direction)
+            .place(record.pos, record.len, boundary)
+        {
+            Place::Next => (None, 0),
+            Place::Hole(len) => {
+                shared.counters.one(Counter::StreamHole);
+                shared
+                    .counters
+                    .add(Counter::StreamHoleBytes, u64::from(len));
+                (
+                    Some(Input::Lost {
+                        len: Some(u64::from(len)),
+                    }),
+                    0,
+                )
+            }
+            Place::Unrelated => {
+                shared.counters.one(Counter::StreamOverlap);
+                (Some(Input::Lost { len: None }), 0)
+            }
+            Place::Repeats(len) => {
+                shared.counters.one(Counter::StreamOverlap);
+                (None, len)
+            }
+        }
+    }
+}
+
+/// The pieces of a segment without its first `skip` bytes: what was captured, and what was not.
+fn pieces<'a>(record: &'a SegmentRecord, payload: &'a [u8], skip: u32) -> [Option<Input<'a>>; 2] {
+    let captured = payload
+        .get(..payload.len().min(record.len as usize))
+        .unwrap_or_default();
+    let bytes = captured
+        .get((skip as usize).min(captured.len())..)
+        .unwrap_or_default();
+    let unseen = u64::from(record.len - skip.min(record.len)) - bytes.len() as u64;
+    let tail: &[u8] = if record.flags & segment_flag::TAIL != 0 {
+        // Right-aligned: min(len, 8) of them count, and no more than were unseen.
+        let kept = usize::try_from(unseen)
+            .unwrap_or(usize::MAX)
+            .min(record.tail.len());
+        record
+            .tail
+            .get(record.tail.len() - kept..)
+            .unwrap_or_default()
+    } else {
+        &[]
+    };
+    [
+        (!bytes.is_empty()).then_some(Input::Bytes(bytes)),
+        (unseen > 0).then_some(Input::Unseen { len: unseen, tail }),
+    ]
+}

@@ -1,0 +1,320 @@
+//! The direction that carries requests: exchanges begin here.
+//!
+//! In: segments of that direction. Out: new exchanges in `open`, confirmed in the exchange table once their head was
+//! read. Always holds: the kernel's ids go to the message whose first byte is the segment's first byte, or to none
+//! (counted); every other request gets ids computed from them. Refuses: more open requests than the limit.
+
+use agent_common::abi::{SegmentRecord, direction, segment_flag};
+use agent_protocol::http1::{BodyEnd, Ended, Reason, RequestEvent, RequestHead};
+use agent_protocol::tracecontext::Traceparent;
+
+use super::{Conn, Scratch, pieces};
+use crate::counters::Counter;
+use crate::exchange::{AF_UNIX, Exchange, Ids, Outcome};
+use crate::graph::{Origin, Side, WirePlace, derived_span, first_span};
+use crate::shared::Shared;
+use crate::span::{Evidence, TraceId};
+
+/// What is known about the requests in one segment before its events are looked at.
+struct Arrival<'a> {
+    record: &'a SegmentRecord,
+    /// Events from this one on come from the segment's own bytes.
+    own: usize,
+    /// The first of those may begin at the segment's first byte.
+    at_start: bool,
+    /// The connection changed its direction before this segment.
+    turned: bool,
+    /// The kernel made ids, and they are not used yet.
+    kernel_ids: Option<Ids>,
+    /// The kernel made ids for this very segment.
+    burst_here: bool,
+}
+
+impl Conn {
+    pub(super) fn on_request(
+        &mut self,
+        record: &SegmentRecord,
+        payload: &[u8],
+        shared: &mut Shared,
+        scratch: &mut Scratch,
+    ) {
+        let eof = record.flags & segment_flag::EOF != 0;
+        let boundary = record.flags & segment_flag::EXCHANGE != 0;
+        let turned = self.response_is_newer;
+        let (hole, skip) = if eof {
+            (None, 0)
+        } else {
+            self.place(record, shared)
+        };
+        let Some(parsers) = &mut self.parsers else {
+            return;
+        };
+        let events = &mut scratch.requests;
+        events.clear();
+        if eof {
+            self.peer_closed |= record.direction == direction::RX;
+            parsers.request.end(events);
+        }
+        if let Some(hole) = hole {
+            parsers.request.push(hole, events);
+        }
+        if boundary || (turned && !parsers.request.in_message()) {
+            parsers.request.turn(events);
+        }
+        let at_start = skip == 0 && !parsers.request.in_message();
+        let own = events.len();
+        if !eof {
+            for piece in pieces(record, payload, skip).into_iter().flatten() {
+                parsers.request.push(piece, events);
+            }
+            self.response_is_newer = false;
+        }
+        let kernel_ids = if boundary {
+            Ids::of(&record.exchange)
+        } else {
+            None
+        };
+        let mut arrival = Arrival {
+            record,
+            own,
+            at_start,
+            turned,
+            kernel_ids,
+            burst_here: false,
+        };
+        for (index, event) in scratch.requests.drain(..).enumerate() {
+            match event {
+                RequestEvent::Begin => self.begin(index, &mut arrival, shared),
+                RequestEvent::Head(head) => self.request_head(head, record, shared),
+                RequestEvent::End(end) => self.request_end(end),
+                RequestEvent::Unparsed(reason) => self.request_unparsed(reason, record, shared),
+            }
+        }
+        if boundary && arrival.kernel_ids.is_some() {
+            shared.counters.one(Counter::KernelGuessWrong);
+        }
+        self.last_request_ktime_ns = record.head.ktime_ns;
+    }
+
+    fn begin(&mut self, index: usize, arrival: &mut Arrival<'_>, shared: &mut Shared) {
+        let Some(parsers) = &self.parsers else { return };
+        let (side, wire) = (parsers.side, parsers.wire);
+        let record = arrival.record;
+        let first = arrival.at_start && index == arrival.own;
+        let pos = if first {
+            Some(record.pos)
+        } else {
+            self.next_request_pos
+        };
+        self.next_request_pos = None;
+        let kernel_ids = if first {
+            arrival.kernel_ids.take()
+        } else {
+            None
+        };
+        let burst_start = kernel_ids.is_some() || (first && arrival.turned);
+        let mut ids = match kernel_ids {
+            Some(ids) => {
+                arrival.burst_here = true;
+                self.burst = Some((ids, 0));
+                ids
+            }
+            None => self.next_ids(record, side, arrival.burst_here),
+        };
+        if side == Side::Server
+            && ids.origin == Origin::None
+            && let Some(place) = self.wire_place(Side::Server, record, pos)
+        {
+            ids.origin = Origin::Wire(place);
+        }
+        self.request_is_newer = true;
+        self.stray = false;
+        self.idle_ended = false;
+        self.receiving = None;
+        if self.open.len() >= shared.config.limits.pipeline {
+            shared.counters.one(Counter::PipelineFull);
+            return;
+        }
+        let start_ktime_ns = match side {
+            Side::Client if record.enter_ktime_ns != 0 => record.enter_ktime_ns,
+            Side::Client | Side::Server => record.head.ktime_ns,
+        };
+        self.receiving = Some(ids.span);
+        self.open.push_back(Box::new(Exchange {
+            ids,
+            side,
+            process: record.process,
+            endpoints: self.endpoints,
+            wire,
+            start_ktime_ns,
+            end_ktime_ns: 0,
+            epoch_offset_ns: shared.epoch_offset_ns,
+            pos,
+            burst_start,
+            headless: false,
+            dropped: false,
+            response_begun: false,
+            response_unseen: false,
+            request: None,
+            request_body: None,
+            response: None,
+            response_body: None,
+            outcome: Outcome::Open,
+        }));
+    }
+
+    /// Ids for a request the kernel made none for.
+    fn next_ids(&mut self, record: &SegmentRecord, side: Side, same_segment: bool) -> Ids {
+        self.pipelined = true;
+        let Some((first, count)) = &mut self.burst else {
+            let span = first_span(
+                self.socket.sk,
+                self.socket.ino,
+                record.pos,
+                record.head.ktime_ns,
+            );
+            let ids = Ids {
+                span,
+                trace: TraceId::default(),
+                origin: Origin::None,
+            };
+            self.burst = Some((ids, 0));
+            return ids;
+        };
+        *count = count.saturating_add(1);
+        let origin = match (side, first.origin) {
+            // One write of one thread: what is true of its first request is true of all.
+            (Side::Client, origin) if same_segment => origin,
+            // Both ends of a unix connection count alike: the n-th request after the joined one is the n-th there.
+            (Side::Server, Origin::Kernel(client, Evidence::Socket))
+                if record.flags & segment_flag::COUNTED != 0 =>
+            {
+                Origin::Kernel(derived_span(client, *count), Evidence::Socket)
+            }
+            _ => Origin::None,
+        };
+        Ids {
+            span: derived_span(first.span, *count),
+            trace: TraceId::default(),
+            origin,
+        }
+    }
+
+    /// The place of a request on the wire, where it can be compared with the other end's.
+    fn wire_place(
+        &self,
+        side: Side,
+        record: &SegmentRecord,
+        pos: Option<u32>,
+    ) -> Option<WirePlace> {
+        let ends = self
+            .endpoints
+            .filter(|ends| ends.family != AF_UNIX && record.flags & segment_flag::COUNTED == 0)?;
+        let seq = pos?;
+        Some(match side {
+            Side::Client => WirePlace {
+                client_addr: ends.local_addr,
+                client_port: ends.local_port,
+                server_port: ends.remote_port,
+                seq,
+            },
+            Side::Server => WirePlace {
+                client_addr: ends.remote_addr,
+                client_port: ends.remote_port,
+                server_port: ends.local_port,
+                seq,
+            },
+        })
+    }
+
+    fn receiving(&mut self) -> Option<&mut Exchange> {
+        let receiving = self.receiving?;
+        self.open
+            .back_mut()
+            .filter(|exchange| exchange.ids.span == receiving)
+            .map(|exchange| &mut **exchange)
+    }
+
+    fn request_head(&mut self, head: RequestHead, record: &SegmentRecord, shared: &mut Shared) {
+        self.unparsed_row = 0;
+        if let Traceparent::Invalid(_) = head.traceparent {
+            shared.counters.one(Counter::TraceparentInvalid);
+        }
+        self.next_request_pos = None;
+        let head_bytes = head.head_bytes as u32;
+        let complete = head.complete;
+        let Some(exchange) = self.receiving() else {
+            return;
+        };
+        exchange.request = Some(head);
+        let (span, side, pos) = (exchange.ids.span, exchange.side, exchange.pos);
+        exchange.dropped = !shared.confirm(exchange);
+        let after_head = pos
+            .filter(|_| complete)
+            .map(|pos| pos.wrapping_add(head_bytes));
+        if side == Side::Client
+            && self.pipelined
+            && let Some(place) = self.wire_place(side, record, pos)
+        {
+            shared.graph.announce(place, span, record.head.ktime_ns);
+        }
+        self.next_request_pos = after_head;
+    }
+
+    fn request_end(&mut self, end: BodyEnd) {
+        self.next_request_pos = match end.how {
+            Ended::NoBody => self.next_request_pos,
+            Ended::Length => self
+                .next_request_pos
+                .map(|pos| pos.wrapping_add(end.body_bytes as u32)),
+            Ended::Chunked
+            | Ended::Record
+            | Ended::Close
+            | Ended::Turn
+            | Ended::Truncated
+            | Ended::Opaque => None,
+        };
+        let seen = matches!(
+            end.how,
+            Ended::NoBody | Ended::Length | Ended::Chunked | Ended::Record
+        );
+        if let Some(exchange) = self.receiving() {
+            exchange.request_body = seen.then_some(end.body_bytes);
+        }
+        self.receiving = None;
+    }
+
+    fn request_unparsed(&mut self, reason: Reason, record: &SegmentRecord, shared: &mut Shared) {
+        shared.counters.one(Counter::Unparsed);
+        self.next_request_pos = None;
+        if reason.is_about_body() || reason == Reason::Multiplexed {
+            return;
+        }
+        match reason {
+            Reason::Http2 => {
+                shared.counters.one(Counter::Http2);
+                self.ignore(shared);
+                return;
+            }
+            Reason::NotHttp => self.unparsed_row = self.unparsed_row.saturating_add(1),
+            _ => {}
+        }
+        // Something that began where a request must begin is a request, readable or not; anything else is none.
+        let is_request = matches!(
+            reason,
+            Reason::UnseenHead | Reason::FirstLineCut | Reason::FirstLineTruncated
+        );
+        let Some(exchange) = self.receiving() else {
+            return;
+        };
+        if is_request {
+            exchange.headless = true;
+        } else {
+            self.open.pop_back();
+            self.receiving = None;
+            if record.flags & segment_flag::EXCHANGE != 0 {
+                shared.counters.one(Counter::KernelGuessWrong);
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The direction that carries responses: exchanges end here.
+//!
+//! In: segments of that direction, not earlier than their requests. Out: exchanges that are over. Always holds: a
+//! response answers the oldest open request that had begun when its bytes moved. Refuses: to give a response to a
+//! request when a hole makes it unsure which one it answers.
+
+use agent_common::abi::{SegmentRecord, direction, segment_flag};
+use agent_protocol::http1::{BodyEnd, Ended, Reason, RequestMethod, ResponseEvent, ResponseHead};
+
+use super::{Answering, Conn, Scratch, pieces};
+use crate::counters::Counter;
+use crate::exchange::{Outcome, Wire};
+use crate::semconv;
+use crate::shared::Shared;
+
+impl Conn {
+    pub(super) fn on_response(
+        &mut self,
+        record: &SegmentRecord,
+        payload: &[u8],
+        shared: &mut Shared,
+        scratch: &mut Scratch,
+    ) {
+        let ktime_ns = record.head.ktime_ns;
+        let eof = record.flags & segment_flag::EOF != 0;
+        let (hole, skip) = if eof {
+            (None, 0)
+        } else {
+            self.place(record, shared)
+        };
+        if !eof && self.idle_ended && !self.is_awaited(ktime_ns) {
+            shared
+                .counters
+                .add(Counter::BodyAfterIdleEnd, u64::from(record.len));
+            return;
+        }
+        let awaited = self.is_awaited(ktime_ns);
+        let turn = self.request_is_newer && awaited && self.may_begin_response(payload);
+        let Some(parsers) = &mut self.parsers else {
+            return;
+        };
+        let events = &mut scratch.responses;
+        events.clear();
+        if hole.is_some() {
+            self.response_hole = true;
+        }
+        // The n-th final head of these pieces answers the n-th open request without one.
+        let mut next = self
+            .open
+            .iter()
+            .filter(|exchange| exchange.is_unanswered() && exchange.start_ktime_ns <= ktime_ns);
+        let mut method = || {
+            next.next()
+                .and_then(|exchange| exchange.request.as_ref())
+                .map(|head| RequestMethod::from(&head.method))
+        };
+        if let Some(hole) = hole {
+            parsers.response.push(hole, &mut method, events);
+        }
+        if turn {
+            parsers.response.turn(events);
+        }
+        if eof {
+            self.peer_closed |= record.direction == direction::RX;
+            parsers.response.end(events);
+        } else {
+            for piece in pieces(record, payload, skip).into_iter().flatten() {
+                self.body_unseen |= matches!(piece, agent_protocol::stream::Input::Unseen { .. });
+                parsers.response.push(piece, &mut method, events);
+            }
+        }
+        let mut events = std::mem::take(&mut scratch.responses);
+        self.take_responses(&mut events, ktime_ns, shared);
+        scratch.responses = events;
+        if eof {
+            return;
+        }
+        self.request_is_newer = false;
+        self.response_is_newer = true;
+        self.last_response_ktime_ns = ktime_ns;
+        if !awaited && self.open.is_empty() && self.answering != Answering::Front {
+            self.stray = true;
+        }
+        self.arm_idle(shared);
+    }
+
+    /// Only a response's first bytes are worth a new try of the parser; a turn inside a body would cut it.
+    fn may_begin_response(&self, payload: &[u8]) -> bool {
+        const START: &[u8] = b"HTTP/1.";
+        let is_http = self
+            .parsers
+            .as_ref()
+            .is_some_and(|parsers| parsers.wire == Wire::Http1);
+        !is_http || payload.starts_with(START) || START.starts_with(payload)
+    }
+
+    /// Events of the response parser, found out by a record of `ktime_ns`.
+    pub(super) fn take_responses(
+        &mut self,
+        events: &mut Vec<ResponseEvent>,
+        ktime_ns: u64,
+        shared: &mut Shared,
+    ) {
+        for event in events.drain(..) {
+            match event {
+                ResponseEvent::Begin => self.response_begin(ktime_ns, shared),
+                ResponseEvent::Interim(_) => self.answering = Answering::Nothing,
+                ResponseEvent::Head(head) => self.response_head(head, shared),
+                ResponseEvent::End(end) => self.response_end(end, ktime_ns, shared),
+                ResponseEvent::Unparsed(reason) => self.response_unparsed(reason, ktime_ns, shared),
+            }
+        }
+    }
+
+    fn response_begin(&mut self, ktime_ns: u64, shared: &mut Shared) {
+        if self.response_hole
+            || self
+                .open
+                .front()
+                .is_some_and(|exchange| exchange.response_unseen)
+        {
+            self.settle_hole(ktime_ns, shared);
+        }
+        let ambiguous = self.open.len() > 1
+            && self
+                .open
+                .front()
+                .is_some_and(|exchange| exchange.response_unseen);
+        match self
+            .open
+            .front_mut()
+            .filter(|exchange| exchange.start_ktime_ns <= ktime_ns && !ambiguous)
+        {
+            Some(exchange) => {
+                exchange.response_begun = true;
+                self.answering = Answering::Front;
+            }
+            None => self.answering = Answering::Stray,
+        }
+    }
+
+    /// After a hole, what begins now answers the latest burst of requests: the ones before it got their responses in
+    /// the hole.
+    fn settle_hole(&mut self, ktime_ns: u64, shared: &mut Shared) {
+        let burst = self
+            .open
+            .iter()
+            .rposition(|exchange| exchange.burst_start && exchange.start_ktime_ns <= ktime_ns)
+            .unwrap_or(0);
+        for _ in 0..burst {
+            if let Some(exchange) = self.open.pop_front() {
+                let end = self.last_response_ktime_ns;
+                shared.complete(exchange, Outcome::Unseen, end, ktime_ns);
+            }
+        }
+    }
+
+    fn response_head(&mut self, head: ResponseHead, shared: &mut Shared) {
+        self.unparsed_row = 0;
+        self.body_unseen = false;
+        self.idle_ended = false;
+        match self.answering {
+            Answering::Front => {
+                if let Some(exchange) = self.open.front_mut() {
+                    exchange.response_unseen = false;
+                    exchange.response = Some(head);
+                }
+            }
+            Answering::Nothing | Answering::Stray => {
+                self.answering = Answering::Stray;
+                shared.counters.one(Counter::ResponseWithoutRequest);
+            }
+        }
+    }
+
+    fn response_end(&mut self, end: BodyEnd, ktime_ns: u64, shared: &mut Shared) {
+        let opaque = end.how == Ended::Opaque;
+        let answering = std::mem::replace(&mut self.answering, Answering::Nothing);
+        self.response_hole = false;
+        if answering == Answering::Front
+            && let Some(mut exchange) = self.open.pop_front()
+        {
+            exchange.response_body = match end.how {
+                Ended::Length | Ended::Chunked | Ended::Record | Ended::NoBody | Ended::Close => {
+                    Some(end.body_bytes)
+                }
+                Ended::Turn | Ended::Truncated | Ended::Opaque => None,
+            };
+            let last_byte = match end.how {
+                Ended::Turn | Ended::Close => self.last_response_ktime_ns,
+                Ended::Length
+                | Ended::Chunked
+                | Ended::Record
+                | Ended::NoBody
+                | Ended::Truncated
+                | Ended::Opaque => ktime_ns,
+            };
+            let outcome = if end.how == Ended::Truncated {
+                Outcome::Failed(self.failure(&exchange, shared))
+            } else {
+                Outcome::Complete
+            };
+            shared.complete(exchange, outcome, last_byte, ktime_ns);
+        }
+        if opaque {
+            shared.counters.one(Counter::Upgraded);
+            self.ignore(shared);
+        }
+    }
+
+    fn response_unparsed(&mut self, reason: Reason, ktime_ns: u64, shared: &mut Shared) {
+        shared.counters.one(Counter::Unparsed);
+        if reason.is_about_body() || reason == Reason::Multiplexed {
+            return;
+        }
+        let answering = std::mem::replace(&mut self.answering, Answering::Nothing);
+        match reason {
+            // FastCGI says that there will be no response.
+            Reason::NoHead | Reason::Refused if answering == Answering::Front => {
+                let error = if reason == Reason::Refused {
+                    semconv::ERROR_REFUSED_REQUEST
+                } else {
+                    semconv::ERROR_NO_RESPONSE
+                };
+                if let Some(exchange) = self.open.pop_front() {
+                    shared.complete(exchange, Outcome::Failed(error), ktime_ns, ktime_ns);
+                }
+            }
+            Reason::NotHttp => self.unparsed_row = self.unparsed_row.saturating_add(1),
+            // How many responses passed there is not known: none of the open requests can be sure of the next one.
+            Reason::LostHead | Reason::UnseenHead | Reason::FirstLineCut => {
+                for exchange in self
+                    .open
+                    .iter_mut()
+                    .take_while(|exchange| exchange.is_unanswered())
+                {
+                    exchange.response_unseen = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks again later whether a response whose end cannot be seen goes on.
+    fn arm_idle(&mut self, shared: &mut Shared) {
+        let unseen = self.open.front().is_some_and(|exchange| {
+            exchange.response_unseen || (self.body_unseen && exchange.response.is_some())
+        });
+        if unseen && !self.idle_armed {
+            self.idle_armed = true;
+            shared.idle.push_back((
+                self.last_response_ktime_ns + shared.config.idle_ns,
+                self.socket,
+            ));
+        }
+    }
+
+    /// The time of [`Conn::arm_idle`] has come. Ends the open response if nothing moved for long enough.
+    pub(crate) fn on_idle(&mut self, shared: &mut Shared, scratch: &mut Scratch) {
+        self.idle_armed = false;
+        if self.last_response_ktime_ns + shared.config.idle_ns > shared.now_ns {
+            self.arm_idle(shared);
+            return;
+        }
+        let ktime_ns = self.last_response_ktime_ns;
+        if self
+            .open
+            .front()
+            .is_some_and(|exchange| exchange.response_unseen && exchange.is_unanswered())
+        {
+            if let Some(exchange) = self.open.pop_front() {
+                shared.complete(exchange, Outcome::Unseen, ktime_ns, shared.now_ns);
+            }
+            self.idle_ended = self.open.is_empty();
+            return;
+        }
+        let Some(parsers) = &mut self.parsers else {
+            return;
+        };
+        scratch.responses.clear();
+        parsers.response.turn(&mut scratch.responses);
+        let ended = !scratch.responses.is_empty();
+        let mut events = std::mem::take(&mut scratch.responses);
+        self.take_responses(&mut events, shared.now_ns, shared);
+        scratch.responses = events;
+        self.idle_ended = ended && self.open.is_empty();
+    }
+}

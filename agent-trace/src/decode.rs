@@ -1,0 +1,225 @@
+//! Bytes of one record -> [`KernelEvent`].
+//!
+//! In: a record as the kernel side wrote it. Out: its fixed part by value and its payload borrowed. Always holds: any
+//! bytes whatever give an event or a [`DecodeError`], with no panic and no allocation; bytes after `head.size` are ignored (a
+//! ring buffer may round up). Refuses: records shorter than their kind, and sizes that contradict each other.
+
+use std::mem::size_of;
+
+use agent_common::abi::{
+    ConnRecord, ExchangeIds, ProcessKey, RecordHead, SegmentRecord, SocketKey, StateRecord,
+    TaskRecord, kind,
+};
+
+/// A record with a type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum KernelEvent<'a> {
+    /// A connection is followed from here on.
+    Conn(ConnRecord),
+    /// Bytes moved; the second field holds the first captured ones.
+    Segment(SegmentRecord, &'a [u8]),
+    /// A socket changed its state.
+    State(StateRecord),
+    /// A process called execve.
+    Exec(TaskRecord),
+    /// The last thread of a process ended.
+    Exit(TaskRecord),
+    /// A process set up an io_uring.
+    IoUring(TaskRecord),
+    /// A process forked.
+    Fork(TaskRecord),
+}
+
+/// Why a record was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Its fixed part or its payload does not fit into its bytes.
+    #[error(
+        "a kernel record of {have} bytes is shorter than the {need} bytes it must have; it was skipped"
+    )]
+    Short {
+        /// Bytes there are.
+        have: usize,
+        /// Bytes it needs.
+        need: usize,
+    },
+    /// Its kind is not one of `agent_common::abi::kind`.
+    #[error(
+        "a kernel record has the unknown kind {0}; it was skipped (daemon and BPF programs of different versions?)"
+    )]
+    UnknownKind(u16),
+}
+
+/// Reads the fields of a record in order.
+struct Fields<'a> {
+    bytes: &'a [u8],
+}
+
+impl Fields<'_> {
+    /// The next `N` bytes. The caller has checked the length of the whole; zeros are what a mistake would give.
+    fn array<const N: usize>(&mut self) -> [u8; N] {
+        match self.bytes.split_first_chunk::<N>() {
+            Some((chunk, rest)) => {
+                self.bytes = rest;
+                *chunk
+            }
+            None => [0; N],
+        }
+    }
+
+    fn u8(&mut self) -> u8 {
+        let [byte] = self.array();
+        byte
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_ne_bytes(self.array())
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from_ne_bytes(self.array())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_ne_bytes(self.array())
+    }
+
+    fn head(&mut self) -> RecordHead {
+        RecordHead {
+            kind: self.u16(),
+            payload: self.u16(),
+            size: self.u32(),
+            ktime_ns: self.u64(),
+        }
+    }
+
+    fn process(&mut self) -> ProcessKey {
+        ProcessKey {
+            start_ns: self.u64(),
+            tgid: self.u32(),
+            zero: self.u32(),
+        }
+    }
+
+    fn socket(&mut self) -> SocketKey {
+        SocketKey {
+            sk: self.u64(),
+            ino: self.u64(),
+        }
+    }
+
+    fn exchange(&mut self) -> ExchangeIds {
+        ExchangeIds {
+            trace_id: self.array(),
+            span_id: self.array(),
+            parent_span_id: self.array(),
+            evidence: self.u8(),
+            zero: self.array(),
+        }
+    }
+
+    fn conn(&mut self) -> ConnRecord {
+        ConnRecord {
+            head: self.head(),
+            process: self.process(),
+            socket: self.socket(),
+            local_addr: self.array(),
+            remote_addr: self.array(),
+            local_port: self.u16(),
+            remote_port: self.u16(),
+            family: self.u16(),
+            by_connect: self.u16(),
+            netns: self.u32(),
+            tid: self.u32(),
+            comm: self.array(),
+            exchange: self.exchange(),
+        }
+    }
+
+    fn segment(&mut self) -> SegmentRecord {
+        SegmentRecord {
+            head: self.head(),
+            process: self.process(),
+            socket: self.socket(),
+            enter_ktime_ns: self.u64(),
+            pos: self.u32(),
+            len: self.u32(),
+            tid: self.u32(),
+            error: self.u16(),
+            direction: self.u8(),
+            op: self.u8(),
+            flags: self.u8(),
+            role: self.u8(),
+            protocol: self.u8(),
+            zero: self.u8(),
+            tail: self.array(),
+            exchange: self.exchange(),
+            zero_end: self.array(),
+        }
+    }
+
+    fn state(&mut self) -> StateRecord {
+        StateRecord {
+            head: self.head(),
+            socket: self.socket(),
+            old_state: self.u8(),
+            new_state: self.u8(),
+            error: self.u16(),
+            rx_bytes: self.u32(),
+            tx_bytes: self.u32(),
+            zero: self.u32(),
+        }
+    }
+
+    fn task(&mut self) -> TaskRecord {
+        TaskRecord {
+            head: self.head(),
+            process: self.process(),
+            tid: self.u32(),
+            other: self.u32(),
+            comm: self.array(),
+        }
+    }
+}
+
+/// Decodes one record.
+///
+/// # Errors
+/// When the record does not fit into `bytes` or its kind is unknown; the caller counts it and goes on.
+pub fn decode(bytes: &[u8]) -> Result<KernelEvent<'_>, DecodeError> {
+    let have = bytes.len();
+    if have < size_of::<RecordHead>() {
+        return Err(DecodeError::Short {
+            have,
+            need: size_of::<RecordHead>(),
+        });
+    }
+    let head = Fields { bytes }.head();
+    let fixed = match head.kind {
+        kind::CONN => size_of::<ConnRecord>(),
+        kind::SEGMENT => size_of::<SegmentRecord>(),
+        kind::STATE => size_of::<StateRecord>(),
+        kind::EXEC | kind::EXIT | kind::IO_URING | kind::FORK => size_of::<TaskRecord>(),
+        other => return Err(DecodeError::UnknownKind(other)),
+    };
+    let need = fixed + usize::from(head.payload);
+    let size = head.size as usize;
+    if have < size || size < need {
+        return Err(DecodeError::Short {
+            have: have.min(size),
+            need: need.max(size),
+        });
+    }
+    let mut fields = Fields { bytes };
+    Ok(match head.kind {
+        kind::CONN => KernelEvent::Conn(fields.conn()),
+        kind::SEGMENT => {
+            KernelEvent::Segment(fields.segment(), bytes.get(fixed..need).unwrap_or_default())
+        }
+        kind::STATE => KernelEvent::State(fields.state()),
+        kind::EXEC => KernelEvent::Exec(fields.task()),
+        kind::EXIT => KernelEvent::Exit(fields.task()),
+        kind::IO_URING => KernelEvent::IoUring(fields.task()),
+        _ => KernelEvent::Fork(fields.task()),
+    })
+}

@@ -1,0 +1,132 @@
+//! One request and its response, as far as they were seen, on one side of a connection.
+//!
+//! In: events of the two parsers of a connection. Out: what a span is made of. Always holds: `end_ktime_ns` is not
+//! before `start_ktime_ns` once the exchange is over. Refuses: nothing; it only keeps.
+
+use agent_common::abi::{ConnRecord, ExchangeIds, ProcessKey, evidence};
+use agent_protocol::http1::{RequestHead, ResponseHead};
+
+use crate::graph::{Origin, Side};
+use crate::span::{Evidence, SpanId, TraceId};
+
+/// `AF_UNIX` of Linux.
+pub(crate) const AF_UNIX: u16 = 1;
+
+/// Wire protocol of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Http1,
+    FastCgi,
+}
+
+/// Addresses of a connection, from the side of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoints {
+    pub(crate) local_addr: [u8; 16],
+    pub(crate) remote_addr: [u8; 16],
+    pub(crate) local_port: u16,
+    pub(crate) remote_port: u16,
+    pub(crate) family: u16,
+}
+
+impl Endpoints {
+    pub(crate) fn of(record: &ConnRecord) -> Self {
+        Self {
+            local_addr: record.local_addr,
+            remote_addr: record.remote_addr,
+            local_port: record.local_port,
+            remote_port: record.remote_port,
+            family: record.family,
+        }
+    }
+}
+
+/// Ids and origin of an exchange before its head is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ids {
+    pub(crate) span: SpanId,
+    /// Zero: the kernel made none.
+    pub(crate) trace: TraceId,
+    pub(crate) origin: Origin,
+}
+
+impl Ids {
+    /// From a record; `None` when the kernel side left the span id zero.
+    pub(crate) fn of(ids: &ExchangeIds) -> Option<Self> {
+        let parent = SpanId(ids.parent_span_id);
+        let evidence = match ids.evidence {
+            evidence::SOCKET => Evidence::Socket,
+            evidence::THREAD => Evidence::Thread,
+            evidence::TURN => Evidence::Turn,
+            _ => Evidence::None,
+        };
+        let named = evidence != Evidence::None && parent != SpanId::default();
+        Some(Self {
+            span: SpanId(ids.span_id),
+            trace: TraceId(ids.trace_id),
+            origin: if named {
+                Origin::Kernel(parent, evidence)
+            } else {
+                Origin::None
+            },
+        })
+        .filter(|ids| ids.span != SpanId::default())
+    }
+}
+
+/// How an exchange ended.
+///
+/// ```text
+///   Open ──response's last byte──▶ Complete
+///     ├──connection gone, process gone──▶ Failed(error.type)
+///     ├──response passed in a hole──▶ Unseen
+///     └──the agent stops, or nothing for an hour──▶ Unfinished
+///   (a connection attempt begins and ends as Connect(error.type))
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Open,
+    Complete,
+    Failed(&'static str),
+    Unseen,
+    Unfinished,
+    Connect(&'static str),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) ids: Ids,
+    pub(crate) side: Side,
+    pub(crate) process: ProcessKey,
+    pub(crate) endpoints: Option<Endpoints>,
+    pub(crate) wire: Wire,
+    pub(crate) start_ktime_ns: u64,
+    pub(crate) end_ktime_ns: u64,
+    /// What makes both times Unix times: one value, so that a step of the clock cannot turn a duration around.
+    pub(crate) epoch_offset_ns: u64,
+    /// Stream position of the request's first byte, when it is known exactly.
+    pub(crate) pos: Option<u32>,
+    /// The connection had changed its direction before this request, so all responses before it were over.
+    pub(crate) burst_start: bool,
+    /// The request's first line could not be read.
+    pub(crate) headless: bool,
+    /// Its span must not be handed out; why was counted.
+    pub(crate) dropped: bool,
+    /// A byte of the final response was seen.
+    pub(crate) response_begun: bool,
+    /// The response's head passed unseen.
+    pub(crate) response_unseen: bool,
+    pub(crate) request: Option<RequestHead>,
+    pub(crate) request_body: Option<u64>,
+    pub(crate) response: Option<ResponseHead>,
+    pub(crate) response_body: Option<u64>,
+    pub(crate) outcome: Outcome,
+}
+
+impl Exchange {
+    /// The final response's head is still to come.
+    pub(crate) const fn is_unanswered(&self) -> bool {
+        self.response.is_none()
+    }
+}

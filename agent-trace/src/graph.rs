@@ -1,0 +1,399 @@
+//! Who is whose parent: the table of exchanges that can be parents, and the rules of DESIGN §5 and §10.
+//!
+//! In: what is known of an exchange from its bytes and from the kernel ([`Facts`]). Out: a [`Decision`] per exchange,
+//! made once and never changed, so that a child and its parent always agree on the trace. Always holds: a decided
+//! parent has evidence; ids the kernel made for an exchange that its bytes do not show are in no table, so nobody's
+//! parent; chains are followed at most [`CHAIN_MAX`] steps. Refuses: edges to exchanges that are not known (counted, a root).
+
+use std::collections::VecDeque;
+
+use agent_common::abi::ProcessKey;
+use agent_protocol::tracecontext::TraceContext;
+use rustc_hash::FxHashMap;
+
+use crate::config::Sampler;
+use crate::counters::{Counter, Counters};
+use crate::span::{Evidence, SpanId, TraceId};
+
+/// Most undecided ancestors looked at for one decision.
+const CHAIN_MAX: usize = 64;
+/// How long a closed exchange can still be named as a parent, ns.
+const CLOSED_KEEP_NS: u64 = 60_000_000_000;
+/// How long an unused alias of a trace id is kept, ns.
+const ALIAS_KEEP_NS: u64 = 300_000_000_000;
+/// Most aliases.
+const ALIASES_MAX: usize = 65_536;
+/// Most pipelined requests waiting for their server side.
+const JOINS_MAX: usize = 16_384;
+
+/// Which side of a request an exchange is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Side {
+    /// Reads the request.
+    Server,
+    /// Writes the request.
+    Client,
+}
+
+/// A request's place on the wire, the same for both ends of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct WirePlace {
+    /// The client's address, IPv4-mapped.
+    pub(crate) client_addr: [u8; 16],
+    /// The client's port.
+    pub(crate) client_port: u16,
+    /// The server's port.
+    pub(crate) server_port: u16,
+    /// Sequence number of the request's first byte.
+    pub(crate) seq: u32,
+}
+
+/// Where an exchange may come from, header aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Nothing is known.
+    None,
+    /// The kernel side named the parent.
+    Kernel(SpanId, Evidence),
+    /// A server exchange the kernel side knew no client for: perhaps a pipelined request of this host.
+    Wire(WirePlace),
+}
+
+/// What is known of an exchange when its request head was seen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Facts {
+    pub(crate) side: Side,
+    pub(crate) process: ProcessKey,
+    /// The kernel's trace id; zero when the kernel made none.
+    pub(crate) kernel_trace: TraceId,
+    pub(crate) origin: Origin,
+    /// A valid `traceparent` in the request.
+    pub(crate) header: Option<TraceContext>,
+    /// Its span is left out, its children go to its parent.
+    pub(crate) ignored: bool,
+}
+
+/// Trace and parent of an exchange, final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) trace: TraceId,
+    pub(crate) parent: Option<SpanId>,
+    pub(crate) evidence: Evidence,
+    /// The parent is in another process.
+    pub(crate) remote: bool,
+    pub(crate) sampled: bool,
+}
+
+struct Node {
+    facts: Facts,
+    decision: Option<Decision>,
+}
+
+/// The exchange table.
+pub(crate) struct Graph {
+    sampler: Sampler,
+    limit: usize,
+    nodes: FxHashMap<SpanId, Node>,
+    /// Closed exchanges, oldest first, with the time of closing.
+    closed: VecDeque<(u64, SpanId)>,
+    /// Kernel trace id -> (trace id in use, last use).
+    aliases: FxHashMap<TraceId, (TraceId, u64)>,
+    joins: FxHashMap<WirePlace, SpanId>,
+    joins_by_age: VecDeque<(u64, WirePlace)>,
+    chain: Vec<SpanId>,
+}
+
+impl Graph {
+    pub(crate) fn new(sampler: Sampler, limit: usize) -> Self {
+        Self {
+            sampler,
+            limit,
+            nodes: FxHashMap::default(),
+            closed: VecDeque::new(),
+            aliases: FxHashMap::default(),
+            joins: FxHashMap::default(),
+            joins_by_age: VecDeque::new(),
+            chain: Vec::new(),
+        }
+    }
+
+    /// Enters an exchange. False: its span id is taken, or there is no room for it, and its span must be dropped.
+    pub(crate) fn insert(&mut self, id: SpanId, facts: Facts, counters: &mut Counters) -> bool {
+        if self.nodes.contains_key(&id) {
+            counters.one(Counter::DuplicateSpanId);
+            return false;
+        }
+        if self.nodes.len() >= self.limit && !self.forget_oldest() {
+            counters.one(Counter::ExchangesFull);
+            return false;
+        }
+        self.nodes.insert(
+            id,
+            Node {
+                facts,
+                decision: None,
+            },
+        );
+        true
+    }
+
+    /// Whether this exchange was entered.
+    pub(crate) fn contains(&self, id: SpanId) -> bool {
+        self.nodes.contains_key(&id)
+    }
+
+    /// A pipelined request was written: its server side may find it by its place.
+    pub(crate) fn announce(&mut self, place: WirePlace, id: SpanId, ktime_ns: u64) {
+        while self.joins_by_age.len() >= JOINS_MAX {
+            self.forget_join();
+        }
+        self.joins.insert(place, id);
+        self.joins_by_age.push_back((ktime_ns, place));
+    }
+
+    /// The exchange is over; it can be named as a parent for a while.
+    pub(crate) fn close(&mut self, id: SpanId, ktime_ns: u64) {
+        self.closed.push_back((ktime_ns, id));
+    }
+
+    /// Trace and parent of an exchange that was entered; decided now if that was not done before.
+    pub(crate) fn decide(
+        &mut self,
+        id: SpanId,
+        now_ns: u64,
+        counters: &mut Counters,
+    ) -> Option<Decision> {
+        if let Some(decision) = self.nodes.get(&id)?.decision {
+            return Some(decision);
+        }
+        let mut chain = std::mem::take(&mut self.chain);
+        chain.clear();
+        let mut current = id;
+        loop {
+            chain.push(current);
+            match self.candidate(current) {
+                Some((parent, node))
+                    if node.decision.is_none()
+                        && chain.len() < CHAIN_MAX
+                        && !chain.contains(&parent) =>
+                {
+                    current = parent
+                }
+                _ => break,
+            }
+        }
+        let mut decision = None;
+        while let Some(current) = chain.pop() {
+            decision = self.decide_one(current, now_ns, counters);
+        }
+        self.chain = chain;
+        decision
+    }
+
+    /// The known exchange that an exchange's origin names, when it is of the side a parent must have.
+    fn candidate(&self, id: SpanId) -> Option<(SpanId, &Node)> {
+        let facts = &self.nodes.get(&id)?.facts;
+        let parent = match facts.origin {
+            Origin::None => return None,
+            Origin::Kernel(parent, _) => parent,
+            Origin::Wire(place) => *self.joins.get(&place)?,
+        };
+        let node = self.nodes.get(&parent)?;
+        (node.facts.side != facts.side && parent != id).then_some((parent, node))
+    }
+
+    fn decide_one(&mut self, id: SpanId, now_ns: u64, counters: &mut Counters) -> Option<Decision> {
+        let facts = self.nodes.get(&id)?.facts;
+        let candidate = self
+            .candidate(id)
+            .and_then(|(parent, node)| Some((parent, node.facts, node.decision?)));
+        if candidate.is_none() && matches!(facts.origin, Origin::Kernel(..)) {
+            counters.one(Counter::ParentUnknown);
+        }
+        // A header that names the exchange itself was put there on its behalf: it says nothing about a parent.
+        let header = facts.header.filter(|header| header.parent_id != id.0);
+        let decision = match (header, candidate) {
+            (Some(header), Some((parent, parent_facts, parent_decision)))
+                if self.forwards(&facts, &header, &parent_facts) =>
+            {
+                self.child_of(&facts, parent, &parent_facts, parent_decision)
+            }
+            (Some(header), _) => {
+                let trace = TraceId(header.trace_id);
+                Decision {
+                    trace,
+                    parent: Some(SpanId(header.parent_id)),
+                    evidence: Evidence::Header,
+                    // A client's own header was made inside its process, by its tracing library.
+                    remote: facts.side == Side::Server,
+                    sampled: self.sampler.samples(trace, Some(header.sampled())),
+                }
+            }
+            (None, Some((parent, parent_facts, parent_decision))) => {
+                self.child_of(&facts, parent, &parent_facts, parent_decision)
+            }
+            (None, None) => self.root(id, &facts, now_ns),
+        };
+        if facts.kernel_trace != TraceId::default()
+            && facts.kernel_trace != decision.trace
+            && self.aliases.len() < ALIASES_MAX
+        {
+            self.aliases
+                .entry(facts.kernel_trace)
+                .or_insert((decision.trace, now_ns))
+                .1 = now_ns;
+        }
+        self.nodes.get_mut(&id)?.decision = Some(decision);
+        Some(decision)
+    }
+
+    /// Whether the header was only passed on: a proxy that writes the very header it received says nothing about
+    /// itself, so the evidence of sockets and threads is nearer than the header.
+    fn forwards(&self, facts: &Facts, header: &TraceContext, parent: &Facts) -> bool {
+        let same = |other: Option<TraceContext>| {
+            other.is_some_and(|other| {
+                other.trace_id == header.trace_id && other.parent_id == header.parent_id
+            })
+        };
+        match facts.side {
+            // The parent is the server exchange this client call belongs to.
+            Side::Client => same(parent.header),
+            // The parent is the client exchange of the peer; its own parent must have received the header.
+            Side::Server => match parent.origin {
+                Origin::Kernel(server, Evidence::Thread | Evidence::Turn) => {
+                    same(parent.header.or(Some(*header)))
+                        && self.nodes.get(&server).is_some_and(|node| {
+                            node.facts.side == Side::Server && same(node.facts.header)
+                        })
+                }
+                _ => false,
+            },
+        }
+    }
+
+    fn child_of(
+        &self,
+        facts: &Facts,
+        parent: SpanId,
+        parent_facts: &Facts,
+        parent_decision: Decision,
+    ) -> Decision {
+        let evidence = match facts.origin {
+            Origin::Kernel(_, evidence) => evidence,
+            Origin::Wire(_) => Evidence::Socket,
+            Origin::None => Evidence::None,
+        };
+        let sampled = self
+            .sampler
+            .samples(parent_decision.trace, Some(parent_decision.sampled));
+        let trace = parent_decision.trace;
+        if parent_facts.ignored {
+            return match parent_decision.parent {
+                Some(_) => Decision {
+                    evidence,
+                    sampled,
+                    ..parent_decision
+                },
+                None => Decision {
+                    trace,
+                    parent: None,
+                    evidence: Evidence::None,
+                    remote: false,
+                    sampled,
+                },
+            };
+        }
+        Decision {
+            trace,
+            parent: Some(parent),
+            evidence,
+            remote: parent_facts.process != facts.process,
+            sampled,
+        }
+    }
+
+    fn root(&mut self, id: SpanId, facts: &Facts, now_ns: u64) -> Decision {
+        let trace = match self.aliases.get_mut(&facts.kernel_trace) {
+            Some((trace, used)) => {
+                *used = now_ns;
+                *trace
+            }
+            None if facts.kernel_trace == TraceId::default() => derived_trace(id),
+            None => facts.kernel_trace,
+        };
+        Decision {
+            trace,
+            parent: None,
+            evidence: Evidence::None,
+            remote: false,
+            sampled: self.sampler.samples(trace, None),
+        }
+    }
+
+    /// Forgets what is too old. Meant to be called every few seconds.
+    pub(crate) fn sweep(&mut self, now_ns: u64) {
+        while self
+            .closed
+            .front()
+            .is_some_and(|&(at, _)| at.saturating_add(CLOSED_KEEP_NS) < now_ns)
+        {
+            self.forget_oldest();
+        }
+        while self
+            .joins_by_age
+            .front()
+            .is_some_and(|&(at, _)| at.saturating_add(CLOSED_KEEP_NS) < now_ns)
+        {
+            self.forget_join();
+        }
+        self.aliases
+            .retain(|_, &mut (_, used)| used.saturating_add(ALIAS_KEEP_NS) >= now_ns);
+    }
+
+    fn forget_oldest(&mut self) -> bool {
+        match self.closed.pop_front() {
+            Some((_, id)) => {
+                self.nodes.remove(&id);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn forget_join(&mut self) {
+        if let Some((_, place)) = self.joins_by_age.pop_front() {
+            self.joins.remove(&place);
+        }
+    }
+}
+
+/// The finalizer of splitmix64: every input bit changes every output bit, and no two inputs give the same output.
+const fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// The id of the `index`-th request (1, 2, …) after the one whose id is `first`: the same whoever computes it.
+pub(crate) fn derived_span(first: SpanId, index: u32) -> SpanId {
+    let x = mix(
+        u64::from_be_bytes(first.0) ^ mix(u64::from(index).wrapping_add(0x9e37_79b9_7f4a_7c15))
+    );
+    SpanId(x.max(1).to_be_bytes())
+}
+
+/// The trace id of an exchange the kernel made none for.
+pub(crate) fn derived_trace(id: SpanId) -> TraceId {
+    let x = u64::from_be_bytes(id.0);
+    let mut bytes = [0; 16];
+    let (high, low) = bytes.split_at_mut(8);
+    high.copy_from_slice(&mix(x ^ 0x6a09_e667_f3bc_c908).to_be_bytes());
+    low.copy_from_slice(&mix(x ^ 0xbb67_ae85_84ca_a73b).max(1).to_be_bytes());
+    TraceId(bytes)
+}
+
+/// An id for a request on a connection where the kernel made none yet.
+pub(crate) fn first_span(sk: u64, ino: u64, pos: u32, ktime_ns: u64) -> SpanId {
+    let x = mix(mix(mix(sk) ^ ino) ^ u64::from(pos)) ^ ktime_ns;
+    SpanId(mix(x).max(1).to_be_bytes())
+}

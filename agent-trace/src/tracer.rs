@@ -1,0 +1,395 @@
+//! The whole way from frames to spans.
+//!
+//! In: [`Frame`]s. Out: [`Span`]s, [`Command`]s for the capture side, counters. Always holds: the output is a function
+//! of the frames alone; a span is handed out at the first tick that is `linger_ns` after its exchange was over, when every
+//! record about its parents has come; everything is bounded. Refuses: nothing in silence.
+
+use std::collections::VecDeque;
+
+use agent_common::abi::{
+    ConnRecord, ProcessKey, SegmentRecord, SocketKey, StateRecord, TaskRecord,
+};
+use agent_protocol::stream::Limits;
+use rustc_hash::FxHashMap;
+
+pub use crate::config::{QueryPolicy, Sampler, SamplerError, TracerConfig, TracerLimits};
+use crate::conn::{Conn, Scratch};
+use crate::connect::Connects;
+use crate::counters::{Counter, Counters};
+use crate::decode::{DecodeError, KernelEvent, decode};
+use crate::exchange::Exchange;
+use crate::frame::Frame;
+use crate::graph::{Decision, Graph};
+use crate::render::Renderer;
+use crate::shared::Shared;
+use crate::span::Span;
+
+/// ns of CLOCK_MONOTONIC between two sweeps of the tables.
+const SWEEP_NS: u64 = 5_000_000_000;
+/// Age without a byte at which a connection with nothing open is forgotten, ns.
+const CONN_IDLE_NS: u64 = 600_000_000_000;
+/// Age without a byte at which an open exchange is cut, ns.
+const EXCHANGE_STALE_NS: u64 = 3_600_000_000_000;
+/// How long an ended process is remembered, ns.
+const EXITED_KEEP_NS: u64 = 5_000_000_000;
+
+/// What the tracer asks of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Nothing more is to be captured of this socket: it does not speak HTTP/1, or not any more.
+    IgnoreConnection(SocketKey),
+    /// Find out what this process is and give a [`Frame::Process`]; the second field is its thread's name, empty
+    /// when it is not known.
+    DescribeProcess(ProcessKey, String),
+}
+
+/// See the module.
+pub struct Tracer {
+    shared: Shared,
+    conns: FxHashMap<SocketKey, Conn>,
+    scratch: Scratch,
+    connects: Connects,
+    renderer: Renderer,
+    /// Processes a description was asked for.
+    processes: FxHashMap<ProcessKey, u64>,
+    ready: VecDeque<(Box<Exchange>, Decision)>,
+    next_sweep_ns: u64,
+}
+
+impl Tracer {
+    /// A tracer that has seen nothing.
+    #[must_use]
+    pub fn new(config: TracerConfig) -> Self {
+        let parser_limits = Limits::new(config.limits.head_bytes, &config.keep_headers);
+        Self {
+            connects: Connects::default(),
+            renderer: Renderer::new(&config),
+            shared: Shared {
+                parser_limits,
+                counters: Counters::default(),
+                graph: Graph::new(config.sampler, config.limits.exchanges),
+                commands: VecDeque::new(),
+                done: VecDeque::new(),
+                parked: VecDeque::new(),
+                parked_bytes: 0,
+                idle: VecDeque::new(),
+                closing: VecDeque::new(),
+                exited: FxHashMap::default(),
+                now_ns: 0,
+                epoch_offset_ns: 0,
+                config,
+            },
+            conns: FxHashMap::default(),
+            scratch: Scratch::default(),
+            processes: FxHashMap::default(),
+            ready: VecDeque::new(),
+            next_sweep_ns: 0,
+        }
+    }
+
+    /// Takes one frame. Frames must come in the order they were made.
+    pub fn on_frame(&mut self, frame: Frame<'_>) {
+        match frame {
+            Frame::Kernel(bytes) => self.on_record(bytes),
+            Frame::Process(facts) => {
+                let process = ProcessKey {
+                    start_ns: facts.start_ns,
+                    tgid: facts.tgid,
+                    zero: 0,
+                };
+                self.renderer.assign(process, &facts.service_name);
+            }
+            Frame::Tick {
+                ktime_ns,
+                epoch_offset_ns,
+            } => self.on_tick(ktime_ns, epoch_offset_ns),
+            // Absolute values of somebody else: they are exported as they are, nothing here depends on them.
+            Frame::KernelCounters(_) => {}
+        }
+    }
+
+    /// The next span that is finished.
+    pub fn poll_span(&mut self) -> Option<Span> {
+        let (exchange, decision) = self.ready.pop_front()?;
+        self.shared.counters.one(Counter::SpansEmitted);
+        Some(self.renderer.span(
+            *exchange,
+            decision,
+            &self.shared.config,
+            &mut self.shared.counters,
+        ))
+    }
+
+    /// The next command.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.shared.commands.pop_front()
+    }
+
+    /// The counters, absolute.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// No frame comes any more: hands out all that waits; what is open becomes spans marked unfinished.
+    pub fn finish(&mut self, ktime_ns: u64) {
+        self.shared.now_ns = self.shared.now_ns.max(ktime_ns);
+        self.close_conns(true);
+        let mut open: Vec<_> = self.conns.drain().map(|(_, conn)| conn).collect();
+        open.sort_unstable_by_key(|conn| conn.socket);
+        for mut conn in open {
+            let count = conn.abandon(&mut self.shared, &mut self.scratch);
+            self.shared.counters.add(Counter::OpenAtFinish, count);
+        }
+        self.connects.release(&mut self.shared, true);
+        self.emit(true);
+    }
+
+    fn on_record(&mut self, bytes: &[u8]) {
+        match decode(bytes) {
+            Ok(KernelEvent::Conn(record)) => self.on_conn(&record),
+            Ok(KernelEvent::Segment(record, payload)) => self.on_segment(&record, payload),
+            Ok(KernelEvent::State(record)) => self.on_state(&record),
+            Ok(KernelEvent::Exec(record)) => self.on_exec(&record),
+            Ok(KernelEvent::Exit(record)) => {
+                if self.processes.contains_key(&record.process) {
+                    self.shared
+                        .exited
+                        .insert(record.process, record.head.ktime_ns);
+                }
+            }
+            Ok(KernelEvent::IoUring(_) | KernelEvent::Fork(_)) => {}
+            Err(DecodeError::Short { .. }) => self.shared.counters.one(Counter::RecordMalformed),
+            Err(DecodeError::UnknownKind(_)) => {
+                self.shared.counters.one(Counter::RecordUnknownKind)
+            }
+        }
+    }
+
+    fn on_conn(&mut self, record: &ConnRecord) {
+        self.meet(record.process, record.head.ktime_ns, &record.comm);
+        if let Some(conn) = self.conn(record.socket, record.head.ktime_ns) {
+            conn.describe(record);
+        }
+    }
+
+    fn on_segment(&mut self, record: &SegmentRecord, payload: &[u8]) {
+        self.meet(record.process, record.head.ktime_ns, &[]);
+        if !self.conns.contains_key(&record.socket) {
+            self.shared.counters.one(Counter::ConnectionUnknown);
+        }
+        let Self {
+            shared,
+            conns,
+            scratch,
+            ..
+        } = self;
+        if let Some(conn) = entry(conns, shared, record.socket, record.head.ktime_ns) {
+            conn.on_segment(record, payload, shared, scratch);
+        }
+    }
+
+    fn on_state(&mut self, record: &StateRecord) {
+        let Self {
+            shared,
+            conns,
+            connects,
+            ..
+        } = self;
+        let Some(conn) = conns.get_mut(&record.socket) else {
+            return;
+        };
+        connects.on_state(conn, record, shared);
+        conn.on_state(record, shared);
+    }
+
+    fn on_exec(&mut self, record: &TaskRecord) {
+        // Another program in the same process is another service.
+        if self.processes.contains_key(&record.process) {
+            self.shared
+                .commands
+                .push_back(Command::DescribeProcess(record.process, text(&record.comm)));
+        }
+    }
+
+    /// Asks for a description of a process that is met for the first time.
+    fn meet(&mut self, process: ProcessKey, ktime_ns: u64, comm: &[u8]) {
+        if let Some(seen) = self.processes.get_mut(&process) {
+            *seen = ktime_ns;
+            return;
+        }
+        if self.processes.len() >= self.shared.config.limits.processes {
+            self.shared.counters.one(Counter::ProcessesFull);
+        } else {
+            self.processes.insert(process, ktime_ns);
+        }
+        self.shared
+            .commands
+            .push_back(Command::DescribeProcess(process, text(comm)));
+    }
+
+    fn conn(&mut self, socket: SocketKey, ktime_ns: u64) -> Option<&mut Conn> {
+        entry(&mut self.conns, &mut self.shared, socket, ktime_ns)
+    }
+
+    fn on_tick(&mut self, ktime_ns: u64, epoch_offset_ns: u64) {
+        self.shared.now_ns = self.shared.now_ns.max(ktime_ns);
+        self.shared.epoch_offset_ns = epoch_offset_ns;
+        self.close_conns(false);
+        let Self {
+            shared,
+            conns,
+            scratch,
+            connects,
+            ..
+        } = self;
+        while let Some(socket) = due(&mut shared.parked, shared.now_ns) {
+            if let Some(conn) = conns.get_mut(&socket) {
+                conn.drain_parked(true, shared, scratch);
+            }
+        }
+        while let Some(socket) = due(&mut shared.idle, shared.now_ns) {
+            if let Some(conn) = conns.get_mut(&socket) {
+                conn.on_idle(shared, scratch);
+            }
+        }
+        connects.release(shared, false);
+        self.emit(false);
+        if self.shared.now_ns >= self.next_sweep_ns {
+            self.next_sweep_ns = self.shared.now_ns + SWEEP_NS;
+            self.sweep();
+        }
+    }
+
+    /// Ends connections that were closed long enough ago that no record of them can come any more.
+    fn close_conns(&mut self, all: bool) {
+        let Self {
+            shared,
+            conns,
+            scratch,
+            ..
+        } = self;
+        while let Some(&(at, socket)) = shared.closing.front() {
+            if !all && at + shared.config.linger_ns > shared.now_ns {
+                break;
+            }
+            shared.closing.pop_front();
+            if let Some(mut conn) = conns.remove(&socket) {
+                conn.finish(shared, scratch);
+            }
+        }
+    }
+
+    /// Makes exchanges ready that have waited long enough for their parents' records.
+    fn emit(&mut self, all: bool) {
+        let shared = &mut self.shared;
+        while let Some((at, _)) = shared.done.front() {
+            if !all && at + shared.config.linger_ns > shared.now_ns {
+                if shared.done.len() <= shared.config.limits.lingering {
+                    break;
+                }
+                shared.counters.one(Counter::LingerFull);
+            }
+            let Some((_, exchange)) = shared.done.pop_front() else {
+                break;
+            };
+            let Some(decision) =
+                shared
+                    .graph
+                    .decide(exchange.ids.span, shared.now_ns, &mut shared.counters)
+            else {
+                shared.counters.one(Counter::ExchangesFull);
+                continue;
+            };
+            if exchange
+                .request
+                .as_ref()
+                .is_some_and(|head| shared.config.ignores(head.target.path()))
+            {
+                shared.counters.one(Counter::PathIgnored);
+            } else if !decision.sampled {
+                shared.counters.one(Counter::NotSampled);
+            } else {
+                self.ready.push_back((exchange, decision));
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        let now_ns = self.shared.now_ns;
+        self.shared.graph.sweep(now_ns);
+        let Self {
+            shared,
+            conns,
+            scratch,
+            processes,
+            renderer,
+            ..
+        } = self;
+        let mut stale: Vec<SocketKey> = Vec::new();
+        conns.retain(|&socket, conn| {
+            let age_ns = now_ns.saturating_sub(conn.last_ktime_ns);
+            if conn.is_quiet() && conn.closed_ktime_ns.is_none() && age_ns > CONN_IDLE_NS {
+                shared.counters.one(Counter::ConnectionIdle);
+                return false;
+            }
+            if age_ns > EXCHANGE_STALE_NS {
+                stale.push(socket);
+            }
+            true
+        });
+        stale.sort_unstable();
+        for socket in stale {
+            if let Some(mut conn) = conns.remove(&socket) {
+                let count = conn.abandon(shared, scratch);
+                shared.counters.add(Counter::ExchangeStale, count);
+            }
+        }
+        shared.exited.retain(|&process, &mut at| {
+            let keep = at + EXITED_KEEP_NS > now_ns;
+            if !keep {
+                processes.remove(&process);
+                renderer.forget(process);
+            }
+            keep
+        });
+    }
+}
+
+/// The connection of a socket, made when there is room for it.
+fn entry<'a>(
+    conns: &'a mut FxHashMap<SocketKey, Conn>,
+    shared: &mut Shared,
+    socket: SocketKey,
+    ktime_ns: u64,
+) -> Option<&'a mut Conn> {
+    if conns.len() >= shared.config.limits.connections && !conns.contains_key(&socket) {
+        shared.counters.one(Counter::ConnectionsFull);
+        return None;
+    }
+    Some(
+        conns
+            .entry(socket)
+            .or_insert_with(|| Conn::new(socket, ktime_ns)),
+    )
+}
+
+/// The next socket of a queue whose time has come.
+fn due(queue: &mut VecDeque<(u64, SocketKey)>, now_ns: u64) -> Option<SocketKey> {
+    match queue.front() {
+        Some(&(at, socket)) if at <= now_ns => {
+            queue.pop_front();
+            Some(socket)
+        }
+        _ => None,
+    }
+}
+
+/// A thread's name as the kernel pads it.
+fn text(comm: &[u8]) -> String {
+    let end = comm
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(comm.len());
+    String::from_utf8_lossy(comm.get(..end).unwrap_or_default()).into_owned()
+}
