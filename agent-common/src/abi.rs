@@ -317,16 +317,6 @@ pub struct Pending {
     pub ktime_ns: u64,
 }
 
-/// Key of an execution unit: a thread, exact over tid reuse.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UnitKey {
-    /// tgid << 32 | tid
-    pub pid_tgid: u64,
-    /// `task->start_time`
-    pub start_ns: u64,
-}
-
 /// Flags of a unit ([`Unit::flags`]).
 pub mod unit_flag {
     /// `trace_id` and `span_id` are a context that may count.
@@ -385,8 +375,8 @@ pub struct Conn {
     pub rx_bytes: u64,
     /// Bytes written since it is followed.
     pub tx_bytes: u64,
-    /// Unit that read the current request.
-    pub unit: UnitKey,
+    /// Thread that read the current request: tgid << 32 | tid.
+    pub unit: u64,
     /// Trace of the current exchange.
     pub trace_id: [u8; 16],
     /// Span of the current exchange.
@@ -425,11 +415,22 @@ pub struct Conn {
     pub flags: u8,
 }
 
+/// Value of the thread map, keyed by tgid << 32 | tid. Deleted when the thread exits (a required hook), so that a
+/// reused id begins empty.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Thread {
+    /// What it is doing.
+    pub unit: Unit,
+    /// The write it is in.
+    pub inflight: Inflight,
+}
+
 /// A write between sys_enter and sys_exit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inflight {
-    /// The socket.
+    /// The socket; `sk` is 0 when the thread is in no write that is followed.
     pub socket: SocketKey,
     /// CLOCK_MONOTONIC at sys_enter.
     pub enter_ktime_ns: u64,
@@ -445,8 +446,9 @@ const _: () = {
     assert!(size_of::<PendingKey>() == 24);
     assert!(size_of::<Pending>() == 32);
     assert!(size_of::<Unit>() == 56);
-    assert!(size_of::<Conn>() == 168);
+    assert!(size_of::<Conn>() == 160);
     assert!(size_of::<Inflight>() == 72);
+    assert!(size_of::<Thread>() == 56 + 72);
     assert!(size_of::<RecordHead>() == 16);
     assert!(size_of::<ProcessKey>() == 16);
     assert!(size_of::<SocketKey>() == 16);

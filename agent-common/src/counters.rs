@@ -27,10 +27,8 @@ counters! {
     ConnsFull = "connections_full",
     /// Client exchanges that could not wait for their server because the map was full.
     PendingFull = "pending_full",
-    /// Execution units without a context because the map was full.
-    UnitsFull = "units_full",
-    /// Writes whose entry could not be kept until their exit because the map was full.
-    InflightFull = "inflight_full",
+    /// Threads that are not followed because the map was full: their writes are not seen and have no context.
+    ThreadsFull = "threads_full",
     /// User memory that was not resident when a program read it; the bytes count as unseen.
     UserFault = "user_memory_absent",
     /// I/O vectors beyond the ones that are looked at; their bytes count as unseen.

@@ -14,14 +14,12 @@ pub const TAIL_BYTES: usize = 8;
 pub const IOVECS_MAX: usize = 8;
 /// Messages of one sendmmsg/recvmmsg that are looked at.
 pub const MMSG_MAX: usize = 4;
-/// Connections followed at once. A value is 168 bytes, so the map takes about 14 MiB.
+/// Connections followed at once. A value is 160 bytes, so the map takes about 14 MiB.
 pub const CONNS_MAX: u32 = 65_536;
 /// Client exchanges waiting to be read by a server on this host.
 pub const PENDING_MAX: u32 = 16_384;
-/// Execution units with a context.
-pub const UNITS_MAX: u32 = 32_768;
-/// Writes between sys_enter and sys_exit: one per thread.
-pub const INFLIGHT_MAX: u32 = 32_768;
+/// Threads that move bytes on followed sockets or wait with epoll. A value is 128 bytes: about 6 MiB.
+pub const THREADS_MAX: u32 = 32_768;
 /// Processes with a runtime class or in the scope.
 pub const PROCESSES_MAX: u32 = 32_768;
 /// Ports of `--port`.

@@ -35,7 +35,9 @@ pub struct Offsets {
     pub inode_ino: u32,
     /// `socket_alloc.vfs_inode` (an inode at this distance from `private_data` is a socket's)
     pub socket_alloc_inode: u32,
-    /// `socket.sk`
+    /// `socket.file`
+    pub socket_file: u32,
+    /// `socket.sk`, right behind it
     pub socket_sk: u32,
     /// `sock.sk_type` (u16)
     pub sk_type: u32,
@@ -91,6 +93,7 @@ impl Offsets {
         file_count_one: 0,
         inode_ino: 0,
         socket_alloc_inode: 0,
+        socket_file: 0,
         socket_sk: 0,
         sk_type: 0,
         sk_protocol: 0,

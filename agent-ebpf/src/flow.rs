@@ -15,7 +15,7 @@
 
 use agent_common::{
     abi::{
-        Conn, ExchangeIds, Inflight, RecordHead, SegmentRecord, SocketKey, UnitKey, conn_flag,
+        Conn, ExchangeIds, RecordHead, SegmentRecord, SocketKey, conn_flag,
         direction, evidence, kind, role, segment_flag, verdict,
     },
     counters::Counter,
@@ -27,13 +27,13 @@ use aya_ebpf::helpers::{
 
 use crate::{
     conn, emit,
-    maps::{INFLIGHT, SCOPE, Scratch, count, scratch},
+    maps::{SCOPE, Scratch, count, scratch},
     pending::{self, AF_UNIX},
     settings::setting,
     sniff::{self, Token},
     unit,
     user::{self, View},
-    walk::{self, Socket, field, is_nonblocking, process_key, socket_of, unit_key},
+    walk::{self, Socket, field, is_nonblocking, process_key, socket_of},
 };
 
 /// CLOCK_MONOTONIC.
@@ -140,25 +140,22 @@ pub(crate) fn before_write(fd: u64, view: View, upto: u64) -> Option<()> {
     }
     let sk = socket.key.sk;
     let pos = write_pos(conn, sk);
-    scratch.inflight = Inflight {
-        socket: socket.key,
-        enter_ktime_ns: now,
-        pos,
-        ..Inflight::default()
-    };
+    let thread = unit::current()?;
+    let inflight = &mut thread.inflight;
+    inflight.socket = socket.key;
+    inflight.enter_ktime_ns = now;
+    inflight.pos = pos;
+    inflight.flags = 0;
     if wants_token(conn, direction::TX) {
         let token = first_token(scratch, view, upto);
-        if is_request(token) && conn.last_direction != direction::TX && conn.role != role::SERVER {
-            begin_client(conn, now, pos, &mut scratch.inflight.exchange);
-            scratch.inflight.flags = u32::from(segment_flag::EXCHANGE);
+        if is_request(token)
+            && conn.last_direction != direction::TX
+            && conn.role != role::SERVER
+        {
+            begin_client(conn, now, pos, &mut inflight.exchange);
+            inflight.flags = u32::from(segment_flag::EXCHANGE);
         }
-        scratch.inflight.flags |= (token as u32) << 8;
-    }
-    if INFLIGHT
-        .insert(bpf_get_current_pid_tgid(), &scratch.inflight, 0)
-        .is_err()
-    {
-        count(Counter::InflightFull, 1);
+        inflight.flags |= (token as u32) << 8;
     }
     Some(())
 }
@@ -184,6 +181,7 @@ fn stored_token(flags: u32) -> Token {
 /// A client begins a request: ids, parent, and a note for the server on this host.
 #[inline(never)]
 fn begin_client(conn: &mut Conn, now: u64, seq: u32, ids: &mut ExchangeIds) -> u64 {
+    *ids = ExchangeIds::default();
     ids.span_id = new_span_id();
     if conn.flags & conn_flag::BOUND != 0 {
         conn.flags &= !conn_flag::BOUND;
@@ -191,7 +189,7 @@ fn begin_client(conn: &mut Conn, now: u64, seq: u32, ids: &mut ExchangeIds) -> u
         ids.parent_span_id = conn.bound_span_id;
         ids.evidence = evidence::TURN;
     } else {
-        parent_by_unit(&unit_key(), now, ids);
+        parent_by_unit(now, ids);
     }
     conn.trace_id = ids.trace_id;
     conn.span_id = ids.span_id;
@@ -200,8 +198,8 @@ fn begin_client(conn: &mut Conn, now: u64, seq: u32, ids: &mut ExchangeIds) -> u
 
 /// Parent of a call the current unit makes; a new trace when there is none.
 #[inline(always)]
-pub(crate) fn parent_by_unit(key: &UnitKey, now: u64, ids: &mut ExchangeIds) {
-    if unit::context(key, now, ids) == 0 {
+pub(crate) fn parent_by_unit(now: u64, ids: &mut ExchangeIds) {
+    if unit::context(now, ids) == 0 {
         ids.trace_id = new_trace_id();
     }
 }
@@ -337,22 +335,20 @@ fn fill(record: &mut SegmentRecord, conn: &Conn, segment: &Segment, flags: u8) {
 
 /// A write returned. `moved` is its result; errors that mean "later" are not told.
 #[inline(always)]
-pub(crate) fn after_write(view: View, moved: i64, op: u8) -> Option<()> {
-    let key = bpf_get_current_pid_tgid();
-    // SAFETY: only this thread writes its entry; copied at once.
-    let found = unsafe { INFLIGHT.get(key) }?;
+pub(crate) fn after_write(moved: i64, op: u8, view: impl FnOnce() -> View) -> Option<()> {
+    let inflight = &mut unit::existing()?.inflight;
+    if inflight.socket.sk == 0 {
+        return None;
+    }
+    let socket = inflight.socket;
+    inflight.socket.sk = 0;
     let scratch = scratch()?;
-    scratch.inflight = *found;
-    let _ = INFLIGHT.remove(key);
-    let inflight = &raw const scratch.inflight;
-    // SAFETY: nothing below writes `scratch.inflight`; the reference only spares the stack a copy.
-    let inflight = unsafe { &*inflight };
-    let conn = conn::find(inflight.socket)?;
+    let conn = conn::find(socket)?;
     if moved <= 0 {
         if inflight.flags & u32::from(segment_flag::EXCHANGE) != 0 {
             pending::forget(conn);
         }
-        return failed(scratch, conn, inflight.socket, moved, direction::TX, op);
+        return failed(scratch, conn, socket, moved, direction::TX, op);
     }
     let now = now();
     let token = stored_token(inflight.flags);
@@ -362,13 +358,16 @@ pub(crate) fn after_write(view: View, moved: i64, op: u8) -> Option<()> {
         return None;
     }
     if is_first {
-        conn::announce(scratch, &inflight.socket, conn, now);
+        conn::announce(scratch, &socket, conn, now);
     }
     conn.tx_bytes += moved as u64;
-    scratch.record.exchange = inflight.exchange;
+    scratch.record.exchange = ExchangeIds::default();
+    if inflight.flags & u32::from(segment_flag::EXCHANGE) != 0 {
+        scratch.record.exchange = inflight.exchange;
+    }
     let segment = Segment {
-        key: inflight.socket,
-        view,
+        key: socket,
+        view: view(),
         moved: moved as u32,
         pos: inflight.pos,
         enter_ns: inflight.enter_ktime_ns,
@@ -445,13 +444,13 @@ fn serve(conn: &mut Conn, socket: &Socket, begins: bool, dont_wait: bool, now: u
     if conn.span_id == [0; 8] {
         return 0;
     }
-    let key = unit_key();
+    let key = bpf_get_current_pid_tgid();
     if !begins && conn.unit != key {
         unit::leave(conn);
     }
     conn.unit = key;
     let is_blocking = !dont_wait && !is_nonblocking(socket.file);
-    unit::enter(&key, &socket.key, conn, is_blocking, now)
+    unit::enter(&socket.key, conn, is_blocking, now)
 }
 
 /// A call moved nothing: end of stream, or an error. Told only for connections that speak a known protocol.
@@ -503,14 +502,14 @@ pub(crate) fn is_later(result: i64) -> bool {
 /// Drops a write's entry when its result is one of [`is_later`].
 #[inline(always)]
 pub(crate) fn forget_write() {
-    let key = bpf_get_current_pid_tgid();
-    // SAFETY: only this thread writes its entry; copied at once.
-    let Some(inflight) = unsafe { INFLIGHT.get(key) }.copied() else {
+    let Some(thread) = unit::existing() else {
         return;
     };
-    let _ = INFLIGHT.remove(key);
-    if inflight.flags & u32::from(segment_flag::EXCHANGE) != 0
-        && let Some(conn) = conn::find(inflight.socket)
+    let socket = thread.inflight.socket;
+    thread.inflight.socket.sk = 0;
+    if socket.sk != 0
+        && thread.inflight.flags & u32::from(segment_flag::EXCHANGE) != 0
+        && let Some(conn) = conn::find(socket)
     {
         pending::forget(conn);
     }

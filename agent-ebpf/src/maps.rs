@@ -2,7 +2,7 @@
 //! look like "no evidence" in one place and like a stale context in another (DESIGN §10).
 
 use agent_common::{
-    abi::{Conn, ConnRecord, Inflight, Pending, PendingKey, SegmentRecord, Unit, UnitKey},
+    abi::{Conn, ConnRecord, Pending, PendingKey, SegmentRecord, Thread},
     counters::Counter,
     limits,
 };
@@ -24,14 +24,10 @@ pub(crate) static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(limits::
 pub(crate) static PENDING: HashMap<PendingKey, Pending> =
     HashMap::with_max_entries(limits::PENDING_MAX, 0);
 
-/// Contexts of execution units.
+/// Threads: their context, and the write they are in. Keyed by tgid << 32 | tid.
 #[map]
-pub(crate) static UNITS: HashMap<UnitKey, Unit> = HashMap::with_max_entries(limits::UNITS_MAX, 0);
-
-/// Writes between enter and exit, by pid_tgid.
-#[map]
-pub(crate) static INFLIGHT: HashMap<u64, Inflight> =
-    HashMap::with_max_entries(limits::INFLIGHT_MAX, 0);
+pub(crate) static THREADS: HashMap<u64, Thread> =
+    HashMap::with_max_entries(limits::THREADS_MAX, 0);
 
 /// Runtime class of a process, by tgid. Absent means NATIVE.
 #[map]
@@ -98,8 +94,6 @@ pub(crate) struct Scratch {
     pub conn: Conn,
     /// A connection record being made.
     pub announced: ConnRecord,
-    /// A write being noted for its exit, or read back there.
-    pub inflight: Inflight,
     /// Where a walk over I/O vectors stands.
     pub cursor: Cursor,
     /// First bytes of a call.

@@ -14,14 +14,16 @@
 //! ```
 
 use agent_common::{
-    abi::{Conn, ExchangeIds, SocketKey, Unit, UnitKey, conn_flag, evidence, runtime, unit_flag},
+    abi::{Conn, ExchangeIds, Inflight, SocketKey, Thread, Unit, conn_flag, evidence, runtime, unit_flag},
     counters::Counter,
     limits::CONTEXT_AGE_MAX_NS,
 };
 
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+
 use crate::{
     conn,
-    maps::{RUNTIMES, UNITS, count},
+    maps::{RUNTIMES, THREADS, count},
 };
 
 /// Runtime class of a process.
@@ -33,33 +35,73 @@ pub(crate) fn runtime_of(tgid: u32) -> u8 {
         .unwrap_or(runtime::NATIVE)
 }
 
-/// The unit of a key, made if need be.
+/// The current thread's entry, made if need be.
 #[inline(always)]
-fn entry(key: &UnitKey) -> Option<&'static mut Unit> {
-    if UNITS.get_ptr_mut(key).is_none() && UNITS.insert(key, Unit::default(), 0).is_err() {
-        count(Counter::UnitsFull, 1);
-        return None;
+pub(crate) fn current() -> Option<&'static mut Thread> {
+    let key = bpf_get_current_pid_tgid();
+    let mut place = THREADS.get_ptr_mut(key);
+    if place.is_none() {
+        if THREADS.insert(key, &EMPTY, 0).is_err() {
+            count(Counter::ThreadsFull, 1);
+            return None;
+        }
+        place = THREADS.get_ptr_mut(key);
     }
-    let place = UNITS.get_ptr_mut(key)?;
-    // SAFETY: only this thread's programs write its unit, but for `leave`, which another thread may do once the
-    // response begins; fields are single words or ids that are read only while LIVE.
-    Some(unsafe { &mut *place })
+    // SAFETY: only this thread's programs write its entry, but for `leave`, which another thread may do once the
+    // response begins; fields are single words or ids that are read only while LIVE. The entry is deleted by this
+    // thread's own exit.
+    place.map(|place| unsafe { &mut *place })
+}
+
+/// The current thread's entry, if it has one.
+#[inline(always)]
+pub(crate) fn existing() -> Option<&'static mut Thread> {
+    // SAFETY: see `current`.
+    THREADS
+        .get_ptr_mut(bpf_get_current_pid_tgid())
+        .map(|place| unsafe { &mut *place })
+}
+
+/// What a thread begins with; a static, because it is too large for the stack.
+static EMPTY: Thread = Thread {
+    unit: Unit {
+        trace_id: [0; 16],
+        span_id: [0; 8],
+        ktime_ns: 0,
+        flags: 0,
+        turn_heads: 0,
+        socket: SocketKey { sk: 0, ino: 0 },
+    },
+    inflight: Inflight {
+        socket: SocketKey { sk: 0, ino: 0 },
+        enter_ktime_ns: 0,
+        pos: 0,
+        flags: 0,
+        exchange: ExchangeIds {
+            trace_id: [0; 16],
+            span_id: [0; 8],
+            parent_span_id: [0; 8],
+            evidence: 0,
+            zero: [0; 7],
+        },
+    },
+};
+
+/// Runtime class of the current process.
+#[inline(always)]
+fn own_runtime() -> u8 {
+    runtime_of((bpf_get_current_pid_tgid() >> 32) as u32)
 }
 
 /// The unit read bytes of the request whose exchange is `conn`'s.
 #[inline(never)]
-pub(crate) fn enter(
-    key: &UnitKey,
-    socket: &SocketKey,
-    conn: &Conn,
-    is_blocking: bool,
-    now: u64,
-) -> u64 {
-    let class = runtime_of((key.pid_tgid >> 32) as u32);
+pub(crate) fn enter(socket: &SocketKey, conn: &Conn, is_blocking: bool, now: u64) -> u64 {
+    let class = own_runtime();
     if class == runtime::MULTIPLEXING {
         return 0;
     }
-    let Some(unit) = entry(key) else { return 0 };
+    let Some(thread) = current() else { return 0 };
+    let unit = &mut thread.unit;
     let is_other = unit.span_id != conn.span_id;
     if class == runtime::TURN_PROXY {
         if is_other || unit.flags & unit_flag::LIVE == 0 {
@@ -84,11 +126,11 @@ pub(crate) fn enter(
 /// The response to `conn`'s request began: whatever its unit does next is not known to belong to it.
 #[inline(never)]
 pub(crate) fn leave(conn: &Conn) -> u64 {
-    let Some(place) = UNITS.get_ptr_mut(conn.unit) else {
+    let Some(place) = THREADS.get_ptr_mut(conn.unit) else {
         return 0;
     };
-    // SAFETY: see `entry`.
-    let unit = unsafe { &mut *place };
+    // SAFETY: see `current`; a thread that reused the id does not serve this exchange, which the span id tells.
+    let unit = unsafe { &mut (*place).unit };
     if unit.span_id == conn.span_id {
         unit.flags &= !unit_flag::LIVE;
         unit.turn_heads = 0;
@@ -98,19 +140,17 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
 
 /// The unit is about to wait with epoll.
 #[inline(always)]
-pub(crate) fn wait(key: &UnitKey) {
-    match runtime_of((key.pid_tgid >> 32) as u32) {
+pub(crate) fn wait() {
+    match own_runtime() {
         runtime::THREADED => {
-            if let Some(unit) = entry(key) {
-                unit.flags |= unit_flag::EPOLL;
+            if let Some(thread) = current() {
+                thread.unit.flags |= unit_flag::EPOLL;
             }
         }
         runtime::TURN_PROXY => {
-            if let Some(place) = UNITS.get_ptr_mut(key) {
-                // SAFETY: see `entry`.
-                let unit = unsafe { &mut *place };
-                unit.flags &= !unit_flag::LIVE;
-                unit.turn_heads = 0;
+            if let Some(thread) = existing() {
+                thread.unit.flags &= !unit_flag::LIVE;
+                thread.unit.turn_heads = 0;
             }
         }
         _ => {}
@@ -120,12 +160,9 @@ pub(crate) fn wait(key: &UnitKey) {
 /// The context a call made now belongs to: fills `ids` and returns 1 if there is one. For a proxy's turn the context
 /// is taken: it counts once.
 #[inline(never)]
-pub(crate) fn context(key: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
-    let Some(place) = UNITS.get_ptr_mut(key) else {
-        return 0;
-    };
-    // SAFETY: see `entry`.
-    let unit = unsafe { &mut *place };
+pub(crate) fn context(now: u64, ids: &mut ExchangeIds) -> u64 {
+    let Some(thread) = existing() else { return 0 };
+    let unit = &mut thread.unit;
     if unit.flags & unit_flag::LIVE == 0 {
         return 0;
     }
@@ -134,7 +171,7 @@ pub(crate) fn context(key: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
         count(Counter::ContextAged, 1);
         return 0;
     }
-    let class = runtime_of((key.pid_tgid >> 32) as u32);
+    let class = own_runtime();
     let mut found = evidence::THREAD;
     let counts = match class {
         runtime::TURN_PROXY => {

@@ -5,7 +5,7 @@
 //! `bpf_get_current_task_btf`, whose loads the verifier lets through as plain loads (no helper call); from the
 //! descriptor table on, pointers are scalars to it and `bpf_probe_read_kernel` is used.
 
-use agent_common::abi::{ProcessKey, SocketKey, UnitKey};
+use agent_common::abi::{ProcessKey, SocketKey};
 use aya_ebpf::{
     bindings::task_struct,
     helpers::{
@@ -61,15 +61,6 @@ pub(crate) fn process_key() -> ProcessKey {
     }
 }
 
-/// The current thread as an execution unit.
-#[inline(always)]
-pub(crate) fn unit_key() -> UnitKey {
-    UnitKey {
-        pid_tgid: bpf_get_current_pid_tgid(),
-        start_ns: typed(current(), setting!(offsets.task_start_time)),
-    }
-}
-
 /// The first four arguments of the syscall the current task is leaving. On x86-64 the entry code saves them in
 /// `pt_regs` and nothing writes rdi, rsi, rdx and r10 there until the return to user space (arch/x86/entry/entry_64.S),
 /// so reads need no hook at their entry.
@@ -105,17 +96,18 @@ pub(crate) fn socket_of(fd: u64) -> Option<Socket> {
     if file == 0 {
         return None;
     }
-    // A socket's inode is part of its `struct socket_alloc` (include/net/sock.h): one comparison tells sockets from
-    // other files, whose private_data is something else.
     let private: u64 = field(file, setting!(offsets.file_private));
-    let inode: u64 = field(file, setting!(offsets.file_inode));
-    if private == 0 || private + u64::from(setting!(offsets.socket_alloc_inode)) != inode {
+    if private == 0 {
         return None;
     }
-    let sk: u64 = field(private, setting!(offsets.socket_sk));
-    if sk == 0 {
+    // `struct socket` points back to its file, with `sk` in the next word: one read tells sockets from other files
+    // and finds the `struct sock`.
+    let [back, sk]: [u64; 2] = field(private, setting!(offsets.socket_file));
+    if back != file || sk == 0 {
         return None;
     }
+    // A socket's inode is part of its `struct socket_alloc` (include/net/sock.h).
+    let inode = private + u64::from(setting!(offsets.socket_alloc_inode));
     let ino: u64 = field(inode, setting!(offsets.inode_ino));
     Some(Socket {
         key: SocketKey { sk, ino },

@@ -21,7 +21,7 @@ use crate::{
     pending::{self, AF_UNIX},
     settings::setting,
     unit,
-    walk::{field, socket_of, unit_key},
+    walk::{field, socket_of},
 };
 
 /// `TCP_SYN_SENT` (include/net/tcp_states.h).
@@ -78,7 +78,7 @@ fn connecting(fd: u64, addr: u64) -> Option<()> {
         span_id: new_span_id(),
         ..ExchangeIds::default()
     };
-    parent_by_unit(&unit_key(), now, &mut scratch.announced.exchange);
+    parent_by_unit(now, &mut scratch.announced.exchange);
     let ids = &scratch.announced.exchange;
     if ids.evidence == evidence::TURN {
         scratch.conn.bound_trace_id = ids.trace_id;

@@ -4,7 +4,7 @@
 //! it; a thread's entries are gone when the thread is.
 
 use agent_common::{
-    abi::{ProcessKey, RecordHead, TaskRecord, UnitKey, kind},
+    abi::{ProcessKey, RecordHead, TaskRecord, kind},
     counters::Counter,
 };
 use aya_ebpf::{
@@ -17,9 +17,9 @@ use super::exit_result;
 use crate::{
     emit,
     flow::{in_scope, now},
-    maps::{INFLIGHT, RUNTIMES, SCOPE, UNITS, count},
+    maps::{RUNTIMES, SCOPE, THREADS, count},
     settings::setting,
-    walk::{field, process_key, unit_key},
+    walk::{field, process_key},
 };
 
 /// Tells something about the current process.
@@ -73,11 +73,10 @@ pub(crate) fn exec(_ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exit(task)`: for each thread.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
-    let unit: UnitKey = unit_key();
-    let _ = UNITS.remove(unit);
-    let _ = INFLIGHT.remove(unit.pid_tgid);
-    let tgid = (unit.pid_tgid >> 32) as u32;
-    if tgid == unit.pid_tgid as u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let _ = THREADS.remove(pid_tgid);
+    let tgid = (pid_tgid >> 32) as u32;
+    if tgid == pid_tgid as u32 {
         let _ = RUNTIMES.remove(tgid);
         let _ = SCOPE.remove(tgid);
         tell(kind::EXIT, process_key(), 0);

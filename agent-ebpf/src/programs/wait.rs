@@ -2,13 +2,13 @@
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 
-use crate::{unit, walk::unit_key};
+use crate::unit;
 
 macro_rules! wait {
     ($name:ident) => {
         #[tracepoint]
         pub(crate) fn $name(_ctx: TracePointContext) -> u32 {
-            unit::wait(&unit_key());
+            unit::wait();
             0
         }
     };

@@ -33,9 +33,11 @@ macro_rules! write_pair {
                 forget_write();
                 return 0;
             }
-            let [$fd, $a, $b, _] = args();
-            let _ = ($fd, $b);
-            let _ = after_write($view, result, $op);
+            let _ = after_write(result, $op, || {
+                let [$fd, $a, $b, _] = args();
+                let _ = ($fd, $b);
+                $view
+            });
             0
         }
     };
@@ -93,7 +95,7 @@ pub(crate) fn exit_splice(ctx: TracePointContext) -> u32 {
         forget_write();
         return 0;
     }
-    if after_write(View::default(), result, op::SPLICE_OUT).is_none() && result > 0 {
+    if after_write(result, op::SPLICE_OUT, View::default).is_none() && result > 0 {
         let [fd_in, ..] = args();
         let _ = crate::flow::after_read(fd_in, View::default(), result, op::SPLICE_IN, false);
     }
@@ -130,6 +132,6 @@ pub(crate) fn exit_sendmmsg(ctx: TracePointContext) -> u32 {
             count(Counter::MmsgBeyond, 1);
         }
     }
-    let _ = after_write(View::message(vector), moved, op::SENDMMSG);
+    let _ = after_write(moved, op::SENDMMSG, || View::message(vector));
     0
 }

@@ -129,6 +129,7 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
             "vfs_inode",
             "sockets cannot be told from other files",
         )?,
+        socket_file: need("socket", "file", FD_WALK)?,
         socket_sk: need("socket", "sk", FD_WALK)?,
         sk_type: need(
             "sock",
