@@ -103,6 +103,26 @@ pub fn spans_of(message: &[ResourceSpans]) -> Vec<ReceivedSpan> {
     spans
 }
 
+/// `service.name` and SpanKind of every span, for counting.
+pub fn kinds_of(message: &[ResourceSpans]) -> Vec<(String, i32)> {
+    let mut kinds = Vec::new();
+    for group in message {
+        let attributes = group
+            .resource
+            .as_ref()
+            .map_or(&[][..], |resource| resource.attributes.as_slice());
+        let named = attributes
+            .iter()
+            .find(|pair| pair.key == "service.name")
+            .map(|pair| value_of(pair.value.as_ref()));
+        let service = named.map_or_else(|| "(unnamed)".to_owned(), |value| value.to_string());
+        for span in group.scope_spans.iter().flat_map(|scope| &scope.spans) {
+            kinds.push((service.clone(), span.kind));
+        }
+    }
+    kinds
+}
+
 /// Every point of every sum and gauge of the message.
 pub fn points_of(message: &[ResourceMetrics]) -> Vec<MetricPoint> {
     let mut points = Vec::new();

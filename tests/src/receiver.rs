@@ -4,6 +4,7 @@
 //! waiting. Always holds: it answers as the OTLP specification says a backend answers, in the [`Mood`] it is told;
 //! spans are collected only in the moods that accept them. Refuses: other paths (404) and unreadable bodies (400).
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -35,7 +36,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use crate::otlp::{MetricPoint, points_of, spans_of};
+use crate::otlp::{MetricPoint, kinds_of, points_of, spans_of};
 use crate::scene::scaled;
 use crate::span::{ReceivedSpan, listing};
 
@@ -48,6 +49,8 @@ pub enum Mood {
     Unavailable,
     /// Takes everything but this many spans, which it says it rejected: the sender must not send them again.
     Partial(i64),
+    /// Takes everything and only counts it by service and kind: for loads no list could hold.
+    Count,
     /// Takes the request and never answers.
     Silent,
 }
@@ -57,6 +60,7 @@ struct Collected {
     spans: Vec<ReceivedSpan>,
     points: Vec<MetricPoint>,
     exports: u64,
+    counts: BTreeMap<(String, i32), u64>,
     headers: Vec<(String, String)>,
     last_arrival: Option<Instant>,
     mood: Option<Mood>,
@@ -91,6 +95,14 @@ impl Shared {
         self.0.1.notify_all();
     }
 
+    fn count(&self, request: &ExportTraceServiceRequest) {
+        let mut collected = self.lock();
+        for (service, kind) in kinds_of(&request.resource_spans) {
+            *collected.counts.entry((service, kind)).or_default() += 1;
+        }
+        collected.last_arrival = Some(Instant::now());
+    }
+
     /// The answer's `partial_success`, or why there is none.
     async fn export(
         &self,
@@ -99,6 +111,10 @@ impl Shared {
         match self.mood() {
             Mood::Accept => {
                 self.take(spans_of(&request.resource_spans), Vec::new());
+                Ok(None)
+            }
+            Mood::Count => {
+                self.count(request);
                 Ok(None)
             }
             Mood::Partial(rejected_spans) => {
@@ -309,6 +325,11 @@ impl Receiver {
         self.shared.lock().points.clone()
     }
 
+    /// Spans counted in [`Mood::Count`], by `service.name` and SpanKind as on the wire (2 SERVER, 3 CLIENT).
+    pub fn counts(&self) -> BTreeMap<(String, i32), u64> {
+        self.shared.lock().counts.clone()
+    }
+
     /// Trace exports attempted so far, in whatever mood.
     pub fn exports(&self) -> u64 {
         self.shared.lock().exports
@@ -324,6 +345,7 @@ impl Receiver {
         let mut collected = self.shared.lock();
         collected.spans.clear();
         collected.points.clear();
+        collected.counts.clear();
     }
 
     /// Waits until `enough` holds of the spans, at most `timeout` times `SUTURE_TIME_SCALE`; then all spans.

@@ -114,7 +114,7 @@ fn bad_options_and_configuration_exit_with_2_and_say_where() {
     let bad_key = folder
         .write(
             "key.toml",
-            "print = \"none\"\n\n[capture]\nhead_bites = 4096\n",
+            "[print]\nformat = \"none\"\n\n[capture]\nhead_bites = 4096\n",
         )
         .unwrap();
     let bad_value = folder
@@ -139,7 +139,7 @@ fn bad_options_and_configuration_exit_with_2_and_say_where() {
         (vec!["--port".into(), "99999".into()], vec!["port"]),
         (
             vec!["--config".into(), text(&bad_key)],
-            vec!["key.toml", "4", "head_bites", "head_bytes"],
+            vec!["key.toml", "5", "head_bites", "head_bytes"],
         ),
         (
             vec!["--config".into(), text(&bad_value)],
