@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod enrich;
