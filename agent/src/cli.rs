@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ExeGlob, PrintFormat};
+use crate::config::{PrintFormat, exe_glob};
 
 /// Traces every HTTP service on this host, without touching it.
 #[derive(Clone, Debug, Parser)]
@@ -58,8 +58,8 @@ pub struct ScopeArgs {
     #[arg(long, value_name = "N", num_args = 1.., action = clap::ArgAction::Append, value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Vec<u32>,
     /// Trace only executables that match: a file name (`python3*`) or, with a slash, a whole path
-    #[arg(long, value_name = "GLOB", num_args = 1.., action = clap::ArgAction::Append)]
-    pub exe: Vec<ExeGlob>,
+    #[arg(long, value_name = "GLOB", num_args = 1.., action = clap::ArgAction::Append, value_parser = exe_glob)]
+    pub exe: Vec<String>,
     /// Trace only connections with one of these TCP ports, on either side
     #[arg(long, value_name = "N", num_args = 1.., action = clap::ArgAction::Append, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Vec<u16>,

@@ -16,6 +16,7 @@ use super::env::{overlay, set};
 use super::error::ConfigError;
 use super::otlp::{SignalSettings, headers};
 use super::reader::{Section, Text, as_integer};
+use super::scope::exe_glob;
 use super::{Config, value};
 
 /// Smallest head capture that holds a usable request line.
@@ -69,7 +70,7 @@ fn scope(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigErro
         &mut scope.pids,
         pids.map(|pids| pids.into_iter().map(|pid| pid as u32).collect()),
     );
-    set(&mut scope.exes, section.strings("exes", str::parse)?);
+    set(&mut scope.exes, section.strings("exes", exe_glob)?);
     let ports = section.integers("ports", 1, u64::from(u16::MAX))?;
     if ports
         .as_ref()

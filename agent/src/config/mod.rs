@@ -24,7 +24,7 @@ use crate::cli::RunArgs;
 pub use endpoint::Endpoint;
 pub use error::{ConfigError, Source};
 pub use otlp::{OtlpSettings, Queue, Signal, SignalSettings, Target, TlsFiles};
-pub use scope::{ExeGlob, Scope};
+pub use scope::{Scope, exe_glob};
 pub use value::{Compression, PrintFormat, Protocol, Query, Sampler};
 
 /// Everything the agent can be told. Field names are the file's sections.
