@@ -13,6 +13,7 @@
 mod scenarios {
     pub mod chain;
     pub mod export;
+    pub mod http1_cases;
     pub mod proxies;
     pub mod receiver;
     pub mod scope;
