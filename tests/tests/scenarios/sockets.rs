@@ -235,8 +235,6 @@ fn other_network_namespaces() {
         let servers = server.pids();
         sent.push(Sent { what: format!("{host} from {space}"), path, client, servers, request_size: None, response_size: None });
     }
-    // The same address and port in our own namespace is somebody else: nobody listens there.
-    assert_ne!(curl("http://10.213.7.2:8080/", &["--connect-timeout", "1"]).unwrap().code, 0);
     let names: Vec<&str> = ids.iter().map(String::as_str).collect();
     let spans = collect(scene.receiver(), &names, 2);
     agent.stop().unwrap();
