@@ -12,14 +12,15 @@
 
 mod scenarios {
     pub mod chain;
+    pub mod checks;
     pub mod export;
     pub mod http1_cases;
+    pub mod lifecycle;
     pub mod proxies;
     pub mod receiver;
     pub mod scope;
     pub mod servers;
     pub mod victims;
     pub mod vm_http1;
-    pub mod vm_lifecycle;
     pub mod vm_servers;
 }

@@ -1,4 +1,4 @@
-//! The agent's own life: start, refuse, end, be killed; what it says in words. Short set.
+//! The agent's own life: start, refuse, end, be killed; what it says in words.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
