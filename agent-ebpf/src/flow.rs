@@ -15,8 +15,8 @@
 
 use agent_common::{
     abi::{
-        Conn, ExchangeIds, RecordHead, SegmentRecord, SocketKey, conn_flag,
-        direction, evidence, kind, role, segment_flag, verdict,
+        Conn, ExchangeIds, RecordHead, SegmentRecord, SocketKey, conn_flag, direction, evidence,
+        kind, role, segment_flag, verdict,
     },
     counters::Counter,
     limits::SNIFF_TURNS_MAX,
@@ -148,10 +148,7 @@ pub(crate) fn before_write(fd: u64, view: View, upto: u64) -> Option<()> {
     inflight.flags = 0;
     if wants_token(conn, direction::TX) {
         let token = first_token(scratch, view, upto);
-        if is_request(token)
-            && conn.last_direction != direction::TX
-            && conn.role != role::SERVER
-        {
+        if is_request(token) && conn.last_direction != direction::TX && conn.role != role::SERVER {
             begin_client(conn, now, pos, &mut inflight.exchange);
             inflight.flags = u32::from(segment_flag::EXCHANGE);
         }

@@ -26,8 +26,7 @@ pub(crate) static PENDING: HashMap<PendingKey, Pending> =
 
 /// Threads: their context, and the write they are in. Keyed by tgid << 32 | tid.
 #[map]
-pub(crate) static THREADS: HashMap<u64, Thread> =
-    HashMap::with_max_entries(limits::THREADS_MAX, 0);
+pub(crate) static THREADS: HashMap<u64, Thread> = HashMap::with_max_entries(limits::THREADS_MAX, 0);
 
 /// Runtime class of a process, by tgid. Absent means NATIVE.
 #[map]

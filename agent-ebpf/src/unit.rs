@@ -14,7 +14,10 @@
 //! ```
 
 use agent_common::{
-    abi::{Conn, ExchangeIds, Inflight, SocketKey, Thread, Unit, conn_flag, evidence, runtime, unit_flag},
+    abi::{
+        Conn, ExchangeIds, Inflight, SocketKey, Thread, Unit, conn_flag, evidence, runtime,
+        unit_flag,
+    },
     counters::Counter,
     limits::CONTEXT_AGE_MAX_NS,
 };

@@ -10,4 +10,5 @@ pub mod config;
 pub mod doctor;
 pub mod enrich;
 pub mod export;
+pub mod pipeline;
 pub mod view;

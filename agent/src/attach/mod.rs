@@ -7,12 +7,15 @@
 pub mod btf_offsets;
 pub mod table;
 
-use std::path::Path;
+use std::{
+    os::fd::{AsFd, AsRawFd},
+    path::Path,
+};
 
 use agent_common::{limits, offsets::Settings};
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{ProgramError, RawTracePoint, TracePoint},
 };
 
@@ -176,6 +179,16 @@ pub fn object_programs() -> Result<Vec<String>, AttachError> {
     Ok(ebpf.programs().map(|(name, _)| name.to_owned()).collect())
 }
 
+/// Descriptor of a map of one of the types that are used.
+fn map_fd(map: &Map) -> Option<i32> {
+    match map {
+        Map::HashMap(inner) | Map::PerCpuArray(inner) | Map::RingBuf(inner) | Map::Array(inner) => {
+            Some(inner.fd().as_fd().as_raw_fd())
+        }
+        _ => None,
+    }
+}
+
 /// Passes one program through the verifier.
 fn load(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), AttachError> {
     let program = ebpf
@@ -220,6 +233,22 @@ impl Attached {
             map.insert(key, value, 0).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Memory of all maps in bytes, as the kernel accounts it (`memlock` in fdinfo). 0 where it does not say.
+    #[must_use]
+    pub fn map_bytes(&self) -> u64 {
+        self.ebpf
+            .maps()
+            .filter_map(|(_, map)| map_fd(map))
+            .filter_map(|fd| std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok())
+            .filter_map(|text| {
+                let line = text
+                    .lines()
+                    .find_map(|line| line.strip_prefix("memlock:"))?;
+                line.trim().parse::<u64>().ok()
+            })
+            .sum()
     }
 
     /// Takes the ring buffer; there is one reader.

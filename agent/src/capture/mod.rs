@@ -1,1 +1,167 @@
-//! capture: not built yet.
+//! The kernel side as the daemon uses it while it runs.
+//!
+//! In: what `attach` made. Out: records, counters, and the few writes user space makes into maps. Always holds: one
+//! reader of the ring; the ring is looked at every `RING_POLL_MS` even if no wake-up comes, because the programs send
+//! none while little waits. Refuses: to write into an entry whose socket is another one by now.
+
+use std::os::fd::AsRawFd;
+
+use agent_common::{
+    abi::{Conn, Pending, PendingKey, SocketKey, verdict},
+    limits::PENDING_AGE_MAX_NS,
+};
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+
+use crate::attach::{AttachError, Attached, Missing};
+
+/// Update flag: only if the entry is there (include/uapi/linux/bpf.h).
+const BPF_EXIST: u64 = 2;
+
+// The ABI types are plain words and byte arrays, but aya asks for its own marker; `repr(transparent)` keeps layouts.
+macro_rules! pod {
+    ($name:ident, $inner:ty) => {
+        #[repr(transparent)]
+        #[derive(Clone, Copy)]
+        struct $name($inner);
+        // SAFETY: repr(C) integers and byte arrays without padding: any bytes are a value (sizes asserted in abi.rs).
+        unsafe impl aya::Pod for $name {}
+    };
+}
+pod!(ConnValue, Conn);
+pod!(PendingKeyBytes, PendingKey);
+pod!(PendingValue, Pending);
+
+/// The running kernel side. Dropping it detaches everything.
+pub struct Kernel {
+    ring: RingBuf<MapData>,
+    conns: HashMap<MapData, u64, ConnValue>,
+    pending: HashMap<MapData, PendingKeyBytes, PendingValue>,
+    runtimes: HashMap<MapData, u32, u8>,
+    scope: HashMap<MapData, u32, u8>,
+    counters: PerCpuArray<MapData, u64>,
+    /// Map memory in bytes, as the kernel accounts it.
+    pub map_bytes: u64,
+    attached: Attached,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel")
+            .field("attached", &self.attached)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// Takes over the maps.
+    ///
+    /// # Errors
+    /// [`AttachError`] when the object lacks one.
+    pub fn new(mut attached: Attached) -> Result<Self, AttachError> {
+        let map_bytes = attached.map_bytes();
+        Ok(Self {
+            ring: attached.ring()?,
+            conns: attached.hash("CONNS")?,
+            pending: attached.hash("PENDING")?,
+            runtimes: attached.hash("RUNTIMES")?,
+            scope: attached.hash("SCOPE")?,
+            counters: attached.counters()?,
+            map_bytes,
+            attached,
+        })
+    }
+
+    /// Optional hooks that are off.
+    #[must_use]
+    pub fn missing(&self) -> &[Missing] {
+        &self.attached.missing
+    }
+
+    /// Waits until the programs ask to be read, or `millis` pass.
+    pub fn wait(&self, millis: u64) {
+        let mut ready = libc::pollfd {
+            fd: self.ring.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one initialised pollfd, valid for the call. An error (EINTR) only means to look earlier.
+        unsafe { libc::poll(&raw mut ready, 1, millis as libc::c_int) };
+    }
+
+    /// Hands out up to `most` records that wait; returns how many there were.
+    pub fn read(&mut self, most: usize, mut on_record: impl FnMut(&[u8])) -> usize {
+        let mut count = 0;
+        while count < most {
+            let Some(record) = self.ring.next() else {
+                break;
+            };
+            on_record(&record);
+            count += 1;
+        }
+        count
+    }
+
+    /// The kernel's counters, absolute, in the order of `Counter::ALL`. A slot that cannot be read is zero.
+    #[must_use]
+    pub fn counters(&self) -> Vec<u64> {
+        (0..agent_common::counters::Counter::ALL.len() as u32)
+            .map(|slot| {
+                self.counters
+                    .get(&slot, 0)
+                    .map_or(0, |values| values.iter().sum())
+            })
+            .collect()
+    }
+
+    /// Nothing more is captured on this socket. The programs may change other fields of the entry at the same time;
+    /// none of them matters any more.
+    pub fn ignore(&mut self, socket: SocketKey) {
+        if let Ok(ConnValue(mut conn)) = self.conns.get(&socket.sk, 0)
+            && conn.ino == socket.ino
+        {
+            conn.verdict = verdict::IGNORED;
+            // BPF_EXIST: the socket may have closed since, and then its entry must not come back.
+            let _ = self.conns.insert(socket.sk, ConnValue(conn), BPF_EXIST);
+        }
+    }
+
+    /// Sets a process' runtime class.
+    pub fn set_runtime(&mut self, tgid: u32, class: u8) {
+        // A full map leaves the process NATIVE, the class that trusts least.
+        let _ = self.runtimes.insert(tgid, class, 0);
+    }
+
+    /// Takes a process into the scope.
+    pub fn add_to_scope(&mut self, tgid: u32) {
+        let _ = self.scope.insert(tgid, 1, 0);
+    }
+
+    /// Deletes client exchanges that no server has read, and connections of processes that are gone and whose end no
+    /// hook tells (unix sockets closed by a process' exit). Returns how many entries went.
+    pub fn sweep(&mut self, now_ns: u64, idle_ns: u64) -> usize {
+        let old: Vec<PendingKeyBytes> = self
+            .pending
+            .iter()
+            .flatten()
+            .filter(|(_, value)| now_ns.saturating_sub(value.0.ktime_ns) > PENDING_AGE_MAX_NS)
+            .map(|(key, _)| key)
+            .collect();
+        let idle: Vec<u64> = self
+            .conns
+            .iter()
+            .flatten()
+            .filter(|(_, value)| {
+                value.0.family == libc::AF_UNIX as u16
+                    && now_ns.saturating_sub(value.0.last_ns) > idle_ns
+            })
+            .map(|(sk, _)| sk)
+            .collect();
+        for key in &old {
+            let _ = self.pending.remove(key);
+        }
+        for sk in &idle {
+            let _ = self.conns.remove(sk);
+        }
+        old.len() + idle.len()
+    }
+}

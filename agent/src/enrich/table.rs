@@ -54,6 +54,11 @@ impl ProcessTable {
         }
     }
 
+    /// Whether a process was described and is still kept.
+    pub fn knows(&self, key: ProcessKey) -> bool {
+        self.entries.contains_key(&key)
+    }
+
     /// Describes a process, from `/proc` the first time. `comm` is the thread name in the kernel's record.
     pub fn describe(&mut self, key: ProcessKey, comm: &str) -> &ProcessFacts {
         if !self.entries.contains_key(&key) {

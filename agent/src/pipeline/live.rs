@@ -1,0 +1,336 @@
+//! The live loop: from the kernel's ring to the pipeline, on a thread of its own.
+//!
+//! In: a [`Kernel`]. Out: frames into a [`Pipeline`] and, while recording, into a file; answers to the tracer's
+//! commands. Always holds: a tick is given only after every record made before it was read; processes are looked up
+//! as soon as their first record is read, because short-lived ones vanish. Refuses: to read without end: after
+//! `BATCH` records the tracer's commands are answered.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use agent_common::{
+    abi::{ProcessKey, RecordHead, SocketKey, TaskRecord, kind},
+    limits::RING_POLL_MS,
+};
+use agent_trace::{frame::Frame, tracer::Command};
+
+use super::{Output, Pipeline, recording::Recorder};
+use crate::{
+    capture::Kernel,
+    enrich::{
+        host::HostFacts,
+        proc_root::ProcRoot,
+        runtime::RuntimeClasses,
+        scope::ExeGlobs,
+        table::{ProcessTable, TableCounts},
+    },
+};
+
+/// Records between two looks at what the tracer asks for.
+const BATCH: usize = 256;
+/// Records read before a tick is given even though more wait: bounds how late ticks come under full load.
+const MOST_PER_TICK: usize = 32_768;
+/// ns between two readings of the kernel's counters.
+const COUNTERS_EVERY_NS: u64 = 1_000_000_000;
+/// ns between two sweeps of the kernel's maps.
+const SWEEP_EVERY_NS: u64 = 30_000_000_000;
+/// Age without a byte at which a unix connection's entry goes, ns.
+const UNIX_IDLE_NS: u64 = 600_000_000_000;
+/// Processes described or classified at once.
+const PROCESSES_MAX: usize = 32_768;
+
+/// What the loop counts, for the summary and the metrics.
+#[derive(Clone, Debug, Default)]
+pub struct LiveCounts {
+    /// Records read from the ring.
+    pub records: u64,
+    /// Bytes of records read from the ring.
+    pub record_bytes: u64,
+    /// The kernel's counters, absolute, in the order of `Counter::ALL`.
+    pub kernel: Vec<u64>,
+    /// The tracer's counters, absolute.
+    pub tracer: Vec<(&'static str, &'static str, u64)>,
+    /// Processes described.
+    pub processes: TableCounts,
+    /// Processes seen to use io_uring, by tgid, with their service's name.
+    pub io_uring: Vec<(u32, String)>,
+    /// Map memory, bytes.
+    pub map_bytes: u64,
+}
+
+/// Counters as other threads see them.
+pub type SharedCounts = Arc<Mutex<LiveCounts>>;
+
+/// What the loop works with.
+pub struct Live<O> {
+    /// The kernel side.
+    pub kernel: Kernel,
+    /// Where frames go.
+    pub pipeline: Pipeline<O>,
+    /// A recording in progress.
+    pub recorder: Option<Recorder>,
+    /// `--exe`: processes that exec such a program come into the scope.
+    pub exes: ExeGlobs,
+    /// Runtime classes, with the processes that ran before the agent.
+    pub runtimes: RuntimeClasses,
+    /// Set to end the loop.
+    pub stop: Arc<AtomicBool>,
+    /// Where counts are left.
+    pub counts: SharedCounts,
+}
+
+/// Clocks: CLOCK_MONOTONIC, and CLOCK_REALTIME minus it, ns.
+fn clocks() -> (u64, u64) {
+    let read = |clock| {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: a valid pointer to a timespec; both clocks exist on every Linux.
+        unsafe { libc::clock_gettime(clock, &raw mut time) };
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    };
+    let ktime_ns = read(libc::CLOCK_MONOTONIC);
+    (ktime_ns, read(libc::CLOCK_REALTIME).wrapping_sub(ktime_ns))
+}
+
+/// Something a record said about a process, that the loop itself acts on.
+enum Task {
+    Exec(ProcessKey, String),
+    Exit(ProcessKey),
+    IoUring(ProcessKey),
+}
+
+/// The task record in `bytes`, if it is one.
+fn task_of(bytes: &[u8]) -> Option<Task> {
+    let what = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
+    if !matches!(what, kind::EXEC | kind::EXIT | kind::IO_URING)
+        || bytes.len() < size_of::<TaskRecord>()
+    {
+        return None;
+    }
+    let word = |at: usize| {
+        bytes
+            .get(at..at + 8)
+            .and_then(|word| word.try_into().ok())
+            .map(u64::from_ne_bytes)
+    };
+    let process = size_of::<RecordHead>();
+    let key = ProcessKey {
+        start_ns: word(process)?,
+        tgid: word(process + 8)? as u32,
+        zero: 0,
+    };
+    Some(match what {
+        kind::EXEC => {
+            let comm = bytes.get(40..56)?;
+            let end = comm
+                .iter()
+                .position(|byte| *byte == 0)
+                .unwrap_or(comm.len());
+            Task::Exec(key, String::from_utf8_lossy(comm.get(..end)?).into_owned())
+        }
+        kind::EXIT => Task::Exit(key),
+        _ => Task::IoUring(key),
+    })
+}
+
+impl<O: Output> Live<O> {
+    /// Runs until `stop` is set, then reads what still waits and finishes the pipeline. Returns the output.
+    ///
+    /// # Errors
+    /// The recording could not be written; tracing went on without it.
+    pub fn run(mut self, host: HostFacts) -> (O, Option<super::recording::RecordingError>) {
+        let mut table = ProcessTable::new(ProcRoot::live(), host, PROCESSES_MAX);
+        let mut failure = None;
+        let mut uring: HashMap<ProcessKey, String> = HashMap::new();
+        let (mut next_counters, mut next_sweep) = (0, 0);
+        self.tick(clocks(), &mut failure);
+        loop {
+            let is_last = self.stop.load(Ordering::Acquire);
+            self.kernel.wait(if is_last { 0 } else { RING_POLL_MS });
+            // Taken before reading: every record made before this time is in the ring already.
+            let now = clocks();
+            self.read(now.0, &mut table, &mut uring, &mut failure);
+            while let Some((key, class)) = self.runtimes.poll(now.0) {
+                self.kernel.set_runtime(key.tgid, class);
+            }
+            self.tick(now, &mut failure);
+            if now.0 >= next_counters || is_last {
+                next_counters = now.0 + COUNTERS_EVERY_NS;
+                self.count(&table, &uring, &mut failure);
+            }
+            if now.0 >= next_sweep {
+                next_sweep = now.0 + SWEEP_EVERY_NS;
+                self.kernel.sweep(now.0, UNIX_IDLE_NS);
+            }
+            if is_last {
+                break;
+            }
+        }
+        self.pipeline.finish(clocks().0);
+        self.count(&table, &uring, &mut failure);
+        if let Some(recorder) = self.recorder.take()
+            && let Err(error) = recorder.finish()
+        {
+            failure = failure.or(Some(error));
+        }
+        (self.pipeline.output, failure)
+    }
+
+    /// Reads what waits, up to a bound.
+    fn read(
+        &mut self,
+        now_ns: u64,
+        table: &mut ProcessTable,
+        uring: &mut HashMap<ProcessKey, String>,
+        failure: &mut Option<super::recording::RecordingError>,
+    ) {
+        let mut read = 0;
+        let mut bytes = 0;
+        while read < MOST_PER_TICK {
+            let mut tasks = Vec::new();
+            let (pipeline, recorder) = (&mut self.pipeline, &mut self.recorder);
+            let count = self.kernel.read(BATCH, |record| {
+                bytes += record.len() as u64;
+                let frame = Frame::Kernel(record);
+                record_frame(recorder, &frame, failure);
+                tasks.extend(task_of(record));
+                pipeline.on_frame(frame);
+            });
+            self.answer(table, failure);
+            for task in tasks {
+                self.on_task(task, now_ns, table, uring, failure);
+            }
+            read += count;
+            if count < BATCH {
+                break;
+            }
+        }
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.records += read as u64;
+        counts.record_bytes += bytes;
+    }
+
+    /// Does what the tracer asks.
+    fn answer(
+        &mut self,
+        table: &mut ProcessTable,
+        failure: &mut Option<super::recording::RecordingError>,
+    ) {
+        while let Some(command) = self.pipeline.poll_command() {
+            match command {
+                Command::IgnoreConnection(socket) => self.ignore(socket),
+                Command::DescribeProcess(key, comm) => {
+                    let frame = Frame::Process(table.describe(key, &comm).clone());
+                    record_frame(&mut self.recorder, &frame, failure);
+                    self.pipeline.on_frame(frame);
+                }
+            }
+        }
+    }
+
+    fn ignore(&mut self, socket: SocketKey) {
+        self.kernel.ignore(socket);
+    }
+
+    fn on_task(
+        &mut self,
+        task: Task,
+        now_ns: u64,
+        table: &mut ProcessTable,
+        uring: &mut HashMap<ProcessKey, String>,
+        failure: &mut Option<super::recording::RecordingError>,
+    ) {
+        match task {
+            Task::Exec(key, comm) => {
+                self.kernel
+                    .set_runtime(key.tgid, self.runtimes.look(key, now_ns));
+                if !self.exes.is_empty()
+                    && ProcRoot::live()
+                        .exe(key.tgid)
+                        .is_ok_and(|exe| self.exes.matches(&exe))
+                {
+                    self.kernel.add_to_scope(key.tgid);
+                }
+                // Only a process that was described before needs another description.
+                if table.knows(key) {
+                    let frame = Frame::Process(table.exec(key, &comm).clone());
+                    record_frame(&mut self.recorder, &frame, failure);
+                    self.pipeline.on_frame(frame);
+                }
+            }
+            Task::Exit(key) => {
+                table.exit(key);
+                self.runtimes.exit(key);
+                uring.remove(&key);
+            }
+            Task::IoUring(key) => {
+                let name = table.describe(key, "").service_name.clone();
+                tracing::warn!(
+                    tgid = key.tgid,
+                    service = name,
+                    "process uses io_uring: what it reads and writes that way is not seen"
+                );
+                uring.insert(key, name);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: (u64, u64), failure: &mut Option<super::recording::RecordingError>) {
+        let frame = Frame::Tick {
+            ktime_ns: now.0,
+            epoch_offset_ns: now.1,
+        };
+        record_frame(&mut self.recorder, &frame, failure);
+        self.pipeline.on_frame(frame);
+    }
+
+    /// Leaves the counts where other threads find them.
+    fn count(
+        &mut self,
+        table: &ProcessTable,
+        uring: &HashMap<ProcessKey, String>,
+        failure: &mut Option<super::recording::RecordingError>,
+    ) {
+        let kernel = self.kernel.counters();
+        let frame = Frame::KernelCounters(kernel.clone());
+        record_frame(&mut self.recorder, &frame, failure);
+        self.pipeline.on_frame(frame);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.kernel = kernel;
+        counts.tracer = self
+            .pipeline
+            .tracer()
+            .counters()
+            .iter()
+            .map(|(counter, value)| (counter.name(), counter.meaning(), value))
+            .collect();
+        counts.processes = table.counts();
+        counts.io_uring = uring
+            .iter()
+            .map(|(key, name)| (key.tgid, name.clone()))
+            .collect();
+        counts.map_bytes = self.kernel.map_bytes;
+    }
+}
+
+/// Writes a frame into the recording. The first failure ends the recording, not the tracing.
+fn record_frame(
+    recorder: &mut Option<Recorder>,
+    frame: &Frame<'_>,
+    failure: &mut Option<super::recording::RecordingError>,
+) {
+    if let Some(writer) = recorder
+        && let Err(error) = writer.write(frame)
+    {
+        tracing::error!("{error}; the recording ends here, tracing goes on");
+        *failure = Some(error);
+        *recorder = None;
+    }
+}
