@@ -128,7 +128,8 @@ impl Default for TracerLimits {
             connections: 131_072,
             pipeline: 1_024,
             parked_bytes: 16 * 1024 * 1024,
-            exchanges: 131_072,
+            // 7/8 of a power of two: what a hash table of 65,536 slots holds (about 10 MiB).
+            exchanges: 57_344,
             lingering: 131_072,
             connects: 8_192,
             routes_per_service: 256,

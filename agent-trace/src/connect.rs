@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::conn::Conn;
 use crate::conn::tcp_state;
 use crate::counters::Counter;
-use crate::exchange::{Endpoints, Exchange, Ids, Outcome, Wire};
+use crate::exchange::{AF_UNIX, Endpoints, Exchange, Ids, Outcome, Wire};
 use crate::graph::Origin;
 use crate::graph::{Side, first_span};
 use crate::semconv;
@@ -27,6 +27,9 @@ struct Held {
     /// The program closed the socket before an answer came.
     given_up: bool,
 }
+
+/// Linux `ENOENT`.
+const ENOENT: u16 = 2;
 
 /// Who wants to reach which port.
 type Goal = (ProcessKey, u16);
@@ -63,6 +66,11 @@ impl Connects {
             conn.attempt = Some(attempt);
             return;
         }
+        // glibc looks for the sockets of daemons that are optional (nscd) in every program: not worth a span.
+        if ends.family == AF_UNIX && record.error == ENOENT {
+            shared.counters.one(Counter::ConnectNoSocket);
+            return;
+        }
         if self.held.len() >= shared.config.limits.connects {
             shared.counters.one(Counter::ConnectFull);
             return;
@@ -94,11 +102,9 @@ impl Connects {
     /// Lets go of attempts that were held long enough.
     pub(crate) fn release(&mut self, shared: &mut Shared, all: bool) {
         let hold_ns = shared.config.connect_hold_ns;
-        while self
-            .held
-            .front()
-            .is_some_and(|held| all || held.failed_ktime_ns + hold_ns <= shared.now_ns)
-        {
+        while self.held.front().is_some_and(|held| {
+            all || held.failed_ktime_ns.saturating_add(hold_ns) <= shared.now_ns
+        }) {
             let Some(held) = self.held.pop_front() else {
                 break;
             };
@@ -117,7 +123,7 @@ impl Connects {
         while self
             .reached_by_age
             .front()
-            .is_some_and(|&(at, _)| at + 2 * hold_ns < shared.now_ns)
+            .is_some_and(|&(at, _)| at.saturating_add(2 * hold_ns) < shared.now_ns)
         {
             let Some((_, key)) = self.reached_by_age.pop_front() else {
                 break;
@@ -139,7 +145,7 @@ impl Connects {
             .exchange
             .start_ktime_ns
             .max(held.failed_ktime_ns.saturating_sub(hold_ns));
-        let last_ns = held.failed_ktime_ns + hold_ns;
+        let last_ns = held.failed_ktime_ns.saturating_add(hold_ns);
         self.reached
             .get(&(held.exchange.process, ends.remote_port))
             .is_some_and(|times| {

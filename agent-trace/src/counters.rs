@@ -78,6 +78,8 @@ counters! {
     LingerFull = "linger_full",
     /// Failed connection attempts followed at once by one that worked (several addresses of one name); no span.
     ConnectSuperseded = "connect_superseded",
+    /// Attempts to connect to unix sockets that do not exist; no span.
+    ConnectNoSocket = "connect_no_socket",
     /// Failed connection attempts that were not kept because too many were waiting; no span.
     ConnectFull = "connect_full",
     /// Exchanges without a byte for an hour; their spans were cut there.

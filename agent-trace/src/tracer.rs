@@ -30,6 +30,8 @@ const SWEEP_NS: u64 = 5_000_000_000;
 const CONN_IDLE_NS: u64 = 600_000_000_000;
 /// Age without a byte at which an open exchange is cut, ns.
 const EXCHANGE_STALE_NS: u64 = 3_600_000_000_000;
+/// How long a process of which nothing is heard is remembered, ns.
+const PROCESS_KEEP_NS: u64 = 3_600_000_000_000;
 /// How long an ended process is remembered, ns.
 const EXITED_KEEP_NS: u64 = 5_000_000_000;
 
@@ -168,6 +170,15 @@ impl Tracer {
 
     fn on_conn(&mut self, record: &ConnRecord) {
         self.meet(record.process, record.head.ktime_ns, &record.comm);
+        // A socket may connect again after it was closed by the kernel.
+        if self
+            .conns
+            .get(&record.socket)
+            .is_some_and(|conn| conn.closed_ktime_ns.is_some())
+            && let Some(mut conn) = self.conns.remove(&record.socket)
+        {
+            conn.finish(&mut self.shared, &mut self.scratch);
+        }
         if let Some(conn) = self.conn(record.socket, record.head.ktime_ns) {
             conn.describe(record);
         }
@@ -220,9 +231,9 @@ impl Tracer {
         }
         if self.processes.len() >= self.shared.config.limits.processes {
             self.shared.counters.one(Counter::ProcessesFull);
-        } else {
-            self.processes.insert(process, ktime_ns);
+            return;
         }
+        self.processes.insert(process, ktime_ns);
         self.shared
             .commands
             .push_back(Command::DescribeProcess(process, text(comm)));
@@ -256,7 +267,7 @@ impl Tracer {
         connects.release(shared, false);
         self.emit(false);
         if self.shared.now_ns >= self.next_sweep_ns {
-            self.next_sweep_ns = self.shared.now_ns + SWEEP_NS;
+            self.next_sweep_ns = self.shared.now_ns.saturating_add(SWEEP_NS);
             self.sweep();
         }
     }
@@ -270,12 +281,23 @@ impl Tracer {
             ..
         } = self;
         while let Some(&(at, socket)) = shared.closing.front() {
-            if !all && at + shared.config.linger_ns > shared.now_ns {
+            if !all && at.saturating_add(shared.config.linger_ns) > shared.now_ns {
                 break;
             }
             shared.closing.pop_front();
-            if let Some(mut conn) = conns.remove(&socket) {
-                conn.finish(shared, scratch);
+            let Some(conn) = conns.get_mut(&socket) else {
+                continue;
+            };
+            match conn.closed_ktime_ns {
+                Some(closed)
+                    if all || closed.saturating_add(shared.config.linger_ns) <= shared.now_ns =>
+                {
+                    conn.finish(shared, scratch);
+                    conns.remove(&socket);
+                }
+                // Its own entry is still to come.
+                Some(_) => {}
+                None => conn.finish_egress(shared, scratch),
             }
         }
     }
@@ -284,7 +306,7 @@ impl Tracer {
     fn emit(&mut self, all: bool) {
         let shared = &mut self.shared;
         while let Some((at, _)) = shared.done.front() {
-            if !all && at + shared.config.linger_ns > shared.now_ns {
+            if !all && at.saturating_add(shared.config.linger_ns) > shared.now_ns {
                 if shared.done.len() <= shared.config.limits.lingering {
                     break;
                 }
@@ -345,8 +367,15 @@ impl Tracer {
                 shared.counters.add(Counter::ExchangeStale, count);
             }
         }
+        processes.retain(|&process, &mut seen| {
+            let keep = seen.saturating_add(PROCESS_KEEP_NS) > now_ns;
+            if !keep {
+                renderer.forget(process);
+            }
+            keep
+        });
         shared.exited.retain(|&process, &mut at| {
-            let keep = at + EXITED_KEEP_NS > now_ns;
+            let keep = at.saturating_add(EXITED_KEEP_NS) > now_ns;
             if !keep {
                 processes.remove(&process);
                 renderer.forget(process);

@@ -36,9 +36,11 @@ impl Conn {
             self.errno = record.error;
         }
         match record.new_state {
-            tcp_state::FIN_WAIT1 | tcp_state::LAST_ACK => {
-                self.local_close_ktime_ns
-                    .get_or_insert(record.head.ktime_ns);
+            tcp_state::FIN_WAIT1 | tcp_state::LAST_ACK if self.local_close_ktime_ns.is_none() => {
+                self.local_close_ktime_ns = Some(record.head.ktime_ns);
+                shared
+                    .closing
+                    .push_back((record.head.ktime_ns, self.socket));
             }
             tcp_state::CLOSE_WAIT => self.peer_closed |= self.local_close_ktime_ns.is_none(),
             tcp_state::CLOSE if self.closed_ktime_ns.is_none() => {
@@ -51,17 +53,38 @@ impl Conn {
         }
     }
 
-    /// No record of this connection comes any more: everything open on it is over.
-    pub(crate) fn finish(&mut self, shared: &mut Shared, scratch: &mut Scratch) {
-        self.drain_parked(true, shared, scratch);
-        let closed = self.closed_ktime_ns.unwrap_or(self.last_ktime_ns);
+    /// This end closed or shut down its sending side: a server's response can have no more bytes.
+    pub(crate) fn finish_egress(&mut self, shared: &mut Shared, scratch: &mut Scratch) {
+        if self
+            .parsers
+            .as_ref()
+            .is_some_and(|parsers| parsers.side == Side::Server)
+        {
+            self.drain_parked(true, shared, scratch);
+            self.end_responses(
+                self.local_close_ktime_ns.unwrap_or(self.last_ktime_ns),
+                shared,
+                scratch,
+            );
+        }
+    }
+
+    /// The direction that carries responses has ended.
+    fn end_responses(&mut self, ktime_ns: u64, shared: &mut Shared, scratch: &mut Scratch) {
         if let Some(parsers) = &mut self.parsers {
             scratch.responses.clear();
             parsers.response.end(&mut scratch.responses);
             let mut events = std::mem::take(&mut scratch.responses);
-            self.take_responses(&mut events, closed, shared);
+            self.take_responses(&mut events, ktime_ns, shared);
             scratch.responses = events;
         }
+    }
+
+    /// No record of this connection comes any more: everything open on it is over.
+    pub(crate) fn finish(&mut self, shared: &mut Shared, scratch: &mut Scratch) {
+        self.drain_parked(true, shared, scratch);
+        let closed = self.closed_ktime_ns.unwrap_or(self.last_ktime_ns);
+        self.end_responses(closed, shared, scratch);
         while let Some(exchange) = self.open.pop_front() {
             // Bytes of a response that could not be read are a response all the same.
             let outcome = if exchange.response_unseen {

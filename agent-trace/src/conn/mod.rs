@@ -22,7 +22,7 @@ use agent_protocol::http1::{RequestEvent, ResponseEvent};
 use agent_protocol::stream::{Begin, Input};
 
 use crate::counters::Counter;
-use crate::exchange::{Endpoints, Exchange, Ids, Wire};
+use crate::exchange::{Endpoints, Exchange, Ids, Outcome, Wire};
 use crate::graph::Side;
 use crate::position::{Place, Position};
 use crate::shared::Shared;
@@ -272,9 +272,19 @@ impl Conn {
         }
     }
 
-    /// Stops following this connection.
+    /// Stops following this connection. What is open on it ends with what was seen.
     fn ignore(&mut self, shared: &mut Shared) {
         self.ignored = true;
+        while let Some(exchange) = self.open.pop_front() {
+            if exchange.request.is_some() {
+                shared.complete(
+                    exchange,
+                    Outcome::Unfinished,
+                    self.last_ktime_ns,
+                    self.last_ktime_ns,
+                );
+            }
+        }
         self.parsers = None;
         self.receiving = None;
         self.unpark(shared);
@@ -285,11 +295,16 @@ impl Conn {
 
     /// Response bytes that no open request can have caused.
     fn must_park(&self, record: &SegmentRecord) -> bool {
+        let is_end = record.flags & segment_flag::EOF != 0;
         let in_message = self
             .parsers
             .as_ref()
             .is_some_and(|parsers| parsers.response.in_message());
-        !in_message && !self.stray && !self.idle_ended && !self.is_awaited(record.head.ktime_ns)
+        !in_message
+            && !is_end
+            && !self.stray
+            && !self.idle_ended
+            && !self.is_awaited(record.head.ktime_ns)
     }
 
     /// Whether a request without a response had begun at that time.
@@ -315,9 +330,10 @@ impl Conn {
             return;
         }
         if self.parked.is_empty() {
-            shared
-                .parked
-                .push_back((record.head.ktime_ns + shared.config.linger_ns, self.socket));
+            shared.parked.push_back((
+                record.head.ktime_ns.saturating_add(shared.config.linger_ns),
+                self.socket,
+            ));
         }
         shared.parked_bytes += payload.len();
         self.parked.push_back((*record, Box::from(payload)));

@@ -90,7 +90,16 @@ impl Conn {
                 RequestEvent::Unparsed(reason) => self.request_unparsed(reason, record, shared),
             }
         }
-        if boundary && arrival.kernel_ids.is_some() {
+        if payload.is_empty() && arrival.at_start && arrival.kernel_ids.is_some() {
+            // The kernel side saw the request's first bytes, but they could not be copied.
+            arrival.own = 0;
+            self.begin(0, &mut arrival, shared);
+            if let Some(exchange) = self.receiving() {
+                exchange.headless = true;
+            }
+            self.receiving = None;
+        }
+        if arrival.kernel_ids.is_some() {
             shared.counters.one(Counter::KernelGuessWrong);
         }
         self.last_request_ktime_ns = record.head.ktime_ns;

@@ -249,7 +249,8 @@ impl Conn {
         if unseen && !self.idle_armed {
             self.idle_armed = true;
             shared.idle.push_back((
-                self.last_response_ktime_ns + shared.config.idle_ns,
+                self.last_response_ktime_ns
+                    .saturating_add(shared.config.idle_ns),
                 self.socket,
             ));
         }
@@ -258,7 +259,11 @@ impl Conn {
     /// The time of [`Conn::arm_idle`] has come. Ends the open response if nothing moved for long enough.
     pub(crate) fn on_idle(&mut self, shared: &mut Shared, scratch: &mut Scratch) {
         self.idle_armed = false;
-        if self.last_response_ktime_ns + shared.config.idle_ns > shared.now_ns {
+        if self
+            .last_response_ktime_ns
+            .saturating_add(shared.config.idle_ns)
+            > shared.now_ns
+        {
             self.arm_idle(shared);
             return;
         }
