@@ -4,6 +4,9 @@
 //! I/O, no clock, no panic, memory bounded whatever a peer sends. Imports nothing of the workspace.
 
 pub mod fastcgi;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http1;
 pub mod sniff;
 pub mod stream;

@@ -140,6 +140,11 @@ impl Machine {
         };
         match self.deliver_cut(resynced, side) {
             Ok(Framing::Opaque) => self.follow(Framing::Opaque, side),
+            // No turn, no message: what follows is the rest of this head, in as many pieces as may be.
+            Ok(Framing::Interim) if gap == Gap::Limit => {
+                self.state = State::Dead;
+                side.unparsed(Reason::Midstream);
+            }
             Ok(Framing::Interim) => {
                 self.state = State::Sync {
                     hole: true,
