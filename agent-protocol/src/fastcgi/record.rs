@@ -150,18 +150,20 @@ impl Framer {
                 let kept = tail.len().min(usize::try_from(len).unwrap_or(usize::MAX));
                 let tail = &tail[tail.len() - kept..];
                 let hidden = len - kept as u64;
-                if hidden == 0 || self.skip(hidden, OutOfStep::Unseen, sink) {
-                    self.bytes(tail, sink);
-                } else if matches!(self.0, State::Lost { .. }) && sink.stray(len, tail) {
-                    self.0 = HEADER;
+                match self.skip(hidden, OutOfStep::Unseen, sink) {
+                    0 => self.bytes(tail, sink),
+                    rest => {
+                        let lost = matches!(self.0, State::Lost { .. });
+                        if lost && sink.stray(rest + kept as u64, tail) {
+                            self.0 = HEADER;
+                        }
+                    }
                 }
             }
             Input::Lost { len: Some(len) } => {
-                if len > 0
-                    && !self.skip(len, OutOfStep::Lost, sink)
-                    && matches!(self.0, State::Lost { .. })
-                {
-                    sink.stray(len, &[]);
+                let rest = self.skip(len, OutOfStep::Lost, sink);
+                if rest > 0 && matches!(self.0, State::Lost { .. }) {
+                    sink.stray(rest, &[]);
                 }
             }
             Input::Lost { len: None } => self.lose(OutOfStep::Lost, sink),
@@ -240,8 +242,8 @@ impl Framer {
         }
     }
 
-    /// `n` bytes nobody saw. True: still in step.
-    fn skip(&mut self, n: u64, why: OutOfStep, sink: &mut dyn Sink) -> bool {
+    /// `n` bytes nobody saw. Says how many of them are beyond what is known of records: 0 means still in step.
+    fn skip(&mut self, n: u64, why: OutOfStep, sink: &mut dyn Sink) -> u64 {
         let mut n = n;
         if let State::Content { left, .. } = &mut self.0 {
             let part = n.min(u64::from(*left));
@@ -259,7 +261,7 @@ impl Framer {
         if n > 0 {
             self.lose(why, sink);
         }
-        n == 0
+        n
     }
 
     fn lose(&mut self, why: OutOfStep, sink: &mut dyn Sink) {

@@ -14,17 +14,16 @@ const HOPELESS_TURNS: u8 = 4;
 
 /// ```text
 ///   None ──STDOUT, STDERR, END_REQUEST──▶ Head ──empty line──▶ Body ──END_REQUEST──▶ None
+///   Head ──no head after all──▶ Skipped ──END_REQUEST──▶ None
 ///   Head ──END_REQUEST──▶ None          Head, Body ──a record header unseen or lost──▶ Rest ──turn, end──▶ None
 /// ```
 #[derive(Clone, Debug)]
 enum Message {
     None,
-    /// `cgi` holds a status line and the CGI header so far, `line` is the start of its current line. `cut`: some of
-    /// it was not seen.
+    /// `cgi` holds a status line and the CGI header so far, `line` is the start of its current line.
     Head {
         cgi: Vec<u8>,
         line: usize,
-        cut: bool,
     },
     Body {
         bytes: u64,
@@ -32,6 +31,8 @@ enum Message {
     Rest {
         bytes: u64,
     },
+    /// Its head could not be had, which was said.
+    Skipped,
 }
 
 /// Parser of what a FastCGI application writes to a web server.
@@ -102,7 +103,7 @@ impl ResponseParser {
             out,
         };
         match sink.open.message {
-            Message::None => {}
+            Message::None | Message::Skipped => {}
             Message::Head { .. } => {
                 if sink.deliver(false, Reason::FirstLineTruncated) {
                     sink.end(0, Ended::Truncated);
@@ -138,7 +139,7 @@ impl ResponseParser {
 
     /// A response has begun and not ended.
     pub fn in_message(&self) -> bool {
-        !matches!(self.open.message, Message::None)
+        !matches!(self.open.message, Message::None | Message::Skipped)
     }
 
     /// No response was recognised at several turns in a row: this is not FastCGI.
@@ -171,8 +172,7 @@ impl Responses<'_> {
 
     /// Delivers the head from the whole lines seen; if there are none, says `otherwise`.
     fn deliver(&mut self, complete: bool, otherwise: Reason) -> bool {
-        let Message::Head { cgi, line, .. } =
-            std::mem::replace(&mut self.open.message, Message::None)
+        let Message::Head { cgi, line } = std::mem::replace(&mut self.open.message, Message::None)
         else {
             return false;
         };
@@ -200,15 +200,25 @@ impl Responses<'_> {
         }
     }
 
+    /// The same in the middle of a response: it goes on as `then`, or is skipped up to its end.
+    fn deliver_then(&mut self, complete: bool, otherwise: Reason, then: Message) {
+        let delivered = self.deliver(complete, otherwise);
+        self.open.message = if delivered { then } else { Message::Skipped };
+    }
+
+    fn open_message(&mut self, id: u16) {
+        self.open.id = id;
+        self.open.message = Message::Head {
+            cgi: STATUS_LINE.to_vec(),
+            line: STATUS_LINE.len(),
+        };
+        (self.out)(ResponseEvent::Begin);
+    }
+
     /// Takes bytes of STDOUT that belong to the CGI header; the rest is body.
     fn header_bytes(&mut self, bytes: &[u8]) {
         let mut bytes = bytes;
-        while let Message::Head {
-            cgi,
-            line,
-            cut: false,
-        } = &mut self.open.message
-        {
+        while let Message::Head { cgi, line } = &mut self.open.message {
             let room = (STATUS_LINE.len() + self.limits.head_bytes).saturating_sub(cgi.len());
             let window = &bytes[..bytes.len().min(room)];
             let end = window
@@ -222,17 +232,13 @@ impl Responses<'_> {
                 if room > part {
                     return;
                 }
-                if self.deliver(false, Reason::FirstLineCut) {
-                    self.open.message = Message::Body { bytes: 0 };
-                }
+                self.deliver_then(false, Reason::FirstLineCut, Message::Body { bytes: 0 });
                 break;
             }
             let blank = matches!(&cgi[*line..], b"\n" | b"\r\n");
             *line = cgi.len();
             if blank {
-                if self.deliver(true, Reason::NoHead) {
-                    self.open.message = Message::Body { bytes: 0 };
-                }
+                self.deliver_then(true, Reason::NoHead, Message::Body { bytes: 0 });
                 break;
             }
         }
@@ -250,7 +256,7 @@ impl Responses<'_> {
             Reason::NoHead
         };
         match self.open.message {
-            Message::None => {}
+            Message::None | Message::Skipped => {}
             Message::Head { .. } => {
                 if self.deliver(false, why) {
                     self.end(0, Ended::Record);
@@ -293,15 +299,8 @@ impl Sink for Responses<'_> {
             return;
         }
         match self.open.message {
-            Message::None => {
-                self.open.id = header.id;
-                self.open.message = Message::Head {
-                    cgi: STATUS_LINE.to_vec(),
-                    line: STATUS_LINE.len(),
-                    cut: false,
-                };
-                (self.out)(ResponseEvent::Begin);
-            }
+            Message::None => self.open_message(header.id),
+            Message::Skipped if header.id != self.open.id => self.open_message(header.id),
             _ if header.id != self.open.id => {
                 if header.kind == END_REQUEST {
                     self.unparsed(Reason::Multiplexed);
@@ -317,9 +316,9 @@ impl Sink for Responses<'_> {
     fn content(&mut self, bytes: &[u8]) {
         match self.open.record.map(|record| record.kind) {
             Some(STDOUT) => match &mut self.open.message {
-                Message::Head { cut: false, .. } => self.header_bytes(bytes),
+                Message::Head { .. } => self.header_bytes(bytes),
                 Message::Body { bytes: seen } => *seen = seen.saturating_add(bytes.len() as u64),
-                Message::Head { .. } | Message::Rest { .. } | Message::None => {}
+                _ => {}
             },
             Some(END_REQUEST) => {
                 let at = self.open.end_len;
@@ -335,12 +334,10 @@ impl Sink for Responses<'_> {
         if self.open.record.is_some_and(|record| record.kind == STDOUT) && n > 0 {
             match &mut self.open.message {
                 Message::Head { .. } => {
-                    if self.deliver(false, Reason::UnseenHead) {
-                        self.open.message = Message::Body { bytes: n };
-                    }
+                    self.deliver_then(false, Reason::UnseenHead, Message::Body { bytes: n });
                 }
                 Message::Body { bytes } => *bytes = bytes.saturating_add(n),
-                Message::Rest { .. } | Message::None => {}
+                _ => {}
             }
         }
     }
@@ -385,6 +382,7 @@ impl Sink for Responses<'_> {
                 }
             }
             Message::Rest { .. } => {}
+            Message::Skipped => self.open.message = Message::None,
         }
     }
 

@@ -200,8 +200,12 @@ pub(crate) fn text(value: &[u8], max: usize) -> String {
     text
 }
 
-/// Joins one more value of a list-valued header, at most `max + 1` bytes in all (so that too long can be told).
+/// Joins one more value of a list-valued header, at most `max + 1` bytes in all (so that too long can be told). An
+/// empty value adds nothing.
 pub(crate) fn join(list: &mut Option<String>, value: &[u8], max: usize) {
+    if value.trim_ascii().is_empty() {
+        return;
+    }
     let list = list.get_or_insert_default();
     if !list.is_empty() {
         list.push(',');
