@@ -21,7 +21,7 @@ pub const OBJECT_VARIABLE: &str = "SUTURE_BPF_OBJECT";
 /// The toolchain could not be installed, or the build failed.
 pub fn bpf() -> Result<PathBuf> {
     let toolchain = BpfToolchain::ready()?;
-    process::run(toolchain.cargo("build").arg("--quiet"))?;
+    process::run(toolchain.build().arg("--quiet"))?;
     let object = toolchain::bpf_object();
     if !object.is_file() {
         bail!(

@@ -15,17 +15,33 @@ use crate::process;
 pub struct Package {
     /// Its name in Debian 12.
     pub name: &'static str,
+    /// A program that is as good as the package, wherever it came from; empty where only the package will do.
+    pub program: &'static str,
     /// What for, to be read after "for".
     pub why: &'static str,
 }
 
 /// A package with its reason.
 pub const fn package(name: &'static str, why: &'static str) -> Package {
-    Package { name, why }
+    Package {
+        name,
+        program: "",
+        why,
+    }
+}
+
+/// A package that is needed only where its program is not there.
+pub const fn program(program: &'static str, name: &'static str, why: &'static str) -> Package {
+    Package { name, program, why }
 }
 
 /// Which of these are not installed.
 fn missing(packages: &[Package]) -> Vec<Package> {
+    let absent = |p: &&Package| p.program.is_empty() || process::find_program(p.program).is_none();
+    let packages: Vec<Package> = packages.iter().filter(absent).copied().collect();
+    if packages.is_empty() {
+        return packages;
+    }
     let mut query = process::command("dpkg-query");
     query
         .args(["-W", "-f", "${db:Status-Status} ${Package}\n"])
@@ -40,9 +56,8 @@ fn missing(packages: &[Package]) -> Vec<Package> {
         .filter_map(|line| line.strip_prefix("installed "))
         .collect();
     packages
-        .iter()
+        .into_iter()
         .filter(|p| !installed.contains(&p.name))
-        .copied()
         .collect()
 }
 
@@ -56,7 +71,14 @@ pub fn packages(packages: &[Package]) -> Result<()> {
     if !debian {
         let named: Vec<String> = packages
             .iter()
-            .filter(|p| process::find_program(p.name).is_none())
+            .filter(|p| {
+                process::find_program(if p.program.is_empty() {
+                    p.name
+                } else {
+                    p.program
+                })
+                .is_none()
+            })
             .map(|p| format!("{} (for {})", p.name, p.why))
             .collect();
         if named.is_empty() {
@@ -148,20 +170,58 @@ impl ServicesStayOff {
     }
 }
 
-/// Makes sure that a cargo subcommand or program is in cargo's folder.
+/// Makes sure that a program from crates.io is there.
 ///
 /// # Errors
 /// `cargo install` failed.
-pub fn cargo_install(program: &str, args: &[&str], why: &str) -> Result<()> {
+pub fn cargo_install(program: &str, why: &str) -> Result<()> {
     if process::find_program(program).is_some()
         || process::cargo_home().join("bin").join(program).is_file()
     {
         return Ok(());
     }
     eprintln!("xtask: installing {program} (cargo install), for {why}");
-    process::run(
-        process::cargo()
-            .args(["install", "--quiet", "--locked"])
-            .args(args),
-    )
+    process::run(process::cargo().args(["install", "--quiet", "--locked", program]))
+}
+
+/// What the victims of the scenarios are made of.
+const VICTIMS: &[Package] = &[
+    program("curl", "curl", "the scenarios' requests"),
+    program("nginx", "nginx-light", "the scenarios with nginx"),
+    program("php", "php-cli", "the scenarios with php-fpm"),
+    package("php-fpm", "the scenarios with php-fpm"),
+    package("php-curl", "the scenarios with php-fpm"),
+    program("ruby", "ruby", "the scenarios with WEBrick"),
+    package("ruby-webrick", "the scenarios with WEBrick"),
+    program("node", "nodejs", "the scenarios with Node"),
+    program("npm", "npm", "express, for the scenarios with Node"),
+    program(
+        "python3",
+        "python3",
+        "the scenarios with gunicorn, Flask and http.server",
+    ),
+    program("go", "golang-go", "the scenarios with Go's net/http"),
+    program(
+        "javac",
+        "default-jdk-headless",
+        "the scenarios with com.sun.net.httpserver",
+    ),
+    program("ip", "iproute2", "the scenarios with network namespaces"),
+];
+
+/// Makes sure that the scenarios' real programs are there: Debian's, and those that `tests/victims/setup.sh` builds.
+///
+/// # Errors
+/// Something could not be installed or built.
+pub fn victims() -> Result<()> {
+    packages(VICTIMS)?;
+    // pyenv and the like have a python3 with venv already; Debian's own comes without.
+    if process::probe(process::command("python3").args(["-c", "import venv, ensurepip"])).is_none()
+    {
+        packages(&[package(
+            "python3-venv",
+            "the scenarios with gunicorn and Flask",
+        )])?;
+    }
+    process::run(process::command("bash").arg("tests/victims/setup.sh"))
 }

@@ -51,8 +51,11 @@ impl Compiler {
         let has_src = Path::new(sysroot.trim())
             .join("lib/rustlib/src/rust/library/core/src/lib.rs")
             .is_file();
+        if !has_src {
+            return false;
+        }
         let llvm = process::probe(self.rustc().arg("-vV")).and_then(|v| llvm_major(&v));
-        has_src && llvm.is_some_and(|llvm| llvm <= LLVM)
+        llvm.is_some_and(|llvm| llvm <= LLVM)
     }
 }
 
@@ -84,8 +87,8 @@ impl BpfToolchain {
         })
     }
 
-    /// A cargo command line for `agent-ebpf`: `subcommand`, the target and the flags for it.
-    pub fn cargo(&self, subcommand: &str) -> Command {
+    /// `cargo build` of `agent-ebpf`, with the target and the flags for it.
+    pub fn build(&self) -> Command {
         let mut cargo = match &self.compiler {
             Compiler::Rustup(None) => process::command("cargo"),
             Compiler::Rustup(Some(name)) => {
@@ -99,9 +102,52 @@ impl BpfToolchain {
                 cargo
             }
         };
+        cargo.arg("build");
+        self.for_bpf(&mut cargo);
+        cargo
+    }
+
+    /// `cargo clippy` of `agent-ebpf`, by the same compiler that builds it.
+    ///
+    /// # Errors
+    /// clippy is missing and could not be installed.
+    pub fn clippy(&self) -> Result<Command> {
+        let mut clippy = match &self.compiler {
+            Compiler::Rustup(None) => {
+                let mut cargo = process::command("cargo");
+                cargo.arg("clippy");
+                cargo
+            }
+            Compiler::Rustup(Some(name)) => {
+                process::run(process::command("rustup").args([
+                    "component",
+                    "add",
+                    "clippy",
+                    "--toolchain",
+                    name,
+                ]))?;
+                let mut cargo = process::command("rustup");
+                cargo.args(["run", name, "cargo", "clippy"]);
+                cargo
+            }
+            Compiler::Debian => {
+                setup::packages(&[package("rust-web-clippy", "checking the BPF programs")])?;
+                // By its path: rustup's cargo-clippy of the same name comes first in $PATH and is of another version.
+                let mut clippy = process::command("/usr/bin/cargo-clippy");
+                clippy
+                    .arg("clippy")
+                    .env("CARGO", "/usr/bin/cargo")
+                    .env("RUSTC", "/usr/bin/rustc");
+                clippy
+            }
+        };
+        self.for_bpf(&mut clippy);
+        Ok(clippy)
+    }
+
+    fn for_bpf(&self, cargo: &mut Command) {
         cargo
             .args([
-                subcommand,
                 "--package",
                 "agent-ebpf",
                 "--release",
@@ -121,12 +167,6 @@ impl BpfToolchain {
                     self.linker.display()
                 ),
             );
-        cargo
-    }
-
-    /// Does it come from Debian's packages?
-    pub fn is_debian(&self) -> bool {
-        self.compiler == Compiler::Debian
     }
 }
 

@@ -1,0 +1,46 @@
+//! `cargo xtask bench`: what the agent costs, by the program `suture-bench` of the crate `tests`.
+//!
+//! In: arguments of `suture-bench`. Out: its figures. Always holds: both programs are release builds of these sources.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use crate::{
+    build, process,
+    setup::{self, program},
+};
+
+/// Builds and runs it.
+///
+/// # Errors
+/// A build failed, or the benchmark did.
+pub fn run(args: &[OsString]) -> Result<()> {
+    setup::packages(&[program("wrk", "wrk", "load on HTTP servers")])?;
+    setup::victims()?;
+    let suture = build::all()?;
+    process::run(process::cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "suture-tests",
+        "--bins",
+    ]))?;
+    // `env`, because sudo drops the variables of its caller.
+    let mut bench = process::as_root("env");
+    let mut variable = OsString::from("SUTURE_BIN=");
+    variable.push(&suture);
+    bench.arg(variable);
+    for name in ["PATH", "HOME"] {
+        if let Some(value) = std::env::var_os(name) {
+            let mut variable = OsString::from(format!("{name}="));
+            variable.push(value);
+            bench.arg(variable);
+        }
+    }
+    process::run(
+        bench
+            .arg(process::target_dir().join("release/suture-bench"))
+            .args(args),
+    )
+}

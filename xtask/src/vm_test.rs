@@ -1,0 +1,275 @@
+//! `cargo xtask vm-test`: the tests that need a kernel, under Debian's kernels 6.1 and 6.12 in QEMU.
+//!
+//! In: which kernels, and whether only the short set. Out: counts of all kernels together. Always holds: tests are
+//! built outside and only run inside; the guest sees this machine's files read-only (`tests/vm/run-in-vm`).
+//! Refuses: to count a kernel that could not be had as passed.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use crate::{
+    build::{self, OBJECT_VARIABLE},
+    counts::{self, Counts},
+    process,
+    setup::{self, Package, package, program},
+    test, toolchain,
+};
+
+/// A kernel to test under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Kernel {
+    /// Debian 12's own
+    #[value(name = "6.1")]
+    V6_1,
+    /// The newer one that Debian 12 offers
+    #[value(name = "6.12")]
+    V6_12,
+    /// Both
+    #[default]
+    All,
+}
+
+/// What to run.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Options {
+    /// Under which kernel
+    #[arg(long, value_enum, default_value_t = Kernel::All)]
+    kernel: Kernel,
+    /// Only the short set: the tests for CI
+    #[arg(long)]
+    short: bool,
+    /// Only tests whose names contain this
+    filter: Option<String>,
+}
+
+/// Emulation is this many times slower than the machine; tests multiply their patience by it.
+const TIME_SCALE: &str = "15";
+
+const NEEDED: &[Package] = &[
+    program(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "running other kernels",
+    ),
+    program(
+        "busybox",
+        "busybox-static",
+        "the virtual machine's first stage",
+    ),
+    program("cpio", "cpio", "packing the virtual machine's first stage"),
+    program("depmod", "kmod", "the virtual machine's modules"),
+    program("zstd", "zstd", "unpacking kernels"),
+    program("xz", "xz-utils", "unpacking kernels"),
+    program("lz4", "lz4", "unpacking kernels"),
+    program("python3", "python3", "unpacking kernels"),
+    package(
+        "busybox-static",
+        "the virtual machine's first stage (it must not need libraries)",
+    ),
+];
+
+/// Does it, and prints the counts.
+///
+/// # Errors
+/// A test failed, or something that is needed could not be had.
+pub fn run(options: &Options) -> Result<()> {
+    counted(options)?.conclude("vm-test")
+}
+
+/// Does it.
+///
+/// # Errors
+/// Something that is needed could not be had. A failed test is no error here, but a count.
+pub fn counted(options: &Options) -> Result<Counts> {
+    setup::packages(NEEDED)?;
+    setup::victims()?;
+    let suture = build::all()?;
+    let tests = test_programs()?;
+    let mut sum = Counts::default();
+    for (kernel, meta) in [
+        (Kernel::V6_1, "linux-image-amd64"),
+        (Kernel::V6_12, "linux-image-6.12-amd64"),
+    ] {
+        if options.kernel == Kernel::All || options.kernel == kernel {
+            let image = image(meta)?;
+            eprintln!(
+                "xtask: under {}",
+                image.file_name().unwrap_or_default().to_string_lossy()
+            );
+            let counts = under(&image, options, &suture, &tests)?;
+            eprintln!(
+                "xtask: under {}: {counts}",
+                image.file_name().unwrap_or_default().to_string_lossy()
+            );
+            if counts == Counts::default() {
+                bail!("no test ran under {}", image.display());
+            }
+            sum += counts;
+        }
+    }
+    Ok(sum)
+}
+
+/// A test program and the word that its tests' names must have.
+struct TestProgram {
+    file: PathBuf,
+    is_scenarios: bool,
+}
+
+/// Builds the test programs of `agent` and `suture-tests`.
+fn test_programs() -> Result<Vec<TestProgram>> {
+    let mut build = process::cargo();
+    build.args([
+        "test",
+        "--no-run",
+        "--package",
+        "agent",
+        "--package",
+        "suture-tests",
+        "--message-format",
+        "json",
+    ]);
+    let messages = process::output(build.env(OBJECT_VARIABLE, toolchain::bpf_object()))?;
+    let mut programs = vec![];
+    for line in messages.lines() {
+        let Ok(message) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        let Some(file) = message["executable"]
+            .as_str()
+            .filter(|_| message["profile"]["test"] == true)
+        else {
+            continue;
+        };
+        let is_scenarios = message["target"]["name"] == "scenarios";
+        programs.push(TestProgram {
+            file: PathBuf::from(file),
+            is_scenarios,
+        });
+    }
+    if !programs.iter().any(|program| program.is_scenarios) {
+        bail!(
+            "the test build has no program `scenarios`; nothing could be tested in the virtual machine"
+        );
+    }
+    Ok(programs)
+}
+
+/// The package file of the newest kernel that the meta package `meta` stands for; downloaded once.
+fn image(meta: &str) -> Result<PathBuf> {
+    // Cloud kernels have all that is tested, and are quicker to fetch and to boot; but they cannot share files by 9p,
+    // which is the only way without root.
+    let cloud = process::is_root();
+    let cache = process::cache_dir().join("kernels");
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let version = if meta.contains("6.12") {
+        "linux-image-6.12."
+    } else {
+        "linux-image-6.1."
+    };
+    if let Some(cached) = cached(&cache, version, cloud)? {
+        return Ok(cached);
+    }
+    if !Path::new("/usr/bin/apt-get").is_file() {
+        bail!(
+            "no kernel package {version}* in {}, and this is not Debian, so none can be fetched; put Debian's package there",
+            cache.display()
+        );
+    }
+    let named = depends(meta).or_else(|| {
+        eprintln!("xtask: updating apt's lists, for finding {meta}");
+        process::run(process::as_root("apt-get").args(["update", "-qq"])).ok()?;
+        depends(meta)
+    });
+    let Some(mut name) = named else {
+        bail!("apt knows no {meta}; is Debian 12's security archive in its sources?");
+    };
+    if cloud {
+        name = name.replace("-amd64", "-cloud-amd64");
+    }
+    eprintln!("xtask: fetching {name} (apt), for testing under that kernel");
+    let mut fetch = process::command("apt-get");
+    fetch.args(["download", "-qq", &name]).current_dir(&cache);
+    process::run(&mut fetch)?;
+    cached(&cache, version, cloud)?
+        .with_context(|| format!("apt-get download left no {name} in {}", cache.display()))
+}
+
+/// The real package a kernel's meta package depends on.
+fn depends(meta: &str) -> Option<String> {
+    let listed = process::probe(process::command("apt-cache").args(["depends", meta]))?;
+    listed
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Depends: "))
+        .map(str::to_owned)
+}
+
+/// A kernel package that was fetched before; the last by name if there are several.
+fn cached(cache: &Path, version: &str, cloud: bool) -> Result<Option<PathBuf>> {
+    let mut found = vec![];
+    for entry in fs::read_dir(cache).with_context(|| format!("cannot read {}", cache.display()))? {
+        let path = entry
+            .with_context(|| format!("cannot read {}", cache.display()))?
+            .path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.starts_with(version) && name.ends_with(".deb") && name.contains("-cloud-") == cloud
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found.pop())
+}
+
+/// Boots one kernel and runs the tests in it.
+fn under(image: &Path, options: &Options, suture: &Path, tests: &[TestProgram]) -> Result<Counts> {
+    let mut script = String::from("rc=0\n");
+    for program in tests {
+        let filter = match (&options.filter, program.is_scenarios) {
+            (Some(filter), _) => filter.as_str(),
+            (None, true) if options.short => "vm_",
+            (None, true) => "",
+            (None, false) => test::KERNEL,
+        };
+        script.push_str(&format!(
+            "{} --test-threads 1 '{filter}' || rc=1\n",
+            program.file.display()
+        ));
+    }
+    script.push_str("exit $rc\n");
+
+    let mut vm = process::command(process::root().join("tests/vm/run-in-vm"));
+    let shared: Vec<OsString> = [
+        process::target_dir(),
+        process::cache_dir(),
+        process::cargo_home(),
+    ]
+    .into_iter()
+    .map(PathBuf::into_os_string)
+    .collect();
+    vm.arg(image)
+        .args(["--", "bash", "-c", &script])
+        .env("VM_CACHE", process::cache_dir().join("vm"))
+        .env("VM_SHARE", shared.join(&OsString::from(":")))
+        .env("VM_TIMEOUT", if options.short { "600" } else { "3600" })
+        .env("SUTURE_BIN", suture)
+        .env("SUTURE_TIME_SCALE", TIME_SCALE);
+    if !process::is_root() {
+        vm.env("VM_FS", "9p");
+    }
+    if options.short {
+        vm.env("SUTURE_SHORT", "1");
+    }
+    counts::run(&mut vm)
+}
