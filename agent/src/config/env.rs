@@ -139,11 +139,10 @@ impl Config {
             self.agent_resource.retain(|(key, _)| key != "service.name");
             self.agent_resource.push(("service.name".to_owned(), name));
         }
-        let argument = env.read("OTEL_TRACES_SAMPLER_ARG", |text| {
-            text.parse::<f64>()
-                .map_err(|_| format!("`{text}` is not a number; allowed: 0.0 to 1.0"))
+        let argument = env.read("OTEL_TRACES_SAMPLER_ARG", |text| Ok(text.to_owned()))?;
+        let sampler = env.read("OTEL_TRACES_SAMPLER", |text| {
+            value::sampler(text, argument.as_deref())
         })?;
-        let sampler = env.read("OTEL_TRACES_SAMPLER", |text| value::sampler(text, argument))?;
         set(&mut self.sampler, sampler);
         Ok(())
     }

@@ -156,12 +156,8 @@ fn http(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigError
         section.strings("ignore_paths", path)?,
     );
     set(
-        &mut http.keep_request_headers,
-        section.strings("keep_request_headers", header)?,
-    );
-    set(
-        &mut http.keep_response_headers,
-        section.strings("keep_response_headers", header)?,
+        &mut http.keep_headers,
+        section.strings("keep_headers", header)?,
     );
     set(&mut http.query, section.parsed("query", value::query)?);
     section.finish()
@@ -178,7 +174,9 @@ fn sampler(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigEr
     let argument = section.number("arg")?;
     set(
         &mut config.sampler,
-        section.parsed("name", |name| value::sampler(name, argument))?,
+        section.parsed("name", |name| {
+            value::sampler(name, argument.map(|number| number.to_string()).as_deref())
+        })?,
     );
     section.finish()
 }

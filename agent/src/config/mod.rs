@@ -18,6 +18,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use agent_common::limits::HEAD_CAPTURE_DEFAULT;
+use agent_trace::config::{QueryPolicy, Sampler, TracerConfig};
 use agent_trace::frame::ResourceValue;
 
 use crate::cli::RunArgs;
@@ -25,7 +26,7 @@ pub use endpoint::Endpoint;
 pub use error::{ConfigError, Source};
 pub use otlp::{OtlpSettings, Queue, Signal, SignalSettings, Target, TlsFiles};
 pub use scope::{Scope, exe_glob};
-pub use value::{Compression, PrintFormat, Protocol, Query, Sampler};
+pub use value::{Compression, PrintFormat, Protocol};
 
 /// Everything the agent can be told. Field names are the file's sections.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,12 +64,10 @@ pub struct Capture {
 pub struct Http {
     /// Paths whose requests make no spans: exact, or a prefix when they end with `*`.
     pub ignore_paths: Vec<String>,
-    /// Request headers kept as attributes, in lower case.
-    pub keep_request_headers: Vec<String>,
-    /// Response headers kept as attributes, in lower case.
-    pub keep_response_headers: Vec<String>,
+    /// Headers of requests and responses that are kept as attributes, in lower case.
+    pub keep_headers: Vec<String>,
     /// What happens to `url.query`.
-    pub query: Query,
+    pub query: QueryPolicy,
 }
 
 /// `[print]`.
@@ -92,9 +91,8 @@ impl Default for Config {
             export: OtlpSettings::default(),
             http: Http {
                 ignore_paths: Vec::new(),
-                keep_request_headers: Vec::new(),
-                keep_response_headers: Vec::new(),
-                query: Query::Redact,
+                keep_headers: Vec::new(),
+                query: QueryPolicy::Redact,
             },
             print: Print {
                 format: None,
@@ -193,6 +191,18 @@ impl Config {
             Some(format) => format,
             None if self.export.traces().is_some() => PrintFormat::None,
             None => PrintFormat::Tree,
+        }
+    }
+
+    /// The settings of the tracer.
+    #[must_use]
+    pub fn tracer(&self) -> TracerConfig {
+        TracerConfig {
+            sampler: self.sampler,
+            ignore_paths: self.http.ignore_paths.clone(),
+            query: self.http.query,
+            keep_headers: self.http.keep_headers.clone(),
+            ..TracerConfig::default()
         }
     }
 

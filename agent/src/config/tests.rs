@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Compression, Config, ConfigError, PrintFormat, Protocol, Query, Sampler, file};
+use agent_trace::config::{QueryPolicy, Sampler};
+
+use super::{Compression, Config, ConfigError, PrintFormat, Protocol, file};
 use crate::cli::RunArgs;
 
 fn file(text: &str) -> Result<Config, String> {
@@ -83,15 +85,15 @@ fn a_full_file_is_read() {
     let config = file(
         "[capture]\nhead_bytes = 8_192\n[scope]\npids = [1, 2]\nexes = ['nginx', '/opt/*']\nports = [80]\n\
          [export]\nendpoint = 'https://h:4317'\nprotocol = 'grpc'\ntimeout_ms = 500\ncompression = 'gzip'\nbatch_spans = 10\n\
-         headers = { authorization = 'x' }\n[http]\nignore_paths = ['/health', '/z*']\nkeep_request_headers = ['X-Id']\n\
+         headers = { authorization = 'x' }\n[http]\nignore_paths = ['/health', '/z*']\nkeep_headers = ['X-Id']\n\
          query = 'drop'\n[print]\nformat = 'json'\n[sampler]\nname = 'traceidratio'\narg = 0.5\n\
          [resource.attributes]\n'deployment.environment.name' = 'prod'\n[limits]\nqueue_spans = 100\n",
     )
     .unwrap();
     assert_eq!(config.capture.head_bytes, 8192);
     assert_eq!(config.scope.exes.len(), 2);
-    assert_eq!(config.http.keep_request_headers, ["x-id"]);
-    assert_eq!(config.http.query, Query::Drop);
+    assert_eq!(config.http.keep_headers, ["x-id"]);
+    assert_eq!(config.http.query, QueryPolicy::Omit);
     assert_eq!(config.sampler, Sampler::TraceIdRatio(0.5));
     assert_eq!(config.export.queue.max_spans, 100);
     assert_eq!(config.resource.len(), 1);
@@ -184,7 +186,7 @@ fn bad_variables_are_named() {
     check(
         "OTEL_TRACES_SAMPLER",
         "xray",
-        "unknown sampler `xray`; allowed: always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio",
+        "sampler \"xray\" is not known, so no spans would be chosen; use one of always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio",
     );
     check(
         "OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use agent_trace::config::{QueryPolicy, Sampler};
+
 /// How spans travel to the backend (OpenTelemetry: `OTEL_EXPORTER_OTLP_PROTOCOL`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -34,37 +36,6 @@ pub enum PrintFormat {
     /// Nothing.
     None,
 }
-
-/// What happens to `url.query`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Query {
-    /// Keys stay, values become `REDACTED`.
-    Redact,
-    /// Kept as it is.
-    Keep,
-    /// The attribute is left out.
-    Drop,
-}
-
-/// Which traces are kept (`OTEL_TRACES_SAMPLER`).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Sampler {
-    /// `always_on`
-    AlwaysOn,
-    /// `always_off`
-    AlwaysOff,
-    /// `traceidratio`, 0.0 to 1.0.
-    TraceIdRatio(f64),
-    /// `parentbased_always_on`: a remote parent's decision wins; roots are kept. The default.
-    ParentBasedAlwaysOn,
-    /// `parentbased_always_off`
-    ParentBasedAlwaysOff,
-    /// `parentbased_traceidratio`, 0.0 to 1.0 for roots.
-    ParentBasedTraceIdRatio(f64),
-}
-
-/// Names of the samplers, for messages.
-const SAMPLERS: &str = "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio";
 
 /// Parses a protocol.
 ///
@@ -114,38 +85,23 @@ pub fn print_format(text: &str) -> Result<PrintFormat, String> {
 ///
 /// # Errors
 /// A sentence with the allowed names.
-pub fn query(text: &str) -> Result<Query, String> {
+pub fn query(text: &str) -> Result<QueryPolicy, String> {
     match text {
-        "redact" => Ok(Query::Redact),
-        "keep" => Ok(Query::Keep),
-        "drop" => Ok(Query::Drop),
+        "redact" => Ok(QueryPolicy::Redact),
+        "keep" => Ok(QueryPolicy::Keep),
+        "drop" => Ok(QueryPolicy::Omit),
         other => Err(format!(
             "unknown policy `{other}`; allowed: redact, keep, drop"
         )),
     }
 }
 
-/// Parses a sampler's name and its argument. A ratio without an argument is 1.0, as the specification says.
+/// Parses a sampler's name and its argument.
 ///
 /// # Errors
 /// A sentence with the allowed names, or the range of the argument.
-pub fn sampler(name: &str, arg: Option<f64>) -> Result<Sampler, String> {
-    let ratio = || match arg {
-        None => Ok(1.0),
-        Some(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
-        Some(other) => Err(format!(
-            "the sampler's argument {other} is out of range; allowed: 0.0 to 1.0"
-        )),
-    };
-    match name {
-        "always_on" => Ok(Sampler::AlwaysOn),
-        "always_off" => Ok(Sampler::AlwaysOff),
-        "traceidratio" => ratio().map(Sampler::TraceIdRatio),
-        "parentbased_always_on" => Ok(Sampler::ParentBasedAlwaysOn),
-        "parentbased_always_off" => Ok(Sampler::ParentBasedAlwaysOff),
-        "parentbased_traceidratio" => ratio().map(Sampler::ParentBasedTraceIdRatio),
-        other => Err(format!("unknown sampler `{other}`; allowed: {SAMPLERS}")),
-    }
+pub fn sampler(name: &str, arg: Option<&str>) -> Result<Sampler, String> {
+    Sampler::parse(name, arg).map_err(|error| error.to_string())
 }
 
 /// Parses a boolean of the environment (OpenTelemetry: only `true`, in any case, is true; this also wants `false`
@@ -240,7 +196,7 @@ fn percent_decode(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Sampler, boolean, integer, key_values, protocol, sampler};
+    use super::{boolean, integer, key_values, protocol};
 
     fn check_pairs(input: &str, expect: Option<&[(&str, &str)]>) {
         let expect = expect.map(|pairs| {
@@ -267,28 +223,6 @@ mod tests {
         check_pairs("a=%2", None);
         check_pairs("a=%+1", None);
         check_pairs("a=%ff", None);
-    }
-
-    #[test]
-    fn samplers_have_the_specifications_names() {
-        let check = |name: &str, arg, expect: Option<Sampler>| {
-            assert_eq!(sampler(name, arg).ok(), expect, "{name}")
-        };
-        check("always_on", None, Some(Sampler::AlwaysOn));
-        check(
-            "traceidratio",
-            Some(0.25),
-            Some(Sampler::TraceIdRatio(0.25)),
-        );
-        check("traceidratio", None, Some(Sampler::TraceIdRatio(1.0)));
-        check("traceidratio", Some(1.5), None);
-        check("traceidratio", Some(f64::NAN), None);
-        check(
-            "parentbased_traceidratio",
-            Some(0.0),
-            Some(Sampler::ParentBasedTraceIdRatio(0.0)),
-        );
-        check("jaeger_remote", None, None);
     }
 
     #[test]

@@ -22,7 +22,9 @@ mod transport;
 mod wire;
 
 pub use counters::{Drop, ExportCounters};
-pub use encode::{SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION, flags, kind_number, resource_attributes};
+pub use encode::{
+    SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION, STATUS_ERROR, flags, kind_number, resource_attributes,
+};
 pub use exporter::{ExporterHandle, TraceExporter};
 pub use exports::Exports;
 pub use queue::BATCH_BYTES_MAX;

@@ -7,5 +7,6 @@
 )]
 
 mod deliver;
+mod json;
 mod receiver;
 mod samples;
