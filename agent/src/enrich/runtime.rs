@@ -8,7 +8,7 @@
 //! libraries while they run (gevent is imported by the program, not by Python).
 //!
 //! ```text
-//! first / exec ──> looked ──1 s──> looked ──10 s──> settled
+//! first / exec ──> looked ──1 s──> again ──10 s──> settled
 //!                    └──── exit at any time ────────> (forgotten)
 //! ```
 
@@ -189,11 +189,30 @@ pub struct RuntimeClasses {
     root: ProcRoot,
     elf: ElfMarks,
     capacity: usize,
-    known: HashMap<ProcessKey, u8>,
-    /// (CLOCK_MONOTONIC ns, process, index in AGAIN_NS)
-    due: BTreeSet<(u64, ProcessKey, usize)>,
+    known: HashMap<ProcessKey, Known>,
+    /// The same as in `known`, by time: (CLOCK_MONOTONIC ns, process).
+    due: BTreeSet<(u64, ProcessKey)>,
     /// Processes not classified because the table was full.
     refused: u64,
+}
+
+/// One process.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    class: u8,
+    /// When it was first looked at, CLOCK_MONOTONIC ns.
+    first_ns: u64,
+    /// Times it was looked at again.
+    again: usize,
+}
+
+impl Known {
+    /// When to look again; none when the class is settled.
+    fn due_ns(&self) -> Option<u64> {
+        AGAIN_NS
+            .get(self.again)
+            .map(|wait_ns| self.first_ns.saturating_add(*wait_ns))
+    }
 }
 
 impl RuntimeClasses {
@@ -210,7 +229,7 @@ impl RuntimeClasses {
         }
     }
 
-    /// The class of a process seen for the first time, or after execve. `ktime_ns` is CLOCK_MONOTONIC now.
+    /// The class of a process that has just called execve, or that ran before the agent. `ktime_ns` is CLOCK_MONOTONIC now.
     pub fn look(&mut self, key: ProcessKey, ktime_ns: u64) -> u8 {
         self.exit(key);
         if self.known.len() >= self.capacity {
@@ -218,40 +237,56 @@ impl RuntimeClasses {
             return runtime::NATIVE;
         }
         let class = find(&self.root, &mut self.elf, key.tgid).class;
-        self.known.insert(key, class);
-        self.due
-            .insert((ktime_ns.saturating_add(AGAIN_NS[0]), key, 0));
+        let known = Known {
+            class,
+            first_ns: ktime_ns,
+            again: 0,
+        };
+        self.known.insert(key, known);
+        self.due.extend(known.due_ns().map(|due_ns| (due_ns, key)));
         class
+    }
+
+    /// The class of a process met for the first time by a traced record; none when it is known already.
+    ///
+    /// A worker forked from a server never calls execve: it has the class its parent had when it forked, which may be older than
+    /// what both have loaded since (gunicorn imports gevent, then forks).
+    pub fn first(&mut self, key: ProcessKey, ktime_ns: u64) -> Option<u8> {
+        (!self.known.contains_key(&key)).then(|| self.look(key, ktime_ns))
     }
 
     /// The process ended.
     pub fn exit(&mut self, key: ProcessKey) {
-        if self.known.remove(&key).is_some() {
-            self.due.retain(|(_, other, _)| *other != key);
+        if let Some(due_ns) = self.known.remove(&key).and_then(|known| known.due_ns()) {
+            self.due.remove(&(due_ns, key));
         }
     }
 
     /// The next process whose class changed by now, with its new class; none when all that was due is unchanged.
     pub fn poll(&mut self, ktime_ns: u64) -> Option<(ProcessKey, u8)> {
-        while let Some((due_ns, key, index)) = self
+        while let Some((_, key)) = self
             .due
             .first()
             .copied()
-            .filter(|(due_ns, ..)| *due_ns <= ktime_ns)
+            .filter(|(due_ns, _)| *due_ns <= ktime_ns)
         {
             self.due.pop_first();
-            if let Some(wait_ns) = AGAIN_NS.get(index + 1) {
-                let first_ns = due_ns.saturating_sub(AGAIN_NS[index]);
-                self.due
-                    .insert((first_ns.saturating_add(*wait_ns), key, index + 1));
-            }
-            // A process that has ended says nothing; its class stays.
-            if self.root.exe(key.tgid).is_err() {
+            let Some(known) = self.known.get_mut(&key) else {
+                continue;
+            };
+            known.again += 1;
+            self.due.extend(known.due_ns().map(|due_ns| (due_ns, key)));
+            // A process that has ended says nothing; its class stays, and a later one's with its pid is its own.
+            let root = &self.root;
+            if !root
+                .stat(key.tgid)
+                .is_ok_and(|stat| root.is_same(key, &stat))
+            {
                 continue;
             }
             let class = find(&self.root, &mut self.elf, key.tgid).class;
-            if self.known.get(&key).is_some_and(|known| *known != class) {
-                self.known.insert(key, class);
+            if class != known.class {
+                known.class = class;
                 return Some((key, class));
             }
         }
@@ -260,7 +295,7 @@ impl RuntimeClasses {
 
     /// When [`Self::poll`] has something to look at, CLOCK_MONOTONIC ns.
     pub fn next_due_ns(&self) -> Option<u64> {
-        self.due.first().map(|(due_ns, ..)| *due_ns)
+        self.due.first().map(|(due_ns, _)| *due_ns)
     }
 
     /// Processes not classified because the table was full, absolute.

@@ -108,6 +108,8 @@ fn fixture(exe: &str, mapped: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let process = folder.path().join("42");
     std::fs::create_dir_all(process.join("fd")).unwrap();
+    let stat = "42 (x) S 1 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 0 1 1";
+    std::fs::write(process.join("stat"), stat).unwrap();
     symlink(exe, process.join("exe")).unwrap();
     let lines: String = mapped
         .iter()
@@ -217,12 +219,14 @@ fn classes_are_looked_at_again_after_one_and_ten_seconds_and_after_execve() {
     symlink("/usr/bin/curl", process.join("exe")).unwrap();
     assert_eq!(classes.look(key, 20 * second), runtime::NATIVE, "execve");
 
+    assert_eq!(classes.first(key, 20 * second), None, "known already");
+
     let other = ProcessKey { tgid: 43, ..key };
     assert_eq!(classes.look(other, 20 * second), runtime::NATIVE);
     assert_eq!(classes.refused(), 1, "the table is full");
     classes.exit(key);
     assert_eq!(classes.next_due_ns(), None);
-    classes.look(other, 20 * second);
+    assert_eq!(classes.first(other, 20 * second), Some(runtime::NATIVE));
     assert_eq!(classes.refused(), 1);
 }
 
