@@ -1,7 +1,7 @@
 //! Name-value pairs of PARAMS (FastCGI §3.4), read as they come.
 //!
 //! In: the contents of PARAMS records, cut anywhere. Out: a [`RequestHead`]. Always holds: only what is wanted is
-//! kept, each value up to its limit, whatever length it claims. Refuses: a request without `REQUEST_METHOD`.
+//! kept, each value up to its limit and all of them up to `Limits::head_bytes`, whatever length they claim. Refuses: a request without `REQUEST_METHOD`.
 
 use crate::http1::head::text;
 use crate::http1::request::{Known, SHORT_MAX, keep_extra, known};
@@ -48,6 +48,10 @@ pub(super) struct Params {
     value: Vec<u8>,
     /// Most bytes kept of the current value; 0: not wanted.
     keep: usize,
+    /// Bytes of values that may still be kept in all.
+    budget: usize,
+    /// A value that was wanted whole did not fit.
+    cut: bool,
     seen: u64,
     method: Option<Method>,
     uri: Option<String>,
@@ -59,12 +63,14 @@ pub(super) struct Params {
 }
 
 impl Params {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             state: LENGTHS,
             name: Vec::new(),
             value: Vec::new(),
             keep: 0,
+            budget: limits.head_bytes,
+            cut: false,
             seen: 0,
             method: None,
             uri: None,
@@ -131,12 +137,15 @@ impl Params {
     /// Leaves states in which nothing is awaited any more.
     fn settle(&mut self, limits: &Limits) {
         if let State::Name { left: 0, value } = self.state {
-            self.keep = wanted(&self.name, limits);
+            let wanted = wanted(&self.name, limits);
+            self.keep = wanted.min(self.budget);
+            self.cut |= wanted > 0 && value as usize > self.budget;
             self.state = State::Value { left: value };
         }
         if let State::Value { left: 0 } = self.state {
             if self.keep > 0 {
                 self.keep_pair(limits);
+                self.budget = self.budget.saturating_sub(self.value.len());
             }
             self.name.clear();
             self.value.clear();
@@ -191,6 +200,34 @@ impl Params {
         }
     }
 
+    /// Bytes of heap held for names and values.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn held_bytes(&self) -> usize {
+        let head = &self.head;
+        let kept = [
+            &self.uri,
+            &self.script,
+            &self.path_info,
+            &self.query,
+            &head.host,
+            &head.user_agent,
+            &head.tracestate,
+            &head.baggage,
+            &head.content_type,
+            &head.upgrade,
+            &head.forwarded,
+            &head.x_forwarded_for,
+            &head.x_forwarded_proto,
+            &head.scheme,
+            &head.remote_addr,
+        ];
+        let kept: usize = kept
+            .iter()
+            .map(|text| text.as_ref().map_or(0, String::capacity))
+            .sum();
+        self.name.capacity() + self.value.capacity() + kept
+    }
+
     /// The head from the parameters seen so far; `None` without a method.
     pub(super) fn finish(self, complete: bool, resynced: bool) -> Option<RequestHead> {
         let method = self.method?;
@@ -209,7 +246,7 @@ impl Params {
             version: self.version,
             script: self.script,
             head_bytes: self.seen,
-            complete,
+            complete: complete && !self.cut,
             resynced,
             ..self.head
         };

@@ -140,6 +140,15 @@ impl RequestParser {
         self.open.misses >= HOPELESS_TURNS
     }
 
+    /// Bytes of heap held.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held_bytes(&self) -> usize {
+        match &self.open.message {
+            Message::Params { params, .. } => params.held_bytes(),
+            _ => 0,
+        }
+    }
+
     /// Nothing more will come of this stream.
     pub fn is_opaque(&self) -> bool {
         self.framer.is_ended()
@@ -278,7 +287,7 @@ impl Sink for Requests<'_> {
                 if u16::from_be_bytes(*got) == RESPONDER =>
             {
                 self.open.message = Message::Params {
-                    params: Box::new(Params::new()),
+                    params: Box::new(Params::new(self.limits)),
                     cut: false,
                 };
             }

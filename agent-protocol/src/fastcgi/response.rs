@@ -147,6 +147,15 @@ impl ResponseParser {
         self.open.misses >= HOPELESS_TURNS
     }
 
+    /// Bytes of heap held.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held_bytes(&self) -> usize {
+        match &self.open.message {
+            Message::Head { cgi, .. } => cgi.capacity(),
+            _ => 0,
+        }
+    }
+
     /// Nothing more will come of this stream.
     pub fn is_opaque(&self) -> bool {
         self.framer.is_ended()

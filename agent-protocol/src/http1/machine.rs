@@ -133,6 +133,12 @@ impl Machine {
         matches!(self.state, State::Head { .. } | State::Body { .. })
     }
 
+    /// Bytes of heap held: none outside of a head.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.head.bytes.capacity()
+    }
+
     pub(crate) fn is_opaque(&self) -> bool {
         matches!(self.state, State::Opaque)
     }

@@ -80,6 +80,12 @@ impl RequestParser {
         self.machine.is_hopeless()
     }
 
+    /// Bytes of heap held.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.machine.held_bytes()
+    }
+
     /// Nothing more will come of this stream: another protocol, or ended.
     pub fn is_opaque(&self) -> bool {
         self.machine.is_opaque()
