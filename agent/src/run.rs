@@ -1,0 +1,191 @@
+//! The verbs `run`, `record` and `replay`, put together from the parts.
+//!
+//! In: settings. Out: an exit code. Always holds: what can be known to be wrong is found before anything is attached;
+//! `ready` is said only when the processes that run already are classified and every hook is on; after SIGINT or
+//! SIGTERM what was seen is delivered within ten seconds, and nothing stays attached.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+
+use crate::{
+    attach::{self, Options},
+    capture::Kernel,
+    config::Config,
+    doctor,
+    enrich::{
+        host::HostFacts,
+        proc_root::ProcRoot,
+        runtime::{RuntimeClasses, uses_io_uring},
+        scope::{ExeGlobs, processes_in_scope},
+    },
+    export::{Exports, summary},
+    pipeline::{
+        Pipeline,
+        live::{Live, SharedCounts},
+        recording::Recorder,
+        replay::replay,
+    },
+    rows,
+    sink::{DroppedText, Sink},
+};
+
+/// Time for delivering what is held when the agent ends (DESIGN §10), less what ending the loop takes.
+const FLUSH: Duration = Duration::from_secs(8);
+/// Processes whose runtime class is kept.
+const RUNTIMES_MAX: usize = 32_768;
+
+/// Processes that run already: their runtime classes, and which use io_uring.
+fn classify(
+    root: &ProcRoot,
+    ktime_ns: u64,
+) -> anyhow::Result<(RuntimeClasses, Vec<(u32, u8)>, Vec<u32>)> {
+    let own = std::process::id();
+    let mut runtimes = RuntimeClasses::new(root.clone(), RUNTIMES_MAX);
+    let (mut classes, mut uring) = (Vec::new(), Vec::new());
+    let tgids = root
+        .tgids()
+        .context("cannot list processes in /proc; mount it (`mount -t proc proc /proc`)")?;
+    for tgid in tgids.into_iter().filter(|tgid| *tgid != own) {
+        // A process that ends meanwhile is no failure.
+        let Ok(key) = root.approximate_key(tgid) else {
+            continue;
+        };
+        classes.push((tgid, runtimes.look(key, ktime_ns)));
+        if uses_io_uring(root, tgid) {
+            uring.push(tgid);
+        }
+    }
+    Ok((runtimes, classes, uring))
+}
+
+/// Attaches and traces until a signal comes. `recording` is the file of `suture record`.
+///
+/// # Errors
+/// One sentence; nothing stays attached.
+pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
+    doctor::preflight()?;
+    let _lock = doctor::instance_lock()?;
+    let (counts, dropped) = (SharedCounts::default(), DroppedText::default());
+    let exports = Exports::start(
+        config,
+        rows::provider(Arc::clone(&counts), Arc::clone(&dropped)),
+    )?;
+    let sink = Sink::new(config, exports.traces(), true, dropped)
+        .context("cannot start the thread that writes to stdout")?;
+    let recorder = recording.map(Recorder::create).transpose()?;
+    let root = ProcRoot::live();
+    let exes = ExeGlobs::new(&config.scope.exes)?;
+    let (runtimes, classes, uring) = classify(&root, 0)?;
+    let narrowed = !config.scope.pids.is_empty() || !exes.is_empty();
+    let processes = narrowed
+        .then(|| processes_in_scope(&root, &exes, &config.scope.pids))
+        .transpose()
+        .context("cannot list processes in /proc")?;
+    let attached = attach::attach(&Options {
+        head_bytes: config.capture.head_bytes,
+        processes,
+        ports: config.scope.ports.clone(),
+        runtimes: classes,
+        bpf_log: config.bpf_log,
+    })?;
+    for missing in &attached.missing {
+        tracing::warn!(
+            "{} is off ({}): {} cannot be seen",
+            missing.hook.program,
+            missing.reason,
+            missing.hook.loss
+        );
+    }
+    for tgid in uring {
+        tracing::warn!(
+            tgid,
+            "process uses io_uring: what it reads and writes that way is not seen"
+        );
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let live = Live {
+        kernel: Kernel::new(attached)?,
+        pipeline: Pipeline::new(config.tracer(), sink),
+        recorder,
+        exes,
+        runtimes,
+        stop: Arc::clone(&stop),
+        counts: Arc::clone(&counts),
+    };
+    let capture = std::thread::Builder::new()
+        .name("capture".to_owned())
+        .spawn(move || live.run(HostFacts::live()))
+        .context("cannot start the capture thread")?;
+    announce(config, recording);
+    wait_for_signal(&capture)?;
+    stop.store(true, Ordering::Release);
+    let ended = capture.join();
+    let rows = exports.shutdown(FLUSH);
+    let (_, failure) = ended.map_err(|_| {
+        anyhow::anyhow!("the capture thread ended unexpectedly; everything is detached; please report the message above")
+    })?;
+    eprint!("{}", summary(&rows));
+    let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+    for (tgid, service) in &counts.io_uring {
+        eprintln!(
+            "suture: process {tgid} ({service}) used io_uring; what it did that way was not seen"
+        );
+    }
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// Says that everything is attached.
+fn announce(config: &Config, recording: Option<&Path>) {
+    let to = match (recording, config.export.traces()) {
+        (Some(path), _) => format!("recording to {}", path.display()),
+        (None, Some(target)) => format!("sending to {}", target.uri),
+        (None, None) => {
+            "showing traces here; set OTEL_EXPORTER_OTLP_ENDPOINT to send them to a backend"
+                .to_owned()
+        }
+    };
+    eprintln!("suture: ready, {to}");
+}
+
+/// Waits for SIGINT or SIGTERM, or for the capture thread to end by itself (it never should).
+fn wait_for_signal<T>(capture: &std::thread::JoinHandle<T>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot wait for signals")?;
+    runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut look = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                _ = look.tick() => if capture.is_finished() { return Ok(()) },
+            }
+        }
+    })
+}
+
+/// Replays a recording.
+///
+/// # Errors
+/// The file cannot be read; what came before the damage was shown.
+pub fn replay_file(config: &Config, path: &Path) -> anyhow::Result<()> {
+    let sink = Sink::new(config, None, false, DroppedText::default())
+        .context("cannot start the thread that writes to stdout")?;
+    replay(path, config.tracer(), sink)?;
+    Ok(())
+}
