@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::conn::Conn;
 use crate::conn::tcp_state;
 use crate::counters::Counter;
-use crate::exchange::{AF_UNIX, Endpoints, Exchange, Ids, Outcome, Wire};
+use crate::exchange::{AF_UNIX, Endpoints, Entry, Exchange, Ids, Outcome, Wire};
 use crate::graph::Origin;
 use crate::graph::{Side, first_span};
 use crate::semconv;
@@ -182,7 +182,7 @@ fn failed(
         pos: None,
         burst_start: false,
         headless: false,
-        dropped: false,
+        entry: Entry::Pending,
         response_begun: false,
         response_unseen: false,
         request: None,

@@ -74,6 +74,17 @@ impl Ids {
     }
 }
 
+/// Whether an exchange is in the exchange table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Not yet: its head was not read.
+    Pending,
+    /// It can be a parent.
+    Entered,
+    /// It cannot be entered, so its span must not be handed out either; why was counted.
+    Refused,
+}
+
 /// How an exchange ended.
 ///
 /// ```text
@@ -111,8 +122,8 @@ pub(crate) struct Exchange {
     pub(crate) burst_start: bool,
     /// The request's first line could not be read.
     pub(crate) headless: bool,
-    /// Its span must not be handed out; why was counted.
-    pub(crate) dropped: bool,
+    /// Its place in the exchange table.
+    pub(crate) entry: Entry,
     /// A byte of the final response was seen.
     pub(crate) response_begun: bool,
     /// The response's head passed unseen.

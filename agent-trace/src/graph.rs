@@ -137,11 +137,6 @@ impl Graph {
         true
     }
 
-    /// Whether this exchange was entered.
-    pub(crate) fn contains(&self, id: SpanId) -> bool {
-        self.nodes.contains_key(&id)
-    }
-
     /// A pipelined request was written: its server side may find it by its place.
     pub(crate) fn announce(&mut self, place: WirePlace, id: SpanId, ktime_ns: u64) {
         while self.joins_by_age.len() >= JOINS_MAX {

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use crate::config::TracerConfig;
 use crate::counters::{Counter, Counters};
-use crate::exchange::{Exchange, Outcome};
+use crate::exchange::{Entry, Exchange, Outcome};
 use crate::graph::{Facts, Graph};
 use crate::tracer::Command;
 
@@ -41,8 +41,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The exchange's request is known: it can be a parent from here on. False: its span must be dropped.
-    pub(crate) fn confirm(&mut self, exchange: &Exchange) -> bool {
+    /// The exchange's request is known: it can be a parent from here on.
+    pub(crate) fn confirm(&mut self, exchange: &Exchange) -> Entry {
         let facts = Facts {
             side: exchange.side,
             process: exchange.process,
@@ -60,8 +60,14 @@ impl Shared {
                 .as_ref()
                 .is_some_and(|head| self.config.ignores(head.target.path())),
         };
-        self.graph
+        if self
+            .graph
             .insert(exchange.ids.span, facts, &mut self.counters)
+        {
+            Entry::Entered
+        } else {
+            Entry::Refused
+        }
     }
 
     /// The exchange is over at `end_ktime_ns`; it was found out by a record of `record_ktime_ns`.
@@ -72,18 +78,16 @@ impl Shared {
         end_ktime_ns: u64,
         record_ktime_ns: u64,
     ) {
-        if exchange.dropped {
-            return;
-        }
-        if !self.graph.contains(exchange.ids.span) {
+        if exchange.entry == Entry::Pending {
             // Its head was never read. A response makes it worth a span all the same.
             if exchange.response.is_none() && !matches!(outcome, Outcome::Connect(_)) {
                 self.counters.one(Counter::RequestUnparsed);
                 return;
             }
-            if !self.confirm(&exchange) {
-                return;
-            }
+            exchange.entry = self.confirm(&exchange);
+        }
+        if exchange.entry == Entry::Refused {
+            return;
         }
         match outcome {
             Outcome::Unseen => self.counters.one(Counter::ResponseUnseen),

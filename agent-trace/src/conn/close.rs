@@ -75,7 +75,7 @@ impl Conn {
             scratch.responses.clear();
             parsers.response.end(&mut scratch.responses);
             let mut events = std::mem::take(&mut scratch.responses);
-            self.take_responses(&mut events, ktime_ns, shared);
+            self.take_responses(&mut events, ktime_ns, ktime_ns, shared);
             scratch.responses = events;
         }
     }

@@ -86,8 +86,6 @@ pub(crate) struct Conn {
     request_is_newer: bool,
     /// A response's byte moved since the latest byte of a request.
     response_is_newer: bool,
-    /// A hole in the responses since the latest one that was read to its end.
-    response_hole: bool,
     /// Responses are not parked: it is known that their request was not seen.
     stray: bool,
     idle_armed: bool,
@@ -131,7 +129,6 @@ impl Conn {
             parked: VecDeque::new(),
             request_is_newer: false,
             response_is_newer: false,
-            response_hole: false,
             stray: false,
             idle_armed: false,
             idle_ended: false,
@@ -304,7 +301,7 @@ impl Conn {
             && !is_end
             && !self.stray
             && !self.idle_ended
-            && !self.is_awaited(record.head.ktime_ns)
+            && !self.is_awaited(moved_ktime(record))
     }
 
     /// Whether a request without a response had begun at that time.
@@ -342,7 +339,7 @@ impl Conn {
     /// Takes up parked segments as far as their requests are known by now, or all of them.
     pub(crate) fn drain_parked(&mut self, all: bool, shared: &mut Shared, scratch: &mut Scratch) {
         while let Some((record, _)) = self.parked.front() {
-            let ktime_ns = record.head.ktime_ns;
+            let ktime_ns = moved_ktime(record);
             // A request that began later shows that the one of this response will not come any more.
             let stray = self
                 .open
@@ -399,6 +396,16 @@ impl Conn {
                 (None, len)
             }
         }
+    }
+}
+
+/// The earliest time at which a segment's bytes can have moved: a write's sys_enter. What a request's reader or writer
+/// does in answer to it can only be later than the request's own time; what answers an earlier one is earlier.
+fn moved_ktime(record: &SegmentRecord) -> u64 {
+    if record.direction == direction::TX && record.enter_ktime_ns != 0 {
+        record.enter_ktime_ns
+    } else {
+        record.head.ktime_ns
     }
 }
 

@@ -10,7 +10,7 @@ use agent_protocol::tracecontext::Traceparent;
 
 use super::{Conn, Scratch, pieces};
 use crate::counters::Counter;
-use crate::exchange::{AF_UNIX, Exchange, Ids, Outcome};
+use crate::exchange::{AF_UNIX, Entry, Exchange, Ids, Outcome};
 use crate::graph::{Origin, Side, WirePlace, derived_span, first_span};
 use crate::shared::Shared;
 use crate::span::{Evidence, TraceId};
@@ -161,7 +161,7 @@ impl Conn {
             pos,
             burst_start,
             headless: false,
-            dropped: false,
+            entry: Entry::Pending,
             response_begun: false,
             response_unseen: false,
             request: None,
@@ -257,7 +257,7 @@ impl Conn {
         };
         exchange.request = Some(head);
         let (span, side, pos) = (exchange.ids.span, exchange.side, exchange.pos);
-        exchange.dropped = !shared.confirm(exchange);
+        exchange.entry = shared.confirm(exchange);
         let after_head = pos
             .filter(|_| complete)
             .map(|pos| pos.wrapping_add(head_bytes));

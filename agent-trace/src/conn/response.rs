@@ -4,12 +4,14 @@
 //! response answers the oldest open request that had begun when its bytes moved. Refuses: to give a response to a
 //! request when a hole makes it unsure which one it answers.
 
+use std::collections::VecDeque;
+
 use agent_common::abi::{SegmentRecord, direction, segment_flag};
 use agent_protocol::http1::{BodyEnd, Ended, Reason, RequestMethod, ResponseEvent, ResponseHead};
 
-use super::{Answering, Conn, Scratch, pieces};
+use super::{Answering, Conn, Scratch, moved_ktime, pieces};
 use crate::counters::Counter;
-use crate::exchange::{Outcome, Wire};
+use crate::exchange::{Exchange, Outcome, Wire};
 use crate::semconv;
 use crate::shared::Shared;
 
@@ -22,41 +24,54 @@ impl Conn {
         scratch: &mut Scratch,
     ) {
         let ktime_ns = record.head.ktime_ns;
+        let moved_ns = moved_ktime(record);
         let eof = record.flags & segment_flag::EOF != 0;
         let (hole, skip) = if eof {
             (None, 0)
         } else {
             self.place(record, shared)
         };
-        if !eof && self.idle_ended && !self.is_awaited(ktime_ns) {
+        if !eof && self.idle_ended && !self.is_awaited(moved_ns) {
             shared
                 .counters
                 .add(Counter::BodyAfterIdleEnd, u64::from(record.len));
             return;
         }
-        let awaited = self.is_awaited(ktime_ns);
+        let awaited = self.is_awaited(moved_ns);
         let turn = self.request_is_newer && awaited && self.may_begin_response(payload);
         let Some(parsers) = &mut self.parsers else {
             return;
         };
         let events = &mut scratch.responses;
         events.clear();
-        if hole.is_some() {
-            self.response_hole = true;
+        let mut is_doubtful = is_loss(&self.open, moved_ns);
+        if let Some(hole) = hole {
+            let was_inside = parsers.response.in_message();
+            parsers.response.push(hole, &mut || None, events);
+            // Only a body whose length is known can hold a whole hole for certain.
+            let has_length = self
+                .open
+                .front()
+                .and_then(|front| front.response.as_ref())
+                .is_some_and(|head| head.content_length.is_some());
+            is_doubtful |= !(was_inside && has_length && events.is_empty());
         }
-        // The n-th final head of these pieces answers the n-th open request without one.
-        let mut next = self
-            .open
-            .iter()
-            .filter(|exchange| exchange.is_unanswered() && exchange.start_ktime_ns <= ktime_ns);
+        if is_doubtful {
+            self.doubt(moved_ns);
+        }
+        let Some(parsers) = &mut self.parsers else {
+            return;
+        };
+        // The n-th final head of these pieces answers the n-th open request, unless responses are missing.
+        let mut next = self.open.iter().filter(|exchange| {
+            exchange.is_unanswered() && exchange.start_ktime_ns <= moved_ns && !is_doubtful
+        });
         let mut method = || {
-            next.next()
-                .and_then(|exchange| exchange.request.as_ref())
+            next.next()?
+                .request
+                .as_ref()
                 .map(|head| RequestMethod::from(&head.method))
         };
-        if let Some(hole) = hole {
-            parsers.response.push(hole, &mut method, events);
-        }
         if turn {
             parsers.response.turn(events);
         }
@@ -70,7 +85,7 @@ impl Conn {
             }
         }
         let mut events = std::mem::take(&mut scratch.responses);
-        self.take_responses(&mut events, ktime_ns, shared);
+        self.take_responses(&mut events, moved_ns, ktime_ns, shared);
         scratch.responses = events;
         if eof {
             return;
@@ -98,38 +113,36 @@ impl Conn {
     pub(super) fn take_responses(
         &mut self,
         events: &mut Vec<ResponseEvent>,
+        moved_ns: u64,
         ktime_ns: u64,
         shared: &mut Shared,
     ) {
         for event in events.drain(..) {
             match event {
-                ResponseEvent::Begin => self.response_begin(ktime_ns, shared),
+                ResponseEvent::Begin => self.response_begin(moved_ns, ktime_ns, shared),
                 ResponseEvent::Interim(_) => self.answering = Answering::Nothing,
                 ResponseEvent::Head(head) => self.response_head(head, shared),
                 ResponseEvent::End(end) => self.response_end(end, ktime_ns, shared),
-                ResponseEvent::Unparsed(reason) => self.response_unparsed(reason, ktime_ns, shared),
+                ResponseEvent::Unparsed(reason) => {
+                    self.response_unparsed(reason, moved_ns, ktime_ns, shared)
+                }
             }
         }
     }
 
-    fn response_begin(&mut self, ktime_ns: u64, shared: &mut Shared) {
-        if self.response_hole
-            || self
-                .open
-                .front()
-                .is_some_and(|exchange| exchange.response_unseen)
-        {
-            self.settle_hole(ktime_ns, shared);
+    fn response_begin(&mut self, moved_ns: u64, ktime_ns: u64, shared: &mut Shared) {
+        while let Some(exchange) = self.open.pop_front_if(|exchange| exchange.response_unseen) {
+            shared.complete(
+                exchange,
+                Outcome::Unseen,
+                self.last_response_ktime_ns,
+                ktime_ns,
+            );
         }
-        let ambiguous = self.open.len() > 1
-            && self
-                .open
-                .front()
-                .is_some_and(|exchange| exchange.response_unseen);
         match self
             .open
             .front_mut()
-            .filter(|exchange| exchange.start_ktime_ns <= ktime_ns && !ambiguous)
+            .filter(|exchange| exchange.start_ktime_ns <= moved_ns)
         {
             Some(exchange) => {
                 exchange.response_begun = true;
@@ -139,18 +152,12 @@ impl Conn {
         }
     }
 
-    /// After a hole, what begins now answers the latest burst of requests: the ones before it got their responses in
-    /// the hole.
-    fn settle_hole(&mut self, ktime_ns: u64, shared: &mut Shared) {
-        let burst = self
-            .open
-            .iter()
-            .rposition(|exchange| exchange.burst_start && exchange.start_ktime_ns <= ktime_ns)
-            .unwrap_or(0);
-        for _ in 0..burst {
-            if let Some(exchange) = self.open.pop_front() {
-                let end = self.last_response_ktime_ns;
-                shared.complete(exchange, Outcome::Unseen, end, ktime_ns);
+    /// Responses passed unseen, it is not known how many: none of the requests that had begun by then can be sure of
+    /// the next one. One status too few is better than a wrong one.
+    fn doubt(&mut self, moved_ns: u64) {
+        for exchange in &mut self.open {
+            if exchange.is_unanswered() && exchange.start_ktime_ns <= moved_ns {
+                exchange.response_unseen = true;
             }
         }
     }
@@ -162,7 +169,6 @@ impl Conn {
         match self.answering {
             Answering::Front => {
                 if let Some(exchange) = self.open.front_mut() {
-                    exchange.response_unseen = false;
                     exchange.response = Some(head);
                 }
             }
@@ -176,7 +182,6 @@ impl Conn {
     fn response_end(&mut self, end: BodyEnd, ktime_ns: u64, shared: &mut Shared) {
         let opaque = end.how == Ended::Opaque;
         let answering = std::mem::replace(&mut self.answering, Answering::Nothing);
-        self.response_hole = false;
         if answering == Answering::Front
             && let Some(mut exchange) = self.open.pop_front()
         {
@@ -208,7 +213,13 @@ impl Conn {
         }
     }
 
-    fn response_unparsed(&mut self, reason: Reason, ktime_ns: u64, shared: &mut Shared) {
+    fn response_unparsed(
+        &mut self,
+        reason: Reason,
+        moved_ns: u64,
+        ktime_ns: u64,
+        shared: &mut Shared,
+    ) {
         shared.counters.one(Counter::Unparsed);
         if reason.is_about_body() || reason == Reason::Multiplexed {
             return;
@@ -227,16 +238,7 @@ impl Conn {
                 }
             }
             Reason::NotHttp => self.unparsed_row = self.unparsed_row.saturating_add(1),
-            // How many responses passed there is not known: none of the open requests can be sure of the next one.
-            Reason::LostHead | Reason::UnseenHead | Reason::FirstLineCut => {
-                for exchange in self
-                    .open
-                    .iter_mut()
-                    .take_while(|exchange| exchange.is_unanswered())
-                {
-                    exchange.response_unseen = true;
-                }
-            }
+            Reason::LostHead | Reason::UnseenHead | Reason::FirstLineCut => self.doubt(moved_ns),
             _ => {}
         }
     }
@@ -267,15 +269,17 @@ impl Conn {
             self.arm_idle(shared);
             return;
         }
-        let ktime_ns = self.last_response_ktime_ns;
-        if self
-            .open
-            .front()
-            .is_some_and(|exchange| exchange.response_unseen && exchange.is_unanswered())
-        {
-            if let Some(exchange) = self.open.pop_front() {
-                shared.complete(exchange, Outcome::Unseen, ktime_ns, shared.now_ns);
-            }
+        let mut was_unseen = false;
+        while let Some(exchange) = self.open.pop_front_if(|exchange| exchange.response_unseen) {
+            was_unseen = true;
+            shared.complete(
+                exchange,
+                Outcome::Unseen,
+                self.last_response_ktime_ns,
+                shared.now_ns,
+            );
+        }
+        if was_unseen {
             self.idle_ended = self.open.is_empty();
             return;
         }
@@ -286,8 +290,19 @@ impl Conn {
         parsers.response.turn(&mut scratch.responses);
         let ended = !scratch.responses.is_empty();
         let mut events = std::mem::take(&mut scratch.responses);
-        self.take_responses(&mut events, shared.now_ns, shared);
+        self.take_responses(&mut events, shared.now_ns, shared.now_ns, shared);
         scratch.responses = events;
         self.idle_ended = ended && self.open.is_empty();
     }
+}
+
+/// Whether an answer that begins at that time shows that others are missing: a burst of requests begins after a byte
+/// of an answer to the burst before, so the first request of a burst that is not the latest one has been answered.
+fn is_loss(open: &VecDeque<Box<Exchange>>, moved_ns: u64) -> bool {
+    let is_first = |exchange: &Exchange| exchange.burst_start && exchange.is_unanswered();
+    open.front().is_some_and(|front| is_first(front))
+        && open
+            .iter()
+            .skip(1)
+            .any(|later| is_first(later) && later.start_ktime_ns <= moved_ns)
 }
