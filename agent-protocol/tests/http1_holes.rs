@@ -243,6 +243,18 @@ fn where_a_chunk_size_was_not_seen_the_last_bytes_tell_the_end() {
         &[Bytes(CHUNKED), Unseen(500, "T: v\r\n\r\n"), End],
         &["/c", "Close 500"],
     );
+    // Bytes of unknown content came in between.
+    requests(
+        Boundary,
+        &[
+            Bytes(CHUNKED),
+            Unseen(500, "x\r\n0\r\n"),
+            Unseen(50, ""),
+            Bytes("\r\n"),
+            End,
+        ],
+        &["/c", "Close 552"],
+    );
 }
 
 #[test]
