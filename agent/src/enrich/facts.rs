@@ -11,6 +11,7 @@ use agent_trace::frame::{ProcessFacts, ResourceValue};
 
 use super::{
     cgroup::Placement,
+    docker::Container,
     environ::Environ,
     host::HostFacts,
     keys,
@@ -26,13 +27,14 @@ struct Seen {
     cwd: Option<PathBuf>,
     environ: Environ,
     placement: Placement,
+    container: Container,
     owner: Option<u32>,
 }
 
 /// Describes the process `key`; `comm` is the thread name the kernel gave with its first record.
 pub fn describe(key: ProcessKey, comm: &str, root: &ProcRoot, host: &HostFacts) -> ProcessFacts {
     let mut attributes = Attributes::default();
-    let seen = look(key, root);
+    let seen = look(key, root, host);
     let seen = seen.as_ref();
     let (service, placement) = match seen {
         Some(seen) => {
@@ -68,7 +70,7 @@ pub fn describe(key: ProcessKey, comm: &str, root: &ProcRoot, host: &HostFacts) 
 }
 
 /// Reads everything, between two looks at the start time. None when the process is gone or is another one.
-fn look(key: ProcessKey, root: &ProcRoot) -> Option<Seen> {
+fn look(key: ProcessKey, root: &ProcRoot, host: &HostFacts) -> Option<Seen> {
     let tgid = key.tgid;
     let alive = || {
         root.stat(tgid)
@@ -76,6 +78,10 @@ fn look(key: ProcessKey, root: &ProcRoot) -> Option<Seen> {
             .filter(|stat| root.is_same(key, stat) && !matches!(stat.state, b'Z' | b'X'))
     };
     let stat = alive()?;
+    let placement = root
+        .cgroup(tgid)
+        .map(|text| Placement::parse(&text))
+        .unwrap_or_default();
     let seen = Seen {
         stat,
         args: root.args(tgid).unwrap_or_default(),
@@ -85,10 +91,12 @@ fn look(key: ProcessKey, root: &ProcRoot) -> Option<Seen> {
             .environ(tgid)
             .map(|raw| Environ::pick(&raw))
             .unwrap_or_default(),
-        placement: root
-            .cgroup(tgid)
-            .map(|text| Placement::parse(&text))
+        container: placement
+            .container_id
+            .as_deref()
+            .and_then(|id| Container::read(&host.docker, id))
             .unwrap_or_default(),
+        placement,
         owner: root.euid(tgid).ok(),
     };
     alive()?;
@@ -107,6 +115,7 @@ fn choose_name(seen: &Seen, root: &ProcRoot, host: &HostFacts) -> String {
         placement
             .unit_service()
             .or_else(|| pod_name(seen, host).map(workload_of_pod))
+            .or_else(|| seen.container.service())
             .or_else(|| given_host_name(seen, host))
             .or(placement.container_name.as_deref())
     };
@@ -275,7 +284,25 @@ impl Attributes {
         self.maybe(keys::PROCESS_RUNTIME_NAME, exe.and_then(runtime_name));
         let (environ, placement) = (&seen.environ, &seen.placement);
         self.maybe(keys::CONTAINER_ID, placement.container_id.as_deref());
-        self.maybe(keys::CONTAINER_NAME, placement.container_name.as_deref());
+        let container = &seen.container;
+        self.maybe(
+            keys::CONTAINER_NAME,
+            container
+                .name
+                .as_deref()
+                .or(placement.container_name.as_deref()),
+        );
+        self.maybe(keys::CONTAINER_IMAGE_NAME, container.image.as_deref());
+        if let Some(tag) = &container.tag {
+            self.add(
+                keys::CONTAINER_IMAGE_TAGS,
+                ResourceValue::List(vec![tag.clone()]),
+            );
+        }
+        self.maybe(
+            keys::SERVICE_NAMESPACE,
+            container.compose_project.as_deref(),
+        );
         self.maybe(keys::K8S_POD_NAME, pod_name(seen, host));
         self.maybe(
             keys::K8S_POD_UID,

@@ -231,6 +231,35 @@ fn a_worker_whose_title_says_nothing_is_named_like_its_parent() {
 }
 
 #[test]
+fn docker_names_its_containers() {
+    let tree = Tree::new(
+        "python3 orders.py",
+        "HOSTNAME=3f4e5d6c7b8a",
+        "0::/system.slice/docker-ID.scope",
+    );
+    let docker = tempfile::tempdir().unwrap();
+    std::fs::create_dir(docker.path().join(ID)).unwrap();
+    let json = r#"{"Name":"/shop-web-1","Config":{"Image":"shop/web:1.2",
+        "Labels":{"com.docker.compose.service":"web","com.docker.compose.project":"shop"}}}"#;
+    std::fs::write(docker.path().join(ID).join("config.v2.json"), json).unwrap();
+    let host = HostFacts {
+        docker: docker.path().to_owned(),
+        ..host()
+    };
+    let facts = describe(KEY, "comm", &ProcRoot::at(tree.folder.path()), &host);
+    assert_eq!(facts.service_name, "web");
+    assert_eq!(text(&facts, keys::SERVICE_NAMESPACE), Some("shop"));
+    assert_eq!(text(&facts, keys::CONTAINER_NAME), Some("shop-web-1"));
+    assert_eq!(text(&facts, keys::CONTAINER_IMAGE_NAME), Some("shop/web"));
+    let tags = facts
+        .attributes
+        .iter()
+        .find(|(key, _)| key == keys::CONTAINER_IMAGE_TAGS)
+        .map(|(_, value)| value);
+    assert_eq!(tags, Some(&ResourceValue::List(vec!["1.2".into()])));
+}
+
+#[test]
 fn instance_ids_are_stable_uuids_and_differ_between_processes() {
     let tree = Tree::new("x", "", "0::/");
     let id = |key| {

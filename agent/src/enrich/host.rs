@@ -3,9 +3,12 @@
 //! In: `/etc/machine-id`, `/etc/os-release`, `/etc/passwd`, uname(2). Out: [`HostFacts`]. Always holds: read once when the agent starts; what
 //! cannot be read is left out. Refuses: to ask the network or NSS, which may block for seconds.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
-use super::{keys, proc_root::read_bounded};
+use super::{docker, keys, proc_root::read_bounded};
 
 /// Bound of each file read here. User tables of large hosts are longer; users beyond are shown by number.
 const FILE: usize = 1 << 20;
@@ -25,6 +28,8 @@ pub struct HostFacts {
     pub os_description: String,
     /// Names of users by number.
     pub users: HashMap<u32, String>,
+    /// Docker's folder of containers.
+    pub docker: PathBuf,
 }
 
 impl HostFacts {
@@ -72,6 +77,7 @@ impl HostFacts {
                 None => format!("Linux {kernel}"),
             },
             users: read("passwd").lines().filter_map(user).collect(),
+            docker: PathBuf::from(docker::CONTAINERS),
         }
     }
 

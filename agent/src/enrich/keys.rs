@@ -23,6 +23,12 @@ pub const PROCESS_RUNTIME_VERSION: &str = "process.runtime.version";
 pub const CONTAINER_ID: &str = "container.id";
 /// `container.name`
 pub const CONTAINER_NAME: &str = "container.name";
+/// `container.image.name`
+pub const CONTAINER_IMAGE_NAME: &str = "container.image.name";
+/// `container.image.tags`
+pub const CONTAINER_IMAGE_TAGS: &str = "container.image.tags";
+/// `service.namespace`: the compose project, unless the owner wrote another.
+pub const SERVICE_NAMESPACE: &str = "service.namespace";
 /// `k8s.pod.name`
 pub const K8S_POD_NAME: &str = "k8s.pod.name";
 /// `k8s.pod.uid`

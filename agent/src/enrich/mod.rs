@@ -5,6 +5,7 @@
 //! read out. Refuses: to keep anything about a process whose start time does not match its key.
 
 pub mod cgroup;
+pub mod docker;
 pub mod elf;
 pub mod environ;
 pub mod facts;
