@@ -9,6 +9,7 @@ pub mod gather;
 pub mod instance;
 pub mod preflight;
 pub mod report;
+pub mod rows;
 
 use std::path::Path;
 

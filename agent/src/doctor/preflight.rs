@@ -9,7 +9,7 @@ use std::path::Path;
 use super::{
     findings::{BtfState, Findings, Tracefs, Version, cap},
     gather,
-    report::{OLDEST, errno_text, missing_privileges},
+    rows::{OLDEST, errno_text, missing_privileges},
 };
 
 /// Why the agent cannot run here.

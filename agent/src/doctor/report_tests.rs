@@ -2,8 +2,14 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use super::{HOOKS, Place, Report, sockhash_is_broken};
-use crate::doctor::findings::{BtfState, Findings, Holder, Tracefs, Version};
+use super::Report;
+use crate::{
+    attach::table::{HOOKS, Place},
+    doctor::{
+        findings::{BtfState, Findings, Holder, Tracefs, Version},
+        rows::sockhash_is_broken,
+    },
+};
 
 /// A machine where everything works: root on Debian's 6.1.
 pub(in crate::doctor) fn good() -> Findings {

@@ -1,6 +1,6 @@
 //! What an executable is made of, by its sections and a few strings in them.
 //!
-//! In: an ELF file. Out: [`Marks`]. Always holds: at most [`SEARCH_MAX`] bytes are searched, in pieces, so a large binary costs neither
+//! In: an ELF file. Out: [`Marks`]. Always holds: at most [`SEARCH_MAX`] bytes of a section are searched, in pieces, so a large binary costs neither
 //! memory nor seconds; each file is searched once while it stays the same (device, inode, mtime). Refuses: to run or map the file.
 
 use std::{
@@ -14,99 +14,132 @@ use std::{
 use memchr::memmem::Finder;
 use object::{Object, ObjectSection, ReadCache};
 
-/// Bytes searched in one file.
-pub const SEARCH_MAX: u64 = 64 << 20;
+/// Bytes searched in one section: some milliseconds. Read-only data of ordinary programs is smaller.
+pub const SEARCH_MAX: u64 = 16 << 20;
 /// Files remembered.
 const FILES_MAX: usize = 1024;
 /// Bytes read at once.
 const PIECE: usize = 256 << 10;
 
-/// Facts about an executable.
+/// Facts found by searching an executable's read-only data and exported names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// It has a section `.go.buildinfo`, which the Go linker writes into every program, stripped or not (debug/buildinfo).
-    pub go: bool,
-    /// It holds the text `nginx version: ` that `nginx -v` prints (src/core/nginx.c).
+    /// Its data hold the text `nginx version: ` that `nginx -v` prints (src/core/nginx.c).
     pub nginx: bool,
-    /// It holds a directive of nginx' Lua module, linked in (OpenResty).
+    /// Its data hold a directive of nginx' Lua module, linked in (OpenResty).
     pub nginx_lua: bool,
-    /// It holds tokio's source paths (panic locations) or its threads' default name.
+    /// Its data hold tokio's source paths (panic locations) or its threads' default name.
     pub tokio: bool,
     /// It exports `node_module_register`, which native modules of Node.js call, whatever the file is called.
     pub node: bool,
 }
 
-/// The marks of each file seen.
+/// A file that stays the same: device, inode, mtime in s and ns.
+type FileId = (u64, u64, i64, i64);
+
+/// What was found in each file looked into.
 #[derive(Debug, Default)]
 pub struct ElfMarks {
-    known: HashMap<(u64, u64, i64, i64), Marks>,
+    go: HashMap<FileId, bool>,
+    marks: HashMap<FileId, Marks>,
 }
 
 impl ElfMarks {
-    /// Marks of the file at `path`, which may be a `/proc/PID/exe`. A file that is no ELF has none.
+    /// True if the file at `path` (which may be a `/proc/PID/exe`) has a section `.go.buildinfo`, which the Go linker writes
+    /// into every program, stripped or not (Go's debug/buildinfo). Reads headers only. A file that is no ELF has none.
     ///
     /// # Errors
     /// The file cannot be opened or read: the process is gone or foreign.
-    pub fn of(&mut self, path: &Path) -> io::Result<Marks> {
-        let file = File::open(path)?;
-        let meta = file.metadata()?;
-        let id = (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec());
-        if let Some(marks) = self.known.get(&id) {
-            return Ok(*marks);
-        }
-        let marks = inspect(&file)?;
-        if self.known.len() >= FILES_MAX {
-            self.known.clear(); // searched again when met again; a thousand different executables are rare
-        }
-        self.known.insert(id, marks);
-        Ok(marks)
+    pub fn is_go(&mut self, path: &Path) -> io::Result<bool> {
+        once(&mut self.go, path, |file| {
+            Ok(sections(file, |name| name == ".go.buildinfo")
+                .next()
+                .is_some())
+        })
+    }
+
+    /// Searches the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Self::is_go`].
+    pub fn marks(&mut self, path: &Path) -> io::Result<Marks> {
+        once(&mut self.marks, path, |file| {
+            let mut marks = Marks::default();
+            for (at, size) in sections(file, |name| name == ".rodata") {
+                search(file, at, size.min(SEARCH_MAX), DATA, &mut marks)?;
+            }
+            for (at, size) in sections(file, |name| name == ".dynstr") {
+                search(file, at, size.min(SEARCH_MAX), NAMES, &mut marks)?;
+            }
+            Ok(marks)
+        })
     }
 }
 
-fn inspect(file: &File) -> io::Result<Marks> {
+/// Looks into a file unless that was done.
+fn once<T: Copy>(
+    known: &mut HashMap<FileId, T>,
+    path: &Path,
+    look: impl FnOnce(&File) -> io::Result<T>,
+) -> io::Result<T> {
+    let file = File::open(path)?;
+    let meta = file.metadata()?;
+    let id = (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec());
+    if let Some(found) = known.get(&id) {
+        return Ok(*found);
+    }
+    let found = look(&file)?;
+    if known.len() >= FILES_MAX {
+        known.clear(); // looked into again when met again; a thousand different executables are rare
+    }
+    known.insert(id, found);
+    Ok(found)
+}
+
+/// Place and size of the sections with a name that is wanted. None in a file that is no ELF or a damaged one.
+fn sections(file: &File, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = (u64, u64)> {
     let cache = ReadCache::new(file);
-    let mut marks = Marks::default();
-    // No ELF, or a damaged one: no facts.
-    let Ok(elf) = object::File::parse(&cache) else {
-        return Ok(marks);
-    };
-    let mut ranges = Vec::new();
-    for section in elf.sections() {
-        match section.name() {
-            Ok(".go.buildinfo") => {
-                // Go's own scheduler decides everything; no string could change that.
-                marks.go = true;
-                return Ok(marks);
+    let mut found = Vec::new();
+    if let Ok(elf) = object::File::parse(&cache) {
+        for section in elf.sections() {
+            if section.name().is_ok_and(&wanted) {
+                // A section without bytes in the file still is there.
+                found.push(section.file_range().unwrap_or((0, 0)));
             }
-            Ok(".rodata" | ".dynstr") => ranges.extend(section.file_range()),
-            _ => {}
         }
     }
-    let mut left = SEARCH_MAX;
-    for (at, size) in ranges {
-        let size = size.min(left);
-        left -= size;
-        search(file, at, size, &mut marks)?;
-    }
-    Ok(marks)
+    found.into_iter()
 }
+
+type Mark = fn(&mut Marks);
+
+/// What is looked for in read-only data.
+const DATA: &[(&[u8], Mark)] = &[
+    (b"nginx version: ", |marks| marks.nginx = true),
+    (b"lua_code_cache", |marks| marks.nginx_lua = true),
+    (b"/tokio-1.", |marks| marks.tokio = true),
+    (b"tokio-runtime-worker", |marks| marks.tokio = true),
+    (b"tokio-rt-worker", |marks| marks.tokio = true),
+];
+
+/// What is looked for in the names of dynamic symbols.
+const NAMES: &[(&[u8], Mark)] = &[(b"node_module_register", |marks| marks.node = true)];
+
+/// Longest of them.
+const LONGEST: usize = 20;
 
 /// Looks for the strings in `size` bytes from `at`.
-fn search(file: &File, at: u64, size: u64, marks: &mut Marks) -> io::Result<()> {
-    const NGINX: &[u8] = b"nginx version: ";
-    const NGINX_LUA: &[u8] = b"lua_code_cache";
-    const TOKIO: [&[u8]; 3] = [b"/tokio-1.", b"tokio-runtime-worker", b"tokio-rt-worker"];
-    const NODE: &[u8] = b"node_module_register";
-    const LONGEST: usize = 20;
-    type Mark = fn(&mut Marks);
-    let finders: [(Finder<'_>, Mark); 6] = [
-        (Finder::new(NGINX), |marks| marks.nginx = true),
-        (Finder::new(NGINX_LUA), |marks| marks.nginx_lua = true),
-        (Finder::new(TOKIO[0]), |marks| marks.tokio = true),
-        (Finder::new(TOKIO[1]), |marks| marks.tokio = true),
-        (Finder::new(TOKIO[2]), |marks| marks.tokio = true),
-        (Finder::new(NODE), |marks| marks.node = true),
-    ];
+fn search(
+    file: &File,
+    at: u64,
+    size: u64,
+    wanted: &[(&[u8], Mark)],
+    marks: &mut Marks,
+) -> io::Result<()> {
+    let finders: Vec<(Finder<'_>, &Mark)> = wanted
+        .iter()
+        .map(|(text, mark)| (Finder::new(text), mark))
+        .collect();
     let mut piece = vec![0; PIECE];
     let (mut at, end) = (at, at.saturating_add(size));
     while at < end {
@@ -139,55 +172,40 @@ fn search(file: &File, at: u64, size: u64, marks: &mut Marks) -> io::Result<()> 
 mod tests {
     use std::{io::Write, path::Path};
 
-    use super::{ElfMarks, Marks, PIECE, search};
+    use super::{DATA, ElfMarks, Marks, PIECE, search};
 
     #[test]
     fn real_programs_have_their_marks() {
         let mut elf = ElfMarks::default();
-        let mut check = |path: &str, expect: Marks| {
-            assert_eq!(elf.of(Path::new(path)).unwrap(), expect, "{path}")
+        let mut check = |path: &str, go: bool, expect: Marks| {
+            assert_eq!(elf.is_go(Path::new(path)).unwrap(), go, "{path}");
+            assert_eq!(elf.marks(Path::new(path)).unwrap(), expect, "{path}");
         };
-        check(
-            "/usr/local/go/bin/go",
-            Marks {
-                go: true,
-                ..Marks::default()
-            },
-        );
+        let none = Marks::default();
+        check("/usr/local/go/bin/go", true, none);
         check(
             "/usr/sbin/nginx",
+            false,
             Marks {
                 nginx: true,
-                ..Marks::default()
+                ..none
             },
         );
-        check(
-            "/usr/bin/node",
-            Marks {
-                node: true,
-                ..Marks::default()
-            },
-        );
-        check("/bin/sh", Marks::default());
-        check("/etc/passwd", Marks::default()); // no ELF
-        // This test program links tokio.
-        check(
-            std::env::current_exe().unwrap().to_str().unwrap(),
-            Marks {
-                tokio: true,
-                ..own()
-            },
-        );
-    }
-
-    /// This very file's needles are in the test program's .rodata.
-    fn own() -> Marks {
-        Marks {
+        check("/usr/bin/node", false, Marks { node: true, ..none });
+        check("/bin/sh", false, none);
+        check("/etc/passwd", false, none); // no ELF
+        // This test program links tokio, and holds what it looks for, but exports nothing.
+        let own = Marks {
             nginx: true,
             nginx_lua: true,
-            node: true,
-            ..Marks::default()
-        }
+            tokio: true,
+            node: false,
+        };
+        check(
+            std::env::current_exe().unwrap().to_str().unwrap(),
+            false,
+            own,
+        );
     }
 
     #[test]
@@ -198,9 +216,9 @@ mod tests {
         bytes.extend_from_slice(&[b'x'; 100]);
         file.write_all(&bytes).unwrap();
         let mut marks = Marks::default();
-        search(&file, 0, PIECE as u64, &mut marks).unwrap();
+        search(&file, 0, PIECE as u64, DATA, &mut marks).unwrap();
         assert_eq!(marks, Marks::default());
-        search(&file, 0, bytes.len() as u64 + 1000, &mut marks).unwrap();
+        search(&file, 0, bytes.len() as u64 + 1000, DATA, &mut marks).unwrap();
         assert!(marks.nginx);
     }
 
@@ -212,7 +230,8 @@ mod tests {
         for cut in (0..whole.len()).step_by(997) {
             let path = folder.path().join(cut.to_string());
             std::fs::write(&path, &whole[..cut]).unwrap();
-            assert_eq!(elf.of(&path).unwrap(), Marks::default());
+            assert!(!elf.is_go(&path).unwrap());
+            elf.marks(&path).unwrap();
         }
     }
 }

@@ -97,20 +97,23 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
         return unknown;
     };
     let name = exe.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    let marks = elf.of(&root.file(tgid, "exe")).unwrap_or_default();
+    let file = root.file(tgid, "exe");
     let maps = root.maps(tgid).unwrap_or_default();
     let mapped = |part: &str| mapped_files(&maps).any(|file| file.contains(part));
     let found = |class, fact| Finding { class, fact };
 
-    if marks.go {
+    if elf.is_go(&file).unwrap_or(false) {
         // The scheduler moves goroutines between threads, its netpoller makes all sockets non-blocking.
         return found(
             runtime::MULTIPLEXING,
             "the executable was linked by Go (.go.buildinfo)",
         );
     }
-    if name == "nginx" && marks.nginx {
-        // Both the name and the text: other programs print nginx' version too.
+    // Both the name and the text: other programs print nginx' version too, and a file may be called anything.
+    let nginx = (name == "nginx")
+        .then(|| elf.marks(&file).unwrap_or_default())
+        .filter(|marks| marks.nginx);
+    if let Some(marks) = nginx {
         return if marks.nginx_lua || NGINX_SCRIPTING.iter().any(|part| mapped(part)) {
             found(
                 runtime::MULTIPLEXING,
@@ -146,6 +149,8 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
         "php" | "php-fpm" | "php-cgi" => return found(runtime::THREADED, "the executable is PHP"),
         _ => {}
     }
+    // Only for programs nothing else is known of: the search takes milliseconds, once for each file.
+    let marks = elf.marks(&file).unwrap_or_default();
     if marks.node {
         return found(
             runtime::MULTIPLEXING,

@@ -37,6 +37,8 @@ impl<'a> Command<'a> {
             Some("busybox" | "toybox" | "coreutils") | None => {
                 self.typed().or(by_exe).unwrap_or(self.comm)
             }
+            // A program that runs from memory has no file; what it was called as says more.
+            Some(name) if name.starts_with("memfd:") => self.typed().unwrap_or(self.comm),
             Some(name) => name,
         }
     }
@@ -45,7 +47,8 @@ impl<'a> Command<'a> {
     fn typed(&self) -> Option<&'a str> {
         let first = self.args.first()?.split_ascii_whitespace().next()?;
         let name = first.rsplit('/').next()?.trim_start_matches('-'); // a login shell is "-bash"
-        (!name.is_empty()).then_some(name)
+        // /proc/self/fd/3 is no name.
+        (!name.is_empty() && !name.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
     }
 
     fn after(&self, count: usize) -> &'a [String] {
@@ -68,8 +71,12 @@ impl<'a> Command<'a> {
         folder_name(self.cwd?)
     }
 
-    /// The script's name without its ending; its folder's when the name says nothing.
+    /// The script's name without its ending; its folder's when the name says nothing; the interpreter's for a script that is only an
+    /// open file (/dev/fd/3).
     fn script(&self, script: &str) -> String {
+        if script.starts_with("/dev/") || script.starts_with("/proc/") {
+            return self.typed().unwrap_or_else(|| self.program()).to_owned();
+        }
         let name = stem(script);
         if is_generic(name) {
             return self.folder_of(script).unwrap_or_else(|| name.to_owned());

@@ -318,6 +318,19 @@ fn binaries() {
 }
 
 #[test]
+fn programs_without_a_file_are_named_as_they_were_called() {
+    check("/usr/bin/bash", "bash /dev/fd/3", "/srv/shop", "bash");
+    check(
+        "/usr/bin/bash",
+        "/proc/self/fd/3 /proc/self/fd/4",
+        "/srv/shop",
+        "bash",
+    );
+    check("/memfd:sealed-1234", "orders --port 1", "/", "orders");
+    check("/memfd:sealed-1234", "/proc/self/fd/3", "/", "thread");
+}
+
+#[test]
 fn a_process_without_anything_is_named_by_its_thread_or_not_at_all() {
     let named = |comm| {
         service_name(&Command {
