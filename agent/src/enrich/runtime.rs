@@ -188,15 +188,18 @@ pub fn uses_io_uring(root: &ProcRoot, tgid: u32) -> bool {
 /// How long after it is first seen a process is looked at again, ns.
 const AGAIN_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
 
-/// Runtime classes of the processes seen, and when to look again.
+/// Two start times this close are one process': a key made from `/proc` is cut to ticks of 10 ms, and no pid comes round so fast.
+const SAME_START_NS: u64 = 30_000_000;
+
+/// Runtime classes of the processes seen, and when to look again. By tgid, as in the kernel's map.
 #[derive(Debug)]
 pub struct RuntimeClasses {
     root: ProcRoot,
     elf: ElfMarks,
     capacity: usize,
-    known: HashMap<ProcessKey, Known>,
-    /// The same as in `known`, by time: (CLOCK_MONOTONIC ns, process).
-    due: BTreeSet<(u64, ProcessKey)>,
+    known: HashMap<u32, Known>,
+    /// The same as in `known`, by time: (CLOCK_MONOTONIC ns, tgid).
+    due: BTreeSet<(u64, u32)>,
     /// Processes not classified because the table was full.
     refused: u64,
 }
@@ -204,6 +207,7 @@ pub struct RuntimeClasses {
 /// One process.
 #[derive(Clone, Copy, Debug)]
 struct Known {
+    key: ProcessKey,
     class: u8,
     /// When it was first looked at, CLOCK_MONOTONIC ns.
     first_ns: u64,
@@ -236,19 +240,21 @@ impl RuntimeClasses {
 
     /// The class of a process that has just called execve, or that ran before the agent. `ktime_ns` is CLOCK_MONOTONIC now.
     pub fn look(&mut self, key: ProcessKey, ktime_ns: u64) -> u8 {
-        self.exit(key);
+        self.forget(key.tgid);
         if self.known.len() >= self.capacity {
             self.refused += 1;
             return runtime::NATIVE;
         }
         let class = find(&self.root, &mut self.elf, key.tgid).class;
         let known = Known {
+            key,
             class,
             first_ns: ktime_ns,
             again: 0,
         };
-        self.known.insert(key, known);
-        self.due.extend(known.due_ns().map(|due_ns| (due_ns, key)));
+        self.known.insert(key.tgid, known);
+        self.due
+            .extend(known.due_ns().map(|due_ns| (due_ns, key.tgid)));
         class
     }
 
@@ -257,42 +263,54 @@ impl RuntimeClasses {
     /// A worker forked from a server never calls execve: it has the class its parent had when it forked, which may be older than
     /// what both have loaded since (gunicorn imports gevent, then forks).
     pub fn first(&mut self, key: ProcessKey, ktime_ns: u64) -> Option<u8> {
-        (!self.known.contains_key(&key)).then(|| self.look(key, ktime_ns))
+        let known = self.known.get(&key.tgid);
+        let is_known =
+            known.is_some_and(|known| known.key.start_ns.abs_diff(key.start_ns) <= SAME_START_NS);
+        (!is_known).then(|| self.look(key, ktime_ns))
     }
 
     /// The process ended.
     pub fn exit(&mut self, key: ProcessKey) {
-        if let Some(due_ns) = self.known.remove(&key).and_then(|known| known.due_ns()) {
-            self.due.remove(&(due_ns, key));
+        // A later process with the same pid stays.
+        let ended =
+            |known: &Known| known.key.start_ns <= key.start_ns.saturating_add(SAME_START_NS);
+        if self.known.get(&key.tgid).is_some_and(ended) {
+            self.forget(key.tgid);
+        }
+    }
+
+    fn forget(&mut self, tgid: u32) {
+        if let Some(due_ns) = self.known.remove(&tgid).and_then(|known| known.due_ns()) {
+            self.due.remove(&(due_ns, tgid));
         }
     }
 
     /// The next process whose class changed by now, with its new class; none when all that was due is unchanged.
     pub fn poll(&mut self, ktime_ns: u64) -> Option<(ProcessKey, u8)> {
-        while let Some((_, key)) = self
+        while let Some((_, tgid)) = self
             .due
             .first()
             .copied()
             .filter(|(due_ns, _)| *due_ns <= ktime_ns)
         {
             self.due.pop_first();
-            let Some(known) = self.known.get_mut(&key) else {
+            let Some(known) = self.known.get_mut(&tgid) else {
                 continue;
             };
             known.again += 1;
-            self.due.extend(known.due_ns().map(|due_ns| (due_ns, key)));
+            self.due.extend(known.due_ns().map(|due_ns| (due_ns, tgid)));
             // A process that has ended says nothing; its class stays, and a later one's with its pid is its own.
             let root = &self.root;
             if !root
-                .stat(key.tgid)
-                .is_ok_and(|stat| root.is_same(key, &stat))
+                .stat(tgid)
+                .is_ok_and(|stat| root.is_same(known.key, &stat))
             {
                 continue;
             }
-            let class = find(&self.root, &mut self.elf, key.tgid).class;
+            let class = find(&self.root, &mut self.elf, tgid).class;
             if class != known.class {
                 known.class = class;
-                return Some((key, class));
+                return Some((known.key, class));
             }
         }
         None

@@ -231,6 +231,33 @@ fn classes_are_looked_at_again_after_one_and_ten_seconds_and_after_execve() {
 }
 
 #[test]
+fn a_key_read_from_proc_and_the_kernels_are_one_process() {
+    let tree = fixture("/usr/bin/python3.11", &[]);
+    let mut classes = RuntimeClasses::new(ProcRoot::at(tree.path()), 8);
+    let key = |start_ns| ProcessKey {
+        start_ns,
+        tgid: 42,
+        zero: 0,
+    };
+    let (by_proc, by_kernel, later) = (key(1_000_000_000), key(1_009_999_999), key(9_000_000_000));
+    classes.look(by_proc, 0);
+    assert_eq!(classes.first(by_kernel, 0), None, "known already");
+    assert_eq!(
+        classes.first(later, 0),
+        Some(runtime::THREADED),
+        "another process with its pid"
+    );
+    classes.exit(by_kernel);
+    assert_eq!(
+        classes.first(later, 0),
+        None,
+        "a late exit of the old one does not touch the new one"
+    );
+    classes.exit(later);
+    assert_eq!(classes.next_due_ns(), None);
+}
+
+#[test]
 fn a_ring_is_seen_among_descriptors() {
     let tree = fixture("/usr/bin/x", &[]);
     let root = ProcRoot::at(tree.path());
