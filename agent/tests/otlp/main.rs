@@ -8,5 +8,8 @@
 
 mod deliver;
 mod json;
+mod outage;
 mod receiver;
 mod samples;
+mod secure;
+mod self_metrics;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -97,7 +97,7 @@ impl Receiver {
         }
     }
 
-    /// Serves OTLP/gRPC on a new port, or on `address`.
+    /// Serves OTLP/gRPC on a new port.
     pub fn serve_grpc(&self, runtime: &tokio::runtime::Runtime) -> SocketAddr {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         self.serve_grpc_on(runtime, listener)
@@ -132,6 +132,15 @@ impl Receiver {
     /// Serves OTLP/HTTP on a new port.
     pub fn serve_http(&self, runtime: &tokio::runtime::Runtime) -> SocketAddr {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        self.serve_http_on(runtime, listener)
+    }
+
+    /// Serves OTLP/HTTP on a listener.
+    pub fn serve_http_on(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        listener: std::net::TcpListener,
+    ) -> SocketAddr {
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
         let receiver = self.clone();
@@ -143,6 +152,17 @@ impl Receiver {
             }
         });
         address
+    }
+
+    /// Serves one HTTP/2 connection with gRPC.
+    pub async fn speak_grpc<S>(self, socket: S)
+    where
+        S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    {
+        let traces = hyper_util::service::TowerToHyperService::new(TraceServiceServer::new(self));
+        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(socket, traces)
+            .await;
     }
 
     /// Serves one HTTP/1.1 connection.
