@@ -8,6 +8,7 @@
 //! the record of another thread's write of its request): response bytes without an open request are parked.
 
 mod close;
+mod parking;
 pub(crate) use close::tcp_state;
 mod request;
 mod response;
@@ -30,8 +31,6 @@ use crate::span::SpanId;
 use crate::tracer::Command;
 use crate::wire::{RequestSide, ResponseSide};
 
-/// Segments of one connection that may be parked.
-const PARKED_MAX: usize = 64;
 /// Bytes of heads that did not parse, in a row, after which a connection is given up.
 const UNPARSED_MAX: u8 = 8;
 
@@ -290,78 +289,6 @@ impl Conn {
             .push_back(Command::IgnoreConnection(self.socket));
     }
 
-    /// Response bytes that no open request can have caused.
-    fn must_park(&self, record: &SegmentRecord) -> bool {
-        let is_end = record.flags & segment_flag::EOF != 0;
-        let in_message = self
-            .parsers
-            .as_ref()
-            .is_some_and(|parsers| parsers.response.in_message());
-        !in_message
-            && !is_end
-            && !self.stray
-            && !self.idle_ended
-            && !self.is_awaited(moved_ktime(record))
-    }
-
-    /// Whether a request without a response had begun at that time.
-    fn is_awaited(&self, ktime_ns: u64) -> bool {
-        self.open
-            .iter()
-            .any(|exchange| exchange.is_unanswered() && exchange.start_ktime_ns <= ktime_ns)
-    }
-
-    fn park(
-        &mut self,
-        record: &SegmentRecord,
-        payload: &[u8],
-        shared: &mut Shared,
-        scratch: &mut Scratch,
-    ) {
-        if self.parked.len() >= PARKED_MAX
-            || shared.parked_bytes + payload.len() > shared.config.limits.parked_bytes
-        {
-            shared.counters.one(Counter::ParkedFull);
-            self.drain_parked(true, shared, scratch);
-            self.on_response(record, payload, shared, scratch);
-            return;
-        }
-        if self.parked.is_empty() {
-            shared.parked.push_back((
-                record.head.ktime_ns.saturating_add(shared.config.linger_ns),
-                self.socket,
-            ));
-        }
-        shared.parked_bytes += payload.len();
-        self.parked.push_back((*record, Box::from(payload)));
-    }
-
-    /// Takes up parked segments as far as their requests are known by now, or all of them.
-    pub(crate) fn drain_parked(&mut self, all: bool, shared: &mut Shared, scratch: &mut Scratch) {
-        while let Some((record, _)) = self.parked.front() {
-            let ktime_ns = moved_ktime(record);
-            // A request that began later shows that the one of this response will not come any more.
-            let stray = self
-                .open
-                .front()
-                .is_some_and(|exchange| exchange.start_ktime_ns > ktime_ns);
-            if !all && !stray && !self.stray && self.must_park(record) {
-                return;
-            }
-            let Some((record, payload)) = self.parked.pop_front() else {
-                return;
-            };
-            shared.parked_bytes -= payload.len();
-            self.on_response(&record, &payload, shared, scratch);
-        }
-    }
-
-    fn unpark(&mut self, shared: &mut Shared) {
-        for (_, payload) in self.parked.drain(..) {
-            shared.parked_bytes -= payload.len();
-        }
-    }
-
     /// Places a segment in its direction and says what a parser must be told before its bytes: a hole, and how many
     /// of its first bytes to leave out.
     fn place(
@@ -396,16 +323,6 @@ impl Conn {
                 (None, len)
             }
         }
-    }
-}
-
-/// The earliest time at which a segment's bytes can have moved: a write's sys_enter. What a request's reader or writer
-/// does in answer to it can only be later than the request's own time; what answers an earlier one is earlier.
-fn moved_ktime(record: &SegmentRecord) -> u64 {
-    if record.direction == direction::TX && record.enter_ktime_ns != 0 {
-        record.enter_ktime_ns
-    } else {
-        record.head.ktime_ns
     }
 }
 

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use agent_common::abi::{SegmentRecord, direction, segment_flag};
 use agent_protocol::http1::{BodyEnd, Ended, Reason, RequestMethod, ResponseEvent, ResponseHead};
 
-use super::{Answering, Conn, Scratch, moved_ktime, pieces};
+use super::parking::moved_ktime;
+use super::{Answering, Conn, Scratch, pieces};
 use crate::counters::Counter;
 use crate::exchange::{Exchange, Outcome, Wire};
 use crate::semconv;

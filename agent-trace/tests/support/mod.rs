@@ -10,6 +10,8 @@
     reason = "support of tests, each using a part of it"
 )]
 
+pub mod chain;
+
 use agent_common::abi::{
     ConnRecord, ExchangeIds, ProcessKey, RecordHead, SegmentRecord, SocketKey, StateRecord,
     TaskRecord, direction, evidence, kind, op, protocol, role, segment_flag,

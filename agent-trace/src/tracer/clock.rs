@@ -1,0 +1,176 @@
+//! What happens because time passes.
+//!
+//! In: ticks. Out: connections ended, spans made ready, tables swept. Always holds: nothing is taken for final before
+//! every record made before it has been delivered, which a tick `linger_ns` later says. Refuses: clocks that go back.
+
+use std::collections::VecDeque;
+
+use agent_common::abi::SocketKey;
+
+use super::Tracer;
+use crate::counters::Counter;
+
+/// ns of CLOCK_MONOTONIC between two sweeps of the tables.
+const SWEEP_NS: u64 = 5_000_000_000;
+/// Age without a byte at which a connection with nothing open is forgotten, ns.
+const CONN_IDLE_NS: u64 = 600_000_000_000;
+/// Age without a byte at which an open exchange is cut, ns.
+const EXCHANGE_STALE_NS: u64 = 3_600_000_000_000;
+/// How long an ended process is remembered, ns.
+const EXITED_KEEP_NS: u64 = 5_000_000_000;
+/// How long a process of which nothing is heard is remembered, ns.
+const PROCESS_KEEP_NS: u64 = 3_600_000_000_000;
+
+impl Tracer {
+    pub(super) fn on_tick(&mut self, ktime_ns: u64, epoch_offset_ns: u64) {
+        self.shared.now_ns = self.shared.now_ns.max(ktime_ns);
+        self.shared.epoch_offset_ns = epoch_offset_ns;
+        self.close_conns(false);
+        let Self {
+            shared,
+            conns,
+            scratch,
+            connects,
+            ..
+        } = self;
+        while let Some(socket) = due(&mut shared.parked, shared.now_ns) {
+            if let Some(conn) = conns.get_mut(&socket) {
+                conn.drain_parked(true, shared, scratch);
+            }
+        }
+        while let Some(socket) = due(&mut shared.idle, shared.now_ns) {
+            if let Some(conn) = conns.get_mut(&socket) {
+                conn.on_idle(shared, scratch);
+            }
+        }
+        connects.release(shared, false);
+        self.emit(false);
+        if self.shared.now_ns >= self.next_sweep_ns {
+            self.next_sweep_ns = self.shared.now_ns.saturating_add(SWEEP_NS);
+            self.sweep();
+        }
+    }
+
+    /// Ends connections that were closed long enough ago that no record of them can come any more.
+    pub(super) fn close_conns(&mut self, all: bool) {
+        let Self {
+            shared,
+            conns,
+            scratch,
+            ..
+        } = self;
+        while let Some(&(at, socket)) = shared.closing.front() {
+            if !all && at.saturating_add(shared.config.linger_ns) > shared.now_ns {
+                break;
+            }
+            shared.closing.pop_front();
+            let Some(conn) = conns.get_mut(&socket) else {
+                continue;
+            };
+            match conn.closed_ktime_ns {
+                Some(closed)
+                    if all || closed.saturating_add(shared.config.linger_ns) <= shared.now_ns =>
+                {
+                    conn.finish(shared, scratch);
+                    conns.remove(&socket);
+                }
+                // Its own entry is still to come.
+                Some(_) => {}
+                None => conn.finish_egress(shared, scratch),
+            }
+        }
+    }
+
+    /// Makes exchanges ready that have waited long enough for their parents' records.
+    pub(super) fn emit(&mut self, all: bool) {
+        let shared = &mut self.shared;
+        while let Some((at, _)) = shared.done.front() {
+            if !all && at.saturating_add(shared.config.linger_ns) > shared.now_ns {
+                if shared.done.len() <= shared.config.limits.lingering {
+                    break;
+                }
+                shared.counters.one(Counter::LingerFull);
+            }
+            let Some((_, exchange)) = shared.done.pop_front() else {
+                break;
+            };
+            let Some(decision) =
+                shared
+                    .graph
+                    .decide(exchange.ids.span, shared.now_ns, &mut shared.counters)
+            else {
+                shared.counters.one(Counter::ExchangesFull);
+                continue;
+            };
+            if exchange
+                .request
+                .as_ref()
+                .is_some_and(|head| shared.config.ignores(head.target.path()))
+            {
+                shared.counters.one(Counter::PathIgnored);
+            } else if !decision.sampled {
+                shared.counters.one(Counter::NotSampled);
+            } else {
+                self.ready.push_back((exchange, decision));
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        let now_ns = self.shared.now_ns;
+        self.shared.graph.sweep(now_ns);
+        let Self {
+            shared,
+            conns,
+            scratch,
+            processes,
+            renderer,
+            ..
+        } = self;
+        let mut stale: Vec<SocketKey> = Vec::new();
+        conns.retain(|&socket, conn| {
+            let age_ns = now_ns.saturating_sub(conn.last_ktime_ns);
+            if conn.is_quiet() && conn.closed_ktime_ns.is_none() && age_ns > CONN_IDLE_NS {
+                shared.counters.one(Counter::ConnectionIdle);
+                return false;
+            }
+            if age_ns > EXCHANGE_STALE_NS {
+                stale.push(socket);
+            }
+            true
+        });
+        stale.sort_unstable();
+        for socket in stale {
+            if let Some(mut conn) = conns.remove(&socket) {
+                let count = conn.abandon(shared, scratch);
+                shared.counters.add(Counter::ExchangeStale, count);
+            }
+        }
+        processes.retain(|&process, &mut seen| {
+            let keep = seen.saturating_add(PROCESS_KEEP_NS) > now_ns;
+            if !keep {
+                renderer.forget(process);
+            }
+            keep
+        });
+        shared.exited.retain(|&process, &mut at| {
+            let keep = at.saturating_add(EXITED_KEEP_NS) > now_ns;
+            if !keep {
+                processes.remove(&process);
+                renderer.forget(process);
+            }
+            keep
+        });
+    }
+}
+
+/// The next socket of a queue whose time has come.
+fn due(queue: &mut VecDeque<(u64, SocketKey)>, now_ns: u64) -> Option<SocketKey> {
+    match queue.front() {
+        Some(&(at, socket)) if at <= now_ns => {
+            queue.pop_front();
+            Some(socket)
+        }
+        _ => None,
+    }
+}
