@@ -119,14 +119,11 @@ pub struct AgentCommand {
 }
 
 impl AgentCommand {
-    /// `suture run --print none --otlp-endpoint ENDPOINT`, exporting every 100 ms.
+    /// `suture run --print none --otlp-endpoint ENDPOINT`, over gRPC, exporting every 100 ms.
     pub fn new(endpoint: &str) -> Self {
-        Self {
-            arguments: ["run", "--print", "none", "--otlp-endpoint", endpoint]
-                .map(str::to_owned)
-                .to_vec(),
-            environment: vec![("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "100".to_owned())],
-        }
+        Self::plain(&["run", "--print", "none", "--otlp-endpoint", endpoint])
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100")
     }
 
     /// Any command line after `suture`.

@@ -34,7 +34,7 @@ pub fn check_hops(scene: &Scene, agent: Agent, front: &Victim, hops: &[Hop]) {
     let ended = agent.stop().unwrap();
     if let Err(complaints) = check_chain(&spans, &calls, hops) {
         panic!(
-            "{complaints:?}\n--- the agent's stderr ---\n{}",
+            "{complaints:#}\n--- the agent's stderr ---\n{}",
             ended.stderr
         );
     }

@@ -300,6 +300,7 @@ fn the_views_print_every_span() {
         let victim = leaf().unwrap();
         let endpoint = scene.receiver().grpc_endpoint();
         let agent = AgentCommand::plain(&["run", "--print", print, "--otlp-endpoint", &endpoint])
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
             .env("OTEL_BSP_SCHEDULE_DELAY", "100")
             .start()
             .unwrap();

@@ -87,7 +87,7 @@ fn check_way(way: &str) {
     }
     unique(&mut complaints, &spans);
     if let Err(complaints) = complaints.verdict(way) {
-        panic!("{complaints:?}\n--- the agent's stderr ---\n{}", ended.stderr);
+        panic!("{complaints:#}\n--- the agent's stderr ---\n{}", ended.stderr);
     }
 }
 

@@ -101,7 +101,7 @@ fn each_form_gives_one_span_at_each_end() {
     unique(&mut complaints, &spans);
     if let Err(complaints) = complaints.verdict("HTTP/1 forms") {
         panic!(
-            "{complaints:?}\n--- the agent's stderr ---\n{}",
+            "{complaints:#}\n--- the agent's stderr ---\n{}",
             ended.stderr
         );
     }

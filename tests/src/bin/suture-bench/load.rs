@@ -154,14 +154,7 @@ fn one(name: &str, victim: &Victim, path: &str, service: &str, plan: Plan) -> Re
         agent.stop()?;
         let receiver = Receiver::start()?;
         receiver.set_mood(Mood::Count);
-        let agent = AgentCommand::plain(&[
-            "run",
-            "--print",
-            "none",
-            "--otlp-endpoint",
-            &receiver.grpc_endpoint(),
-        ])
-        .start()?;
+        let agent = AgentCommand::new(&receiver.grpc_endpoint()).start()?;
         let requests = exporting.take(victim, Some(&agent), &url, plan.seconds)?;
         receiver.settle(Duration::from_millis(1500));
         let ended = agent.stop()?;

@@ -18,14 +18,7 @@ pub fn run(plan: Plan) -> Result<()> {
     let url = format!("{}/static/hello.txt", victim.url());
     let receiver = Receiver::start()?;
     receiver.set_mood(Mood::Count);
-    let agent = AgentCommand::plain(&[
-        "run",
-        "--print",
-        "none",
-        "--otlp-endpoint",
-        &receiver.grpc_endpoint(),
-    ])
-    .start()?;
+    let agent = AgentCommand::new(&receiver.grpc_endpoint()).start()?;
     println!(
         "\n{:<34} {:>12} {:>12} {:>12}",
         "memory, MiB", "resident", "maps", "together"
