@@ -9,7 +9,9 @@ use anyhow::{Result, bail};
 
 use crate::{
     build::{self, OBJECT_VARIABLE},
-    deny, process, tidy,
+    deny, process,
+    setup::{self, program},
+    tidy,
     toolchain::{self, BpfToolchain},
 };
 
@@ -20,6 +22,7 @@ type Check = fn() -> Result<()>;
 /// # Errors
 /// One of them failed.
 pub fn run() -> Result<()> {
+    setup::packages(&[program("git", "git", "listing the repository's files")])?;
     // The daemon's crate does not compile without the object.
     build::bpf()?;
     let checks: &[(&str, Check)] = &[

@@ -196,7 +196,9 @@ fn image(meta: &str) -> Result<PathBuf> {
     }
     eprintln!("xtask: fetching {name} (apt), for testing under that kernel");
     let mut fetch = process::command("apt-get");
-    fetch.args(["download", "-qq", &name]).current_dir(&cache);
+    fetch
+        .args(["download", "-qq", "-o", "APT::Sandbox::User=root", &name])
+        .current_dir(&cache);
     process::run(&mut fetch)?;
     cached(&cache, version, cloud)?
         .with_context(|| format!("apt-get download left no {name} in {}", cache.display()))
