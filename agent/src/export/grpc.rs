@@ -41,9 +41,7 @@ pub(super) fn channel(target: &Target) -> Result<Channel, ExportError> {
     let endpoint = Endpoint::from(target.uri.clone())
         .user_agent(super::USER_AGENT)
         .map_err(|error| ExportError::Target(causes(&error)))?
-        .connect_timeout(target.timeout)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10));
+        .connect_timeout(target.timeout);
     Ok(endpoint.connect_with_connector_lazy(connector(target)?))
 }
 
@@ -107,9 +105,12 @@ fn failure(status: &Status) -> Failure {
     let wait = status
         .get_details_retry_info()
         .and_then(|retry| retry.retry_delay);
+    let broken = std::error::Error::source(status).is_some();
     let action = match status.code() {
+        // Made by this side: nobody was reached, or the connection broke. No backend said anything.
+        _ if broken && is_connect_error(status) => Action::RetryUnreachable,
+        _ if broken => Action::Retry(None),
         Code::ResourceExhausted if wait.is_none() => Action::Drop,
-        Code::Unavailable if wait.is_none() && is_connect_error(status) => Action::RetryUnreachable,
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::ResourceExhausted
@@ -117,16 +118,19 @@ fn failure(status: &Status) -> Failure {
         | Code::OutOfRange
         | Code::Unavailable
         | Code::DataLoss => Action::Retry(wait),
-        // A broken connection comes as Unknown with the transport's error below it.
-        Code::Unknown if std::error::Error::source(status).is_some() => Action::Retry(None),
         _ => Action::Drop,
     };
     let cause = std::error::Error::source(status)
         .map(causes)
         .unwrap_or_default();
+    let hint = if broken && status.code() == Code::Internal {
+        " (does this port speak OTLP/HTTP? then set the protocol to http/protobuf)"
+    } else {
+        ""
+    };
     Failure::new(
         action,
-        &format!("{:?}: {} {cause}", status.code(), status.message()),
+        &format!("{:?}: {} {cause}{hint}", status.code(), status.message()),
     )
 }
 

@@ -118,7 +118,15 @@ async fn exchange(
         } else {
             Action::Retry(None)
         };
-        Failure::new(action, &causes(&error))
+        let parse = std::error::Error::source(&error)
+            .and_then(|cause| cause.downcast_ref::<hyper::Error>())
+            .is_some_and(hyper::Error::is_parse);
+        let hint = if parse {
+            " (does this port speak gRPC? then set the protocol to grpc)"
+        } else {
+            ""
+        };
+        Failure::new(action, &format!("{}{hint}", causes(&error)))
     })?;
     let (head, body) = response.into_parts();
     // An answer that is too long or breaks off is judged by its status alone.

@@ -28,6 +28,8 @@ pub(super) fn connector(target: &Target) -> Result<Connector, ExportError> {
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(target.timeout));
     tcp.set_keepalive(Some(Duration::from_secs(30)));
+    // A path that swallows packets is noticed after this, not after the kernel's 15 minutes of retransmission.
+    tcp.set_tcp_user_timeout(Some(Duration::from_secs(20)));
     let https = target.uri.scheme() == Some(&http::uri::Scheme::HTTPS);
     let tls = if https {
         client_config(&target.tls)?

@@ -112,3 +112,62 @@ pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::{Bytes, Failure, Protocol, Target, Transport};
+    use crate::config::{Compression, TlsFiles};
+
+    /// What a client says about a server that answers every connection with `answer`.
+    fn failure(protocol: Protocol, answer: &'static [u8]) -> Failure {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let _ = socket.read(&mut [0; 1024]);
+            let _ = socket.write_all(answer);
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        });
+        let target = Target {
+            uri: format!("http://{address}/v1/traces").parse().unwrap(),
+            protocol,
+            headers: http::HeaderMap::new(),
+            timeout: std::time::Duration::from_secs(2),
+            compression: Compression::None,
+            tls: TlsFiles::default(),
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            Transport::new(&target)
+                .unwrap()
+                .send(Bytes::new())
+                .await
+                .unwrap_err()
+        })
+    }
+
+    #[test]
+    fn a_server_that_speaks_the_other_protocol_is_named() {
+        // What a gRPC server sends first: an empty HTTP/2 SETTINGS frame (RFC 9113, section 3.4).
+        let grpc_server = failure(Protocol::HttpProtobuf, &[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+        assert!(
+            grpc_server.message.contains("set the protocol to grpc"),
+            "{}",
+            grpc_server.message
+        );
+        let http_server = failure(
+            Protocol::Grpc,
+            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
+        );
+        assert!(
+            http_server
+                .message
+                .contains("set the protocol to http/protobuf"),
+            "{}",
+            http_server.message
+        );
+    }
+}

@@ -79,3 +79,49 @@ fn varint_bytes(mut value: u64) -> ([u8; 10], usize) {
     }
     (out, used)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{bytes, fixed32, fixed64, message, uint};
+    use prost::encoding::{self, WireType};
+
+    #[test]
+    fn fields_are_what_prost_writes() {
+        let check = |write: &dyn Fn(&mut Vec<u8>), expect: &dyn Fn(&mut Vec<u8>)| {
+            let (mut seen, mut expected) = (vec![1, 2, 3], vec![1, 2, 3]);
+            write(&mut seen);
+            expect(&mut expected);
+            assert_eq!(seen, expected);
+        };
+        for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
+            check(&|buf| uint(buf, 16, value), &|buf| {
+                encoding::uint64::encode(16, &value, buf)
+            });
+            check(&|buf| fixed64(buf, 7, value), &|buf| {
+                encoding::fixed64::encode(7, &value, buf)
+            });
+            let short = value as u32;
+            check(&|buf| fixed32(buf, 16, short), &|buf| {
+                encoding::fixed32::encode(16, &short, buf)
+            });
+        }
+        check(&|buf| bytes(buf, 5, b"abc"), &|buf| {
+            encoding::string::encode(5, &"abc".to_owned(), buf)
+        });
+    }
+
+    #[test]
+    fn messages_of_any_length_have_the_shortest_prefix() {
+        for len in [
+            0, 1, 126, 127, 128, 129, 16_382, 16_383, 16_384, 16_385, 2_097_151, 2_097_152,
+        ] {
+            let content: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
+            let (mut seen, mut expected) = (vec![9], vec![9]);
+            message(&mut seen, 15, |buf| buf.extend_from_slice(&content));
+            encoding::encode_key(15, WireType::LengthDelimited, &mut expected);
+            encoding::encode_varint(len as u64, &mut expected);
+            expected.extend_from_slice(&content);
+            assert!(seen == expected, "{len}");
+        }
+    }
+}

@@ -269,7 +269,7 @@ fn a_batch_is_given_up_after_its_time() {
 }
 
 #[test]
-fn a_server_of_another_kind_is_refused_not_retried_for_ever() {
+fn a_server_of_another_kind_gets_nothing_and_is_counted() {
     // OTLP/HTTP to a gRPC server and the other way round: what a wrong OTEL_EXPORTER_OTLP_PROTOCOL does.
     for protocol in BOTH {
         let runtime = tokio::runtime::Runtime::new().unwrap();
