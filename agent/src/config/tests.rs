@@ -235,3 +235,16 @@ fn the_agents_own_resource_takes_the_resource_variables() {
     );
     assert!(config.resource.is_empty());
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_file_is_read_or_refused_with_its_line(
+        lines in proptest::collection::vec("\\[?(capture|scope|export|http|print|sampler|resource|limits|x)\\]?|(head_bytes|pids|exes|endpoint|query|arg|name|attributes) = ([0-9]{1,20}|'[a-z:/]*'|\\[[0-9', ]*\\]|\\{ ?\\}|true|1\\.5|nan)|.*", 0..8),
+    ) {
+        let text = lines.join("\n");
+        if let Err(message) = file(&text) {
+            let line = message.strip_prefix("suture.toml:").and_then(|rest| rest.split(':').next()).and_then(|line| line.parse::<usize>().ok());
+            proptest::prop_assert!(line.is_some_and(|line| line >= 1 && line <= text.lines().count() + 1), "{}", message);
+        }
+    }
+}

@@ -193,4 +193,17 @@ mod tests {
         check(1_795_245_600, "2026-11-21 07:20:00.007Z");
         check(4_107_542_400, "2100-03-01 00:00:00.007Z");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_fills_its_cell_exactly(text in "\\PC*|.*", width in 0_usize..40) {
+            for cell in [left, right] {
+                let mut out = String::new();
+                cell(&mut out, &text, width);
+                proptest::prop_assert!(!out.chars().any(super::is_hostile), "{:?}", out);
+                let columns: usize = out.chars().map(super::columns).sum();
+                proptest::prop_assert_eq!(columns, width);
+            }
+        }
+    }
 }

@@ -335,3 +335,29 @@ fn very_long_traces_say_what_they_leave_out() {
     assert!(text.ends_with("… and 500 more spans of this trace\n\n"));
     assert_eq!(text.lines().count(), 1 + 1_000 + 2);
 }
+
+proptest::proptest! {
+    #[test]
+    fn every_span_is_drawn_once_and_within_the_width(
+        spans in proptest::collection::vec((0_u8..3, 1_u8..20, proptest::option::of(0_u8..20), 0_u64..5_000, 0_u64..5_000), 1..60),
+        ticks in proptest::collection::vec(proptest::bool::ANY, 60),
+        limits in (1_usize..4, 1_usize..30),
+    ) {
+        let mut view = TreeView::new(TreeLimits { traces: limits.0, spans: limits.1 }, false);
+        let mut now_ns = 0;
+        for ((trace, span, parent, start, length), tick) in spans.iter().zip(ticks) {
+            let line = (*span, *parent, Evidence::Socket, SpanKind::Server, "api", "SPAN", Ok(200), *start, start + length);
+            push(&mut view, *trace + 1, &line);
+            if tick {
+                now_ns += SECOND;
+                view.tick(now_ns);
+            }
+        }
+        view.finish();
+        let text = view.take_output();
+        proptest::prop_assert_eq!(text.matches("SPAN").count(), spans.len());
+        proptest::prop_assert!(text.lines().all(|line| line.width() <= 100), "{}", text);
+        view.finish();
+        proptest::prop_assert_eq!(view.take_output(), "");
+    }
+}
