@@ -29,7 +29,7 @@ use crate::{
     export::{Exports, summary},
     pipeline::{
         Pipeline,
-        live::{Live, SharedCounts},
+        live::{Live, SharedCounts, clocks},
         recording::Recorder,
         replay::replay,
     },
@@ -42,11 +42,17 @@ const FLUSH: Duration = Duration::from_secs(8);
 /// Processes whose runtime class is kept.
 const RUNTIMES_MAX: usize = 32_768;
 
+/// What is known of the processes that run already.
+struct Running {
+    runtimes: RuntimeClasses,
+    /// (tgid, runtime class)
+    classes: Vec<(u32, u8)>,
+    /// Processes that use io_uring, by tgid.
+    uring: Vec<u32>,
+}
+
 /// Processes that run already: their runtime classes, and which use io_uring.
-fn classify(
-    root: &ProcRoot,
-    ktime_ns: u64,
-) -> anyhow::Result<(RuntimeClasses, Vec<(u32, u8)>, Vec<u32>)> {
+fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
     let own = std::process::id();
     let mut runtimes = RuntimeClasses::new(root.clone(), RUNTIMES_MAX);
     let (mut classes, mut uring) = (Vec::new(), Vec::new());
@@ -63,7 +69,11 @@ fn classify(
             uring.push(tgid);
         }
     }
-    Ok((runtimes, classes, uring))
+    Ok(Running {
+        runtimes,
+        classes,
+        uring,
+    })
 }
 
 /// Attaches and traces until a signal comes. `recording` is the file of `suture record`.
@@ -83,7 +93,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
     let recorder = recording.map(Recorder::create).transpose()?;
     let root = ProcRoot::live();
     let exes = ExeGlobs::new(&config.scope.exes)?;
-    let (runtimes, classes, uring) = classify(&root, 0)?;
+    let running = classify(&root, clocks().0)?;
     let narrowed = !config.scope.pids.is_empty() || !exes.is_empty();
     let processes = narrowed
         .then(|| processes_in_scope(&root, &exes, &config.scope.pids))
@@ -93,7 +103,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         head_bytes: config.capture.head_bytes,
         processes,
         ports: config.scope.ports.clone(),
-        runtimes: classes,
+        runtimes: running.classes,
         bpf_log: config.bpf_log,
     })?;
     for missing in &attached.missing {
@@ -104,7 +114,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
             missing.hook.loss
         );
     }
-    for tgid in uring {
+    for tgid in running.uring {
         tracing::warn!(
             tgid,
             "process uses io_uring: what it reads and writes that way is not seen"
@@ -116,7 +126,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         pipeline: Pipeline::new(config.tracer(), sink),
         recorder,
         exes,
-        runtimes,
+        runtimes: running.runtimes,
         stop: Arc::clone(&stop),
         counts: Arc::clone(&counts),
     };

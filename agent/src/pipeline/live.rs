@@ -85,7 +85,7 @@ pub struct Live<O> {
 }
 
 /// Clocks: CLOCK_MONOTONIC, and CLOCK_REALTIME minus it, ns.
-fn clocks() -> (u64, u64) {
+pub(crate) fn clocks() -> (u64, u64) {
     let read = |clock| {
         let mut time = libc::timespec {
             tv_sec: 0,
@@ -203,7 +203,7 @@ impl<O: Output> Live<O> {
                 tasks.extend(task_of(record));
                 pipeline.on_frame(frame);
             });
-            self.answer(table, failure);
+            self.answer(now_ns, table, failure);
             for task in tasks {
                 self.on_task(task, now_ns, table, uring, failure);
             }
@@ -220,6 +220,7 @@ impl<O: Output> Live<O> {
     /// Does what the tracer asks.
     fn answer(
         &mut self,
+        now_ns: u64,
         table: &mut ProcessTable,
         failure: &mut Option<super::recording::RecordingError>,
     ) {
@@ -227,6 +228,11 @@ impl<O: Output> Live<O> {
             match command {
                 Command::IgnoreConnection(socket) => self.ignore(socket),
                 Command::DescribeProcess(key, comm) => {
+                    // A forked worker never calls execve: it has the class its parent had at the fork, which may
+                    // have loaded more since (gunicorn with gevent).
+                    if let Some(class) = self.runtimes.first(key, now_ns) {
+                        self.kernel.set_runtime(key.tgid, class);
+                    }
                     let frame = Frame::Process(table.describe(key, &comm).clone());
                     record_frame(&mut self.recorder, &frame, failure);
                     self.pipeline.on_frame(frame);
