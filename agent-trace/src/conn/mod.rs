@@ -148,13 +148,17 @@ impl Conn {
     pub(crate) fn describe(&mut self, record: &ConnRecord) {
         self.last_ktime_ns = record.head.ktime_ns;
         self.endpoints = Some(Endpoints::of(record));
-        if record.by_connect == 1 && self.parsers.is_none() {
-            self.attempt = Some(Attempt {
-                ids: record.exchange,
-                process: record.process,
-                began_ktime_ns: record.head.ktime_ns,
-            });
-        }
+        // Without `by_connect` bytes have moved, so the attempt was successful.
+        self.attempt = (record.by_connect == 1 && self.parsers.is_none()).then_some(Attempt {
+            ids: record.exchange,
+            process: record.process,
+            began_ktime_ns: record.head.ktime_ns,
+        });
+    }
+
+    /// Nothing is known of it but its addresses, which come again with its first message.
+    pub(crate) fn is_unspoken(&self) -> bool {
+        self.parsers.is_none() && self.attempt.is_none()
     }
 
     /// No exchange is open and nothing waits.
@@ -287,6 +291,11 @@ impl Conn {
         shared
             .commands
             .push_back(Command::IgnoreConnection(self.socket));
+        // The kernel side tells no states of ignored connections; records under way are dropped until then.
+        if self.closed_ktime_ns.is_none() {
+            self.closed_ktime_ns = Some(self.last_ktime_ns);
+            shared.closing.push_back((self.last_ktime_ns, self.socket));
+        }
     }
 
     /// Places a segment in its direction and says what a parser must be told before its bytes: a hole, and how many

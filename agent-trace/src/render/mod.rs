@@ -21,6 +21,10 @@ use crate::route::{Routes, template};
 use crate::semconv as key;
 use crate::span::{Span, SpanKind, Status, Value};
 
+/// Services with templates of their own.
+const SERVICES_MAX: usize = 1_024;
+/// Processes whose service is remembered.
+const PROCESSES_MAX: usize = 65_536;
 /// Attributes of an ordinary span; one allocation holds them.
 const ATTRIBUTES: usize = 26;
 
@@ -85,6 +89,8 @@ impl Renderer {
     pub(crate) fn assign(&mut self, process: ProcessKey, service: &str) {
         let slot = match self.services.get(service) {
             Some(&slot) => slot,
+            // Names beyond the limit share slot 0, and so its limit of templates.
+            None if self.routes.len() > SERVICES_MAX => 0,
             None => {
                 let slot = self.routes.len();
                 self.routes.push(Routes::default());
@@ -92,7 +98,9 @@ impl Renderer {
                 slot
             }
         };
-        self.processes.insert(process, slot);
+        if self.processes.len() < PROCESSES_MAX {
+            self.processes.insert(process, slot);
+        }
     }
 
     /// The process is gone and its spans are out.

@@ -21,6 +21,9 @@ const EXITED_KEEP_NS: u64 = 5_000_000_000;
 /// How long a process of which nothing is heard is remembered, ns.
 const PROCESS_KEEP_NS: u64 = 3_600_000_000_000;
 
+/// How long the addresses of a connection that has not spoken a known protocol are kept, ns.
+const UNSPOKEN_KEEP_NS: u64 = 10_000_000_000;
+
 impl Tracer {
     pub(super) fn on_tick(&mut self, ktime_ns: u64, epoch_offset_ns: u64) {
         self.shared.now_ns = self.shared.now_ns.max(ktime_ns);
@@ -130,6 +133,9 @@ impl Tracer {
         let mut stale: Vec<SocketKey> = Vec::new();
         conns.retain(|&socket, conn| {
             let age_ns = now_ns.saturating_sub(conn.last_ktime_ns);
+            if conn.is_unspoken() && age_ns > UNSPOKEN_KEEP_NS {
+                return false;
+            }
             if conn.is_quiet() && conn.closed_ktime_ns.is_none() && age_ns > CONN_IDLE_NS {
                 shared.counters.one(Counter::ConnectionIdle);
                 return false;
