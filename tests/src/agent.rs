@@ -159,11 +159,26 @@ impl AgentCommand {
         self
     }
 
-    /// Starts it and waits for the line containing `ready` on stderr, 30 s (scaled) at most.
+    /// Starts it and waits for the line containing `ready` on stderr, 30 s (scaled) at most. While another agent
+    /// runs on this host (a user's, or one that is just ending) it tries again for a minute.
     ///
     /// # Errors
     /// When the binary is missing, it ends, or it does not become ready; the message has its stderr.
     pub fn start(self) -> Result<Agent> {
+        let deadline = Instant::now() + scaled(Duration::from_secs(60));
+        loop {
+            match self.start_once() {
+                Err(error)
+                    if error.to_string().contains("already") && Instant::now() < deadline =>
+                {
+                    sleep(Duration::from_millis(500));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn start_once(&self) -> Result<Agent> {
         let mut command = suture(&[])?;
         command
             .args(&self.arguments)
@@ -259,7 +274,8 @@ impl Agent {
         let timeout = scaled(Duration::from_secs(30));
         let deadline = Instant::now() + timeout;
         loop {
-            if self.stderr.now().lines().any(|line| line.contains("ready")) {
+            let says_ready = |line: &str| line.contains("ready") && !line.contains("already");
+            if self.stderr.now().lines().any(says_ready) {
                 return Ok(self);
             }
             if let Some(status) = self.child.try_wait()? {

@@ -20,7 +20,10 @@ mod scenarios {
     pub mod receiver;
     pub mod scope;
     pub mod servers;
+    pub mod settings;
+    pub mod sockets;
     pub mod victims;
+    pub mod vm_context;
     pub mod vm_http1;
     pub mod vm_servers;
 }

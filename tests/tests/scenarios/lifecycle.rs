@@ -33,9 +33,14 @@ fn check_refuses(command: &mut Command, words: &[&str]) {
         (1..=4).contains(&lines.len()),
         "one clear sentence is expected from {command:?}, not:\n{stderr}"
     );
+    // Scripts wait for `ready`; a refusal must not look like it.
     assert!(
-        !stderr.contains("panicked"),
-        "{command:?} panicked:\n{stderr}"
+        !stderr.contains("ready"),
+        "a refusal that contains `ready` is taken for a start:\n{stderr}"
+    );
+    assert!(
+        !stderr.contains("panicked") && !stderr.contains('\u{1b}'),
+        "{command:?}:\n{stderr}"
     );
     for word in words {
         assert!(
@@ -67,7 +72,7 @@ fn a_second_instance_refuses_and_the_first_goes_on() {
     let mut first = scene.agent().start().unwrap();
     check_refuses(
         &mut suture(&["run", "--print", "none"]).unwrap(),
-        &["already", &first.pid().to_string()],
+        &["run", &first.pid().to_string()],
     );
     assert!(first.is_running());
     let id = unique_id();

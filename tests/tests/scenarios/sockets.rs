@@ -31,15 +31,31 @@ struct Sent {
     response_size: Option<i64>,
 }
 
-fn check_sent(complaints: &mut Complaints, spans: &[ReceivedSpan], sent: &Sent) -> Option<(ReceivedSpan, ReceivedSpan)> {
+fn check_sent(
+    complaints: &mut Complaints,
+    spans: &[ReceivedSpan],
+    sent: &Sent,
+) -> Option<(ReceivedSpan, ReceivedSpan)> {
     let named = spans.iter().filter(|span| span.path() == sent.path).count();
-    complaints.unless(named == 2, || format!("{}: {named} spans of {}, expected 2", sent.what, sent.path));
-    let client = complaints.only(&format!("{}: CLIENT span of {}", sent.what, sent.path), spans, |span| {
-        span.kind == Kind::Client && span.path() == sent.path && of_process(span, &[sent.client])
+    complaints.unless(named == 2, || {
+        format!("{}: {named} spans of {}, expected 2", sent.what, sent.path)
     });
-    let server = complaints.only(&format!("{}: SERVER span of {}", sent.what, sent.path), spans, |span| {
-        span.kind == Kind::Server && span.path() == sent.path && of_process(span, &sent.servers)
-    });
+    let client = complaints.only(
+        &format!("{}: CLIENT span of {}", sent.what, sent.path),
+        spans,
+        |span| {
+            span.kind == Kind::Client
+                && span.path() == sent.path
+                && of_process(span, &[sent.client])
+        },
+    );
+    let server = complaints.only(
+        &format!("{}: SERVER span of {}", sent.what, sent.path),
+        spans,
+        |span| {
+            span.kind == Kind::Server && span.path() == sent.path && of_process(span, &sent.servers)
+        },
+    );
     let (client, server) = (client?, server?);
     joined(complaints, client, server, None);
     for span in [client, server] {
@@ -47,11 +63,21 @@ fn check_sent(complaints: &mut Complaints, spans: &[ReceivedSpan], sent: &Sent) 
         complaints.equal(&sent.what, span, span.status_code(), Some(200));
         if sent.request_size.is_some() {
             let size = span.int("http.request.body.size");
-            complaints.equal(&format!("{}: request size", sent.what), span, size, sent.request_size);
+            complaints.equal(
+                &format!("{}: request size", sent.what),
+                span,
+                size,
+                sent.request_size,
+            );
         }
         if sent.response_size.is_some() {
             let size = span.int("http.response.body.size");
-            complaints.equal(&format!("{}: response size", sent.what), span, size, sent.response_size);
+            complaints.equal(
+                &format!("{}: response size", sent.what),
+                span,
+                size,
+                sent.response_size,
+            );
         }
     }
     Some((client.clone(), server.clone()))
@@ -70,13 +96,26 @@ fn check_way(way: &str) {
         let posted = format!("/posted/{id}/{round}");
         let big = format!("/big/3000000/{id}/{round}");
         assert_eq!(connection.get(&small).unwrap().body, b"hello");
-        connection.send(&request("POST", &posted, &[], &[b'b'; 100_000])).unwrap();
+        connection
+            .send(&request("POST", &posted, &[], &[b'b'; 100_000]))
+            .unwrap();
         assert_eq!(connection.answer(false).unwrap().body, b"100000");
         assert_eq!(connection.get(&big).unwrap().body.len(), 3_000_000);
-        for (path, request_size, response_size) in [(small, None, 5), (posted, Some(100_000), 6), (big, None, 3_000_000)] {
+        for (path, request_size, response_size) in [
+            (small, None, 5),
+            (posted, Some(100_000), 6),
+            (big, None, 3_000_000),
+        ] {
             let servers = victim.pids();
             let client = std::process::id();
-            sent.push(Sent { what: way.to_owned(), path, client, servers, request_size, response_size: Some(response_size) });
+            sent.push(Sent {
+                what: way.to_owned(),
+                path,
+                client,
+                servers,
+                request_size,
+                response_size: Some(response_size),
+            });
         }
     }
     let spans = collect(scene.receiver(), &[&id], 2 * sent.len());
@@ -87,7 +126,10 @@ fn check_way(way: &str) {
     }
     unique(&mut complaints, &spans);
     if let Err(complaints) = complaints.verdict(way) {
-        panic!("{complaints:#}\n--- the agent's stderr ---\n{}", ended.stderr);
+        panic!(
+            "{complaints:#}\n--- the agent's stderr ---\n{}",
+            ended.stderr
+        );
     }
 }
 
@@ -122,9 +164,21 @@ fn http_over_a_unix_socket() {
     let ids = unique_ids(times(10));
     for id in &ids {
         let path = format!("/leaf/{id}/0");
-        let outcome = curl_ok(&format!("http://victim.test{path}"), &["--unix-socket", &at], 200).unwrap();
+        let outcome = curl_ok(
+            &format!("http://victim.test{path}"),
+            &["--unix-socket", &at],
+            200,
+        )
+        .unwrap();
         let (client, servers) = (outcome.pid, victim.pids());
-        sent.push(Sent { what: "unix".to_owned(), path, client, servers, request_size: None, response_size: None });
+        sent.push(Sent {
+            what: "unix".to_owned(),
+            path,
+            client,
+            servers,
+            request_size: None,
+            response_size: None,
+        });
     }
     let names: Vec<&str> = ids.iter().map(String::as_str).collect();
     let spans = collect(scene.receiver(), &names, 2);
@@ -132,7 +186,12 @@ fn http_over_a_unix_socket() {
     let mut complaints = Complaints::default();
     for sent in &sent {
         if let Some((_, server)) = check_sent(&mut complaints, &spans, sent) {
-            complaints.equal("transport", &server, server.text("network.transport"), "unix");
+            complaints.equal(
+                "transport",
+                &server,
+                server.text("network.transport"),
+                "unix",
+            );
         }
     }
     complaints.verdict("unix socket").unwrap();
@@ -141,20 +200,32 @@ fn http_over_a_unix_socket() {
 #[test]
 fn ipv6_and_ipv4_mapped_addresses() {
     // (where the server listens, how curl reaches it, the peer address both must show)
-    let cases = [("::1", "[::1]", "::1"), ("::", "127.0.0.1", "127.0.0.1"), ("::", "[::1]", "::1")];
+    let cases = [
+        ("::1", "[::1]", "::1"),
+        ("::", "127.0.0.1", "127.0.0.1"),
+        ("::", "[::1]", "::1"),
+    ];
     for (listens, reached, peer) in cases {
         let scene = Scene::open().unwrap();
         let victim = http_server_on(listens, None).unwrap();
         let agent = scene.agent().start().unwrap();
         let id = unique_id();
         let path = format!("/leaf/{id}");
-        let outcome = curl_ok(&format!("http://{reached}:{}{path}", victim.port), &[], 200).unwrap();
+        let outcome =
+            curl_ok(&format!("http://{reached}:{}{path}", victim.port), &[], 200).unwrap();
         let spans = collect(scene.receiver(), &[&id], 2);
         agent.stop().unwrap();
         let mut complaints = Complaints::default();
         let what = format!("{listens} by {reached}");
         let (client, servers) = (outcome.pid, victim.pids());
-        let sent = Sent { what, path, client, servers, request_size: None, response_size: None };
+        let sent = Sent {
+            what,
+            path,
+            client,
+            servers,
+            request_size: None,
+            response_size: None,
+        };
         if let Some((client, server)) = check_sent(&mut complaints, &spans, &sent) {
             for span in [&client, &server] {
                 complaints.equal("peer", span, span.text("network.peer.address"), peer);
@@ -171,21 +242,36 @@ struct Namespaces {
 }
 
 fn ip(arguments: &[&str]) {
-    let done = Command::new(program(&["ip"], "iproute2").unwrap()).args(arguments).output().unwrap();
-    assert!(done.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    let done = Command::new(program(&["ip"], "iproute2").unwrap())
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "ip {arguments:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 impl Namespaces {
     fn new() -> Self {
         let tag = format!("{:x}", std::process::id());
-        let made = Self { left: format!("sutl{tag}"), right: format!("sutr{tag}") };
+        let made = Self {
+            left: format!("sutl{tag}"),
+            right: format!("sutr{tag}"),
+        };
         let (left, right) = (made.left.as_str(), made.right.as_str());
         for name in [left, right] {
             ip(&["netns", "add", name]);
             ip(&["-n", name, "link", "set", "lo", "up"]);
         }
-        ip(&["-n", left, "link", "add", "vl", "type", "veth", "peer", "name", "vr", "netns", right]);
-        for (name, link, address) in [(left, "vl", "10.213.7.1/30"), (right, "vr", "10.213.7.2/30")] {
+        ip(&[
+            "-n", left, "link", "add", "vl", "type", "veth", "peer", "name", "vr", "netns", right,
+        ]);
+        for (name, link, address) in [
+            (left, "vl", "10.213.7.1/30"),
+            (right, "vr", "10.213.7.2/30"),
+        ] {
             ip(&["-n", name, "addr", "add", address, "dev", link]);
             ip(&["-n", name, "link", "set", link, "up"]);
         }
@@ -215,25 +301,44 @@ fn other_network_namespaces() {
     let spaces = Namespaces::new();
     let port = 8080;
     let mut command = Namespaces::inside(&spaces.right, &interpreter().unwrap());
-    command.arg(source("python/threading_app.py")).arg(port.to_string()).arg("0.0.0.0");
+    command
+        .arg(source("python/threading_app.py"))
+        .arg(port.to_string())
+        .arg("0.0.0.0");
     let mut server = Running::start("http.server in a namespace", &mut command).unwrap();
     let curl_path = program(&["curl"], "curl").unwrap();
     let fetch = |space: &str, url: &str| {
         let mut command = Namespaces::inside(space, &curl_path);
-        let child = command.args(["-sS", "--max-time", "30", url]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let child = command
+            .args(["-sS", "--max-time", "30", url])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         let pid = child.id();
         (pid, child.wait_with_output().unwrap().status.success())
     };
     let right = spaces.right.clone();
-    server.wait_for("its port", || fetch(&right, "http://127.0.0.1:8080/up").1).unwrap();
+    server
+        .wait_for("its port", || fetch(&right, "http://127.0.0.1:8080/up").1)
+        .unwrap();
     let ids = unique_ids(2);
     let mut sent = Vec::new();
-    for (id, space, host) in [(&ids[0], &spaces.right, "127.0.0.1"), (&ids[1], &spaces.left, "10.213.7.2")] {
+    for (id, space, host) in [
+        (&ids[0], &spaces.right, "127.0.0.1"),
+        (&ids[1], &spaces.left, "10.213.7.2"),
+    ] {
         let path = format!("/leaf/{id}");
         let (client, done) = fetch(space, &format!("http://{host}:{port}{path}"));
         assert!(done, "curl in {space} to {host}");
         let servers = server.pids();
-        sent.push(Sent { what: format!("{host} from {space}"), path, client, servers, request_size: None, response_size: None });
+        sent.push(Sent {
+            what: format!("{host} from {space}"),
+            path,
+            client,
+            servers,
+            request_size: None,
+            response_size: None,
+        });
     }
     let names: Vec<&str> = ids.iter().map(String::as_str).collect();
     let spans = collect(scene.receiver(), &names, 2);
@@ -259,7 +364,14 @@ fn connections_opened_before_the_agent_are_met_midstream() {
         let path = format!("/leaf/{id}");
         assert_eq!(old.get(&path).unwrap().status, 200);
         let (client, servers) = (std::process::id(), victim.pids());
-        sent.push(Sent { what: "midstream".to_owned(), path, client, servers, request_size: None, response_size: None });
+        sent.push(Sent {
+            what: "midstream".to_owned(),
+            path,
+            client,
+            servers,
+            request_size: None,
+            response_size: None,
+        });
     }
     let mut names: Vec<&str> = ids.iter().map(String::as_str).collect();
     let _ = collect(scene.receiver(), &names, 2);
@@ -267,13 +379,16 @@ fn connections_opened_before_the_agent_are_met_midstream() {
     let spans = collect(scene.receiver(), &names, 0);
     agent.stop().unwrap();
     let mut complaints = Complaints::default();
-    complaints.unless(!spans.iter().any(|span| span.path().contains(&before)), || {
-        "a request from before the agent became a span".to_owned()
-    });
+    complaints.unless(
+        !spans.iter().any(|span| span.path().contains(&before)),
+        || "a request from before the agent became a span".to_owned(),
+    );
     for sent in &sent {
         check_sent(&mut complaints, &spans, sent);
     }
-    complaints.verdict("a connection from before the agent").unwrap();
+    complaints
+        .verdict("a connection from before the agent")
+        .unwrap();
 }
 
 #[test]
@@ -283,9 +398,15 @@ fn a_refused_connect_and_a_client_that_gives_up_are_spans() {
     let agent = scene.agent().start().unwrap();
     let closed = free_port().unwrap();
     let refused = curl(&format!("http://127.0.0.1:{closed}/never"), &[]).unwrap();
-    assert_eq!(refused.code, 7, "curl must say it could not connect: {refused:?}");
+    assert_eq!(
+        refused.code, 7,
+        "curl must say it could not connect: {refused:?}"
+    );
     let id = unique_id();
-    let flags = ["--max-time", &(0.4 * suture_tests::scene::time_scale()).to_string()];
+    let flags = [
+        "--max-time",
+        &(0.4 * suture_tests::scene::time_scale()).to_string(),
+    ];
     let wait_ms = 1500.0 * suture_tests::scene::time_scale();
     let gave_up = curl(&format!("{}/slow/{id}?ms={wait_ms}", victim.url()), &flags).unwrap();
     assert_eq!(gave_up.code, 28, "curl must say it timed out: {gave_up:?}");
@@ -297,9 +418,24 @@ fn a_refused_connect_and_a_client_that_gives_up_are_spans() {
         span.kind == Kind::Client && of_process(span, &[refused.pid])
     });
     if let Some(span) = refused_span {
-        complaints.equal("error.type", span, span.text("error.type"), "connection_refused");
-        complaints.equal("status", span, span.status, suture_tests::span::StatusCode::Error);
-        complaints.equal("peer", span, span.int("server.port").or(span.int("network.peer.port")), Some(i64::from(closed)));
+        complaints.equal(
+            "error.type",
+            span,
+            span.text("error.type"),
+            "connection_refused",
+        );
+        complaints.equal(
+            "status",
+            span,
+            span.status,
+            suture_tests::span::StatusCode::Error,
+        );
+        complaints.equal(
+            "peer",
+            span,
+            span.int("server.port").or(span.int("network.peer.port")),
+            Some(i64::from(closed)),
+        );
     }
     let client = complaints.only("CLIENT span of the client that gave up", &spans, |span| {
         span.kind == Kind::Client && of_process(span, &[gave_up.pid])
@@ -308,7 +444,9 @@ fn a_refused_connect_and_a_client_that_gives_up_are_spans() {
         well_formed(&mut complaints, span);
         complaints.equal("status code", span, span.status_code(), None);
         let limit_ns = (0.4e9 * suture_tests::scene::time_scale()) as u64;
-        complaints.unless(span.duration_ns() >= limit_ns * 3 / 4, || format!("ended before curl did: {}", span.line()));
+        complaints.unless(span.duration_ns() >= limit_ns * 3 / 4, || {
+            format!("ended before curl did: {}", span.line())
+        });
     }
     complaints.only("SERVER span of the client that gave up", &spans, |span| {
         span.kind == Kind::Server && of_process(span, &victim.pids())
