@@ -19,10 +19,10 @@ use crate::span::{Evidence, SpanId, TraceId};
 const CHAIN_MAX: usize = 64;
 /// How long a closed exchange can still be named as a parent, ns.
 const CLOSED_KEEP_NS: u64 = 60_000_000_000;
-/// How long an unused alias of a trace id is kept, ns.
+/// How long an alias of a trace id is kept, ns.
 const ALIAS_KEEP_NS: u64 = 300_000_000_000;
-/// Most aliases.
-const ALIASES_MAX: usize = 65_536;
+/// Most aliases; the oldest goes first.
+const ALIASES_MAX: usize = 16_384;
 /// Most pipelined requests waiting for their server side.
 const JOINS_MAX: usize = 16_384;
 
@@ -96,8 +96,9 @@ pub(crate) struct Graph {
     nodes: FxHashMap<SpanId, Node>,
     /// Closed exchanges, oldest first, with the time of closing.
     closed: VecDeque<(u64, SpanId)>,
-    /// Kernel trace id -> (trace id in use, last use).
-    aliases: FxHashMap<TraceId, (TraceId, u64)>,
+    /// Kernel trace id -> trace id in use, for exchanges whose parent's record was lost.
+    aliases: FxHashMap<TraceId, TraceId>,
+    aliases_by_age: VecDeque<(u64, TraceId)>,
     joins: FxHashMap<WirePlace, SpanId>,
     joins_by_age: VecDeque<(u64, WirePlace)>,
     chain: Vec<SpanId>,
@@ -111,6 +112,7 @@ impl Graph {
             nodes: FxHashMap::default(),
             closed: VecDeque::new(),
             aliases: FxHashMap::default(),
+            aliases_by_age: VecDeque::new(),
             joins: FxHashMap::default(),
             joins_by_age: VecDeque::new(),
             chain: Vec::new(),
@@ -227,16 +229,10 @@ impl Graph {
             (None, Some((parent, parent_facts, parent_decision))) => {
                 self.child_of(&facts, parent, &parent_facts, parent_decision)
             }
-            (None, None) => self.root(id, &facts, now_ns),
+            (None, None) => self.root(id, &facts),
         };
-        if facts.kernel_trace != TraceId::default()
-            && facts.kernel_trace != decision.trace
-            && self.aliases.len() < ALIASES_MAX
-        {
-            self.aliases
-                .entry(facts.kernel_trace)
-                .or_insert((decision.trace, now_ns))
-                .1 = now_ns;
+        if facts.kernel_trace != TraceId::default() && facts.kernel_trace != decision.trace {
+            self.alias(facts.kernel_trace, decision.trace, now_ns);
         }
         self.nodes.get_mut(&id)?.decision = Some(decision);
         Some(decision)
@@ -307,12 +303,9 @@ impl Graph {
         }
     }
 
-    fn root(&mut self, id: SpanId, facts: &Facts, now_ns: u64) -> Decision {
-        let trace = match self.aliases.get_mut(&facts.kernel_trace) {
-            Some((trace, used)) => {
-                *used = now_ns;
-                *trace
-            }
+    fn root(&self, id: SpanId, facts: &Facts) -> Decision {
+        let trace = match self.aliases.get(&facts.kernel_trace) {
+            Some(trace) => *trace,
             None if facts.kernel_trace == TraceId::default() => derived_trace(id),
             None => facts.kernel_trace,
         };
@@ -341,8 +334,13 @@ impl Graph {
         {
             self.forget_join();
         }
-        self.aliases
-            .retain(|_, &mut (_, used)| used.saturating_add(ALIAS_KEEP_NS) >= now_ns);
+        while self
+            .aliases_by_age
+            .front()
+            .is_some_and(|&(at, _)| at.saturating_add(ALIAS_KEEP_NS) < now_ns)
+        {
+            self.forget_alias();
+        }
     }
 
     fn forget_oldest(&mut self) -> bool {
@@ -352,6 +350,24 @@ impl Graph {
                 true
             }
             None => false,
+        }
+    }
+
+    /// The first alias of a trace id wins.
+    fn alias(&mut self, kernel: TraceId, trace: TraceId, now_ns: u64) {
+        if self.aliases.contains_key(&kernel) {
+            return;
+        }
+        if self.aliases.len() >= ALIASES_MAX {
+            self.forget_alias();
+        }
+        self.aliases.insert(kernel, trace);
+        self.aliases_by_age.push_back((now_ns, kernel));
+    }
+
+    fn forget_alias(&mut self) {
+        if let Some((_, kernel)) = self.aliases_by_age.pop_front() {
+            self.aliases.remove(&kernel);
         }
     }
 

@@ -274,6 +274,23 @@ fn a_response_whose_end_cannot_be_seen_ends_with_its_last_byte_after_a_while() {
 }
 
 #[test]
+fn a_response_that_is_cut_in_its_first_segment_is_shown_after_a_while() {
+    let mut world = World::default();
+    let (mut client, _) = open(&mut world);
+    world.write(&mut client, GET, Some(ids(1, 1, None)));
+    client.capture = 60;
+    let response = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{}",
+        "y".repeat(900)
+    );
+    world.read(&mut client, response.as_bytes(), None);
+    let outcome = world.run();
+    // Had it been open to the end, it would be marked unfinished.
+    assert_eq!(outcome.counted(), ["spans_emitted=1"]);
+    assert_eq!(text(outcome.span(1), "suture.unfinished"), "-");
+}
+
+#[test]
 fn a_close_delimited_response_ends_with_its_last_byte() {
     let mut world = World::default();
     let (mut client, mut server) = open(&mut world);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use agent_common::abi::{SegmentRecord, direction, segment_flag};
 use agent_protocol::http1::{BodyEnd, Ended, Reason, RequestMethod, ResponseEvent, ResponseHead};
+use agent_protocol::stream::Input;
 
 use super::parking::moved_ktime;
 use super::{Answering, Conn, Scratch, pieces};
@@ -45,6 +46,7 @@ impl Conn {
         };
         let events = &mut scratch.responses;
         events.clear();
+        let mut unseen = hole.is_some();
         let mut is_doubtful = is_loss(&self.open, moved_ns);
         if let Some(hole) = hole {
             let was_inside = parsers.response.in_message();
@@ -81,13 +83,14 @@ impl Conn {
             parsers.response.end(events);
         } else {
             for piece in pieces(record, payload, skip).into_iter().flatten() {
-                self.body_unseen |= matches!(piece, agent_protocol::stream::Input::Unseen { .. });
+                unseen |= matches!(piece, Input::Unseen { .. });
                 parsers.response.push(piece, &mut method, events);
             }
         }
         let mut events = std::mem::take(&mut scratch.responses);
         self.take_responses(&mut events, moved_ns, ktime_ns, shared);
         scratch.responses = events;
+        self.body_unseen |= unseen;
         if eof {
             return;
         }
@@ -223,6 +226,7 @@ impl Conn {
     ) {
         shared.counters.one(Counter::Unparsed);
         if reason.is_about_body() || reason == Reason::Multiplexed {
+            self.body_unseen = true;
             return;
         }
         let answering = std::mem::replace(&mut self.answering, Answering::Nothing);
