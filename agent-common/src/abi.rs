@@ -19,8 +19,8 @@ pub mod kind {
     pub const EXIT: u16 = 5;
     /// [`super::TaskRecord`]: a process set up an io_uring.
     pub const IO_URING: u16 = 6;
-    /// [`super::TaskRecord`]: a process forked; `other` is the child's tgid.
-    pub const FORK: u16 = 7;
+    /// [`super::TaskRecord`]: a process listens on a TCP port: it is about to serve.
+    pub const LISTEN: u16 = 7;
 }
 
 /// Directions of a segment, seen from the socket the syscall was made on.
@@ -277,7 +277,7 @@ pub struct StateRecord {
     pub zero: u32,
 }
 
-/// `kind::EXEC`, `EXIT`, `IO_URING`, `FORK`.
+/// `kind::EXEC`, `EXIT`, `IO_URING`, `LISTEN`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaskRecord {
@@ -287,7 +287,7 @@ pub struct TaskRecord {
     pub process: ProcessKey,
     /// Thread id.
     pub tid: u32,
-    /// For FORK: the child's tgid.
+    /// For LISTEN: the port; else 0.
     pub other: u32,
     /// The thread's name, padded with zeros.
     pub comm: [u8; 16],

@@ -26,8 +26,8 @@ pub enum KernelEvent<'a> {
     Exit(TaskRecord),
     /// A process set up an io_uring.
     IoUring(TaskRecord),
-    /// A process forked.
-    Fork(TaskRecord),
+    /// A process listens on a TCP port.
+    Listen(TaskRecord),
 }
 
 /// Why a record was refused.
@@ -199,7 +199,7 @@ pub fn decode(bytes: &[u8]) -> Result<KernelEvent<'_>, DecodeError> {
         kind::CONN => size_of::<ConnRecord>(),
         kind::SEGMENT => size_of::<SegmentRecord>(),
         kind::STATE => size_of::<StateRecord>(),
-        kind::EXEC | kind::EXIT | kind::IO_URING | kind::FORK => size_of::<TaskRecord>(),
+        kind::EXEC | kind::EXIT | kind::IO_URING | kind::LISTEN => size_of::<TaskRecord>(),
         other => return Err(DecodeError::UnknownKind(other)),
     };
     let need = fixed + usize::from(head.payload);
@@ -220,6 +220,6 @@ pub fn decode(bytes: &[u8]) -> Result<KernelEvent<'_>, DecodeError> {
         kind::EXEC => KernelEvent::Exec(fields.task()),
         kind::EXIT => KernelEvent::Exit(fields.task()),
         kind::IO_URING => KernelEvent::IoUring(fields.task()),
-        _ => KernelEvent::Fork(fields.task()),
+        _ => KernelEvent::Listen(fields.task()),
     })
 }

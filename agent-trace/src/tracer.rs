@@ -151,7 +151,7 @@ impl Tracer {
                         .insert(record.process, record.head.ktime_ns);
                 }
             }
-            Ok(KernelEvent::IoUring(_) | KernelEvent::Fork(_)) => {}
+            Ok(KernelEvent::IoUring(_) | KernelEvent::Listen(_)) => {}
             Err(DecodeError::Short { .. }) => self.shared.counters.one(Counter::RecordMalformed),
             Err(DecodeError::UnknownKind(_)) => {
                 self.shared.counters.one(Counter::RecordUnknownKind)

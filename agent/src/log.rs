@@ -3,6 +3,8 @@
 //! In: `tracing` events of all parts, and what the BPF programs log (`--bpf-log`, through the `log` crate). Out: lines.
 //! Always holds: stdout is never written to. `SUTURE_LOG` takes a filter such as `debug` or `agent=debug,aya=off`.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::{EnvFilter, fmt};
 
 /// Starts logging; call once, before threads.
@@ -13,6 +15,7 @@ pub fn start() {
     let _ = fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time()
         .try_init();

@@ -21,7 +21,7 @@ use crate::{
     pending::{self, AF_UNIX},
     settings::setting,
     unit,
-    walk::{field, socket_of},
+    walk::{field, process_key, socket_of},
 };
 
 /// `TCP_SYN_SENT` (include/net/tcp_states.h).
@@ -30,6 +30,8 @@ const TCP_SYN_SENT: u8 = 2;
 const TCP_FIN_WAIT1: u8 = 4;
 /// `TCP_CLOSE`
 const TCP_CLOSE: u8 = 7;
+/// `TCP_LISTEN`: reached in listen() only, so in the context of the process that calls it.
+const TCP_LISTEN: u32 = 10;
 /// `TCP_LAST_ACK`: this side closed second.
 const TCP_LAST_ACK: u8 = 9;
 
@@ -152,13 +154,18 @@ fn closed(conn: &mut Conn, key: SocketKey, old_state: u8, new_state: u8, error: 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub(crate) fn sock_state(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
+    let new_state: u32 = ctx.arg(2);
+    if new_state == TCP_LISTEN && in_scope() {
+        let port: u16 = field(sk, setting!(offsets.skc_num));
+        super::lifetime::tell(kind::LISTEN, process_key(), u32::from(port));
+        return 0;
+    }
     let Some(place) = CONNS.get_ptr_mut(sk) else {
         return 0;
     };
     // SAFETY: see conn::find; the kernel is changing the state of this very socket, so its entry is not another's.
     let conn = unsafe { &mut *place };
     let old_state: u32 = ctx.arg(1);
-    let new_state: u32 = ctx.arg(2);
     let key = SocketKey { sk, ino: conn.ino };
     let error: u32 = field(sk, setting!(offsets.sk_err));
     closed(conn, key, old_state as u8, new_state as u8, error as u16);

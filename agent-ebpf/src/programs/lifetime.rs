@@ -24,7 +24,7 @@ use crate::{
 
 /// Tells something about the current process.
 #[inline(always)]
-fn tell(what: u16, process: ProcessKey, other: u32) {
+pub(super) fn tell(what: u16, process: ProcessKey, other: u32) {
     let record = TaskRecord {
         head: RecordHead {
             kind: what,

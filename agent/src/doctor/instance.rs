@@ -17,7 +17,7 @@ pub const LOCK_FILE: &str = "/run/suture.lock";
 pub enum LockError {
     /// Another instance runs.
     #[error(
-        "Suture is running already on this host (pid {pid}); two would trace every request twice, so this one does not start; \
+        "Suture runs on this host as it is (pid {pid}); two would trace every request twice, so this one does not start; \
          stop the other with `kill {pid}`"
     )]
     Held {
@@ -106,9 +106,7 @@ mod tests {
         let pid = std::process::id();
         let refused = lock(&path).unwrap_err().to_string();
         assert!(
-            refused.starts_with(&format!(
-                "Suture is running already on this host (pid {pid})"
-            )),
+            refused.starts_with(&format!("Suture runs on this host as it is (pid {pid})")),
             "{refused}"
         );
         assert_eq!(held_by(&path), Some(pid));

@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    mem::offset_of,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -102,23 +103,24 @@ pub(crate) fn clocks() -> (u64, u64) {
 /// Something a record said about a process, that the loop itself acts on.
 enum Task {
     Exec(ProcessKey, String),
+    Listen(ProcessKey),
     Exit(ProcessKey),
-    IoUring(ProcessKey),
+    IoUring(ProcessKey, String),
 }
 
 /// The task record in `bytes`, if it is one.
 fn task_of(bytes: &[u8]) -> Option<Task> {
     let what = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
-    if !matches!(what, kind::EXEC | kind::EXIT | kind::IO_URING)
-        || bytes.len() < size_of::<TaskRecord>()
+    if !matches!(
+        what,
+        kind::EXEC | kind::EXIT | kind::IO_URING | kind::LISTEN
+    ) || bytes.len() < size_of::<TaskRecord>()
     {
         return None;
     }
     let word = |at: usize| {
-        bytes
-            .get(at..at + 8)
-            .and_then(|word| word.try_into().ok())
-            .map(u64::from_ne_bytes)
+        let word = bytes.get(at..at + 8)?;
+        Some(u64::from_ne_bytes(word.try_into().ok()?))
     };
     let process = size_of::<RecordHead>();
     let key = ProcessKey {
@@ -126,17 +128,18 @@ fn task_of(bytes: &[u8]) -> Option<Task> {
         tgid: word(process + 8)? as u32,
         zero: 0,
     };
+    let comm = || {
+        let padded = bytes
+            .get(offset_of!(TaskRecord, comm)..)
+            .unwrap_or_default();
+        let name = padded.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    };
     Some(match what {
-        kind::EXEC => {
-            let comm = bytes.get(40..56)?;
-            let end = comm
-                .iter()
-                .position(|byte| *byte == 0)
-                .unwrap_or(comm.len());
-            Task::Exec(key, String::from_utf8_lossy(comm.get(..end)?).into_owned())
-        }
+        kind::EXEC => Task::Exec(key, comm()),
+        kind::LISTEN => Task::Listen(key),
         kind::EXIT => Task::Exit(key),
-        _ => Task::IoUring(key),
+        _ => Task::IoUring(key, comm()),
     })
 }
 
@@ -255,8 +258,9 @@ impl<O: Output> Live<O> {
     ) {
         match task {
             Task::Exec(key, comm) => {
-                self.kernel
-                    .set_runtime(key.tgid, self.runtimes.look(key, now_ns));
+                // Not classified yet: most programs never serve. The kernel has forgotten the old class (NATIVE trusts
+                // least); the new one is looked up when the process listens, or with its first traced record.
+                self.runtimes.exit(key);
                 if !self.exes.is_empty()
                     && ProcRoot::live()
                         .exe(key.tgid)
@@ -276,8 +280,12 @@ impl<O: Output> Live<O> {
                 self.runtimes.exit(key);
                 uring.remove(&key);
             }
-            Task::IoUring(key) => {
-                let name = table.describe(key, "").service_name.clone();
+            Task::Listen(key) => {
+                self.kernel
+                    .set_runtime(key.tgid, self.runtimes.look(key, now_ns));
+            }
+            Task::IoUring(key, comm) => {
+                let name = table.describe(key, &comm).service_name.clone();
                 tracing::warn!(
                     tgid = key.tgid,
                     service = name,

@@ -104,7 +104,7 @@ impl Masker {
                 size_of::<StateRecord>()
             }
             kind::CONN => size_of::<ConnRecord>(),
-            kind::EXEC | kind::EXIT | kind::IO_URING | kind::FORK => size_of::<TaskRecord>(),
+            kind::EXEC | kind::EXIT | kind::IO_URING | kind::LISTEN => size_of::<TaskRecord>(),
             _ => size_of::<RecordHead>(),
         };
         fill(record.get_mut(fixed..));
