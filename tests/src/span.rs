@@ -196,13 +196,13 @@ fn int_of(attributes: &Attributes, key: &str) -> Option<i64> {
     }
 }
 
-/// All spans as lines, for the message of a failed check; at most 60 of them.
+/// All spans as lines, for the message of a failed check; at most 6 of them.
 pub fn listing<'a>(spans: impl IntoIterator<Item = &'a ReceivedSpan>) -> String {
     let lines: Vec<String> = spans.into_iter().map(ReceivedSpan::line).collect();
     if lines.is_empty() {
         return "no span".to_owned();
     }
-    let shown = lines.len().min(60);
+    let shown = lines.len().min(6);
     format!(
         "{} spans (first {shown}):\n  {}",
         lines.len(),

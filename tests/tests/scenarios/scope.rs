@@ -135,6 +135,8 @@ fn traffic_that_is_not_http_gives_no_spans() {
     agent.stop().unwrap();
     let wrong: Vec<_> = spans
         .iter()
+        // The launcher knocks at redis' port until it listens: those refused connects are spans, and rightly so.
+        .filter(|span| span.name != "connect")
         .filter(|span| {
             let of_port = |key: &str| {
                 ports
