@@ -11,6 +11,7 @@ pub mod decode;
 mod exchange;
 pub mod frame;
 mod graph;
+mod ids;
 mod position;
 mod render;
 pub mod route;

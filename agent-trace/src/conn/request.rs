@@ -11,7 +11,8 @@ use agent_protocol::tracecontext::Traceparent;
 use super::{Conn, Scratch, pieces};
 use crate::counters::Counter;
 use crate::exchange::{AF_UNIX, Entry, Exchange, Ids, Outcome};
-use crate::graph::{Origin, Side, WirePlace, derived_span, first_span};
+use crate::graph::{Origin, Side, WirePlace};
+use crate::ids::{derived_span, first_span};
 use crate::shared::Shared;
 use crate::span::{Evidence, TraceId};
 
