@@ -266,6 +266,18 @@ fn a_socket_that_connects_again_begins_anew() {
 }
 
 #[test]
+fn a_write_before_the_connection_is_made_does_not_hide_its_failure() {
+    let mut world = World::default();
+    let end = attempt(&mut world, 1, v4(2), None);
+    world.conn(&end);
+    world.state(&end, SYN_SENT, CLOSE, 111);
+    assert_eq!(
+        world.run().lines(),
+        ["Client connect - connection_refused t01 s01 p- none"]
+    );
+}
+
+#[test]
 fn a_missing_unix_socket_is_counted_only() {
     for (error, spans) in [(2, 0), (111, 1)] {
         let mut world = World::default();

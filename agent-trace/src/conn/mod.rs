@@ -23,7 +23,7 @@ use agent_protocol::http1::{RequestEvent, ResponseEvent};
 use agent_protocol::stream::{Begin, Input};
 
 use crate::counters::Counter;
-use crate::exchange::{Endpoints, Exchange, Ids, Outcome, Wire};
+use crate::exchange::{AF_UNIX, Endpoints, Exchange, Ids, Outcome, Wire};
 use crate::graph::Side;
 use crate::position::{Place, Position};
 use crate::shared::Shared;
@@ -148,12 +148,16 @@ impl Conn {
     pub(crate) fn describe(&mut self, record: &ConnRecord) {
         self.last_ktime_ns = record.head.ktime_ns;
         self.endpoints = Some(Endpoints::of(record));
-        // Without `by_connect` bytes have moved, so the attempt was successful.
-        self.attempt = (record.by_connect == 1 && self.parsers.is_none()).then_some(Attempt {
-            ids: record.exchange,
-            process: record.process,
-            began_ktime_ns: record.head.ktime_ns,
-        });
+        if record.by_connect == 1 && self.parsers.is_none() {
+            self.attempt = Some(Attempt {
+                ids: record.exchange,
+                process: record.process,
+                began_ktime_ns: record.head.ktime_ns,
+            });
+        } else if record.family == AF_UNIX {
+            // Bytes are about to move, so the attempt was successful. TCP has a state for that.
+            self.attempt = None;
+        }
     }
 
     /// Nothing is known of it but its addresses, which come again with its first message.
