@@ -181,7 +181,6 @@ fn failed(
         epoch_offset_ns,
         pos: None,
         burst_start: false,
-        headless: false,
         entry: Entry::Pending,
         response_begun: false,
         response_unseen: false,

@@ -120,8 +120,6 @@ pub(crate) struct Exchange {
     pub(crate) pos: Option<u32>,
     /// The connection had changed its direction before this request, so all responses before it were over.
     pub(crate) burst_start: bool,
-    /// The request's first line could not be read.
-    pub(crate) headless: bool,
     /// Its place in the exchange table.
     pub(crate) entry: Entry,
     /// A byte of the final response was seen.

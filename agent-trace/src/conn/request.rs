@@ -95,9 +95,6 @@ impl Conn {
             // The kernel side saw the request's first bytes, but they could not be copied.
             arrival.own = 0;
             self.begin(0, &mut arrival, shared);
-            if let Some(exchange) = self.receiving() {
-                exchange.headless = true;
-            }
             self.receiving = None;
         }
         if arrival.kernel_ids.is_some() {
@@ -161,7 +158,6 @@ impl Conn {
             epoch_offset_ns: shared.epoch_offset_ns,
             pos,
             burst_start,
-            headless: false,
             entry: Entry::Pending,
             response_begun: false,
             response_unseen: false,
@@ -314,14 +310,10 @@ impl Conn {
             reason,
             Reason::UnseenHead | Reason::FirstLineCut | Reason::FirstLineTruncated
         );
-        let Some(exchange) = self.receiving() else {
-            return;
-        };
-        if is_request {
-            exchange.headless = true;
-        } else {
+        let is_open = self.receiving().is_some();
+        self.receiving = None;
+        if is_open && !is_request {
             self.open.pop_back();
-            self.receiving = None;
             if record.flags & segment_flag::EXCHANGE != 0 {
                 shared.counters.one(Counter::KernelGuessWrong);
             }
