@@ -20,8 +20,9 @@ const STDERR: u8 = 7;
 const TYPE_MAX: u8 = 11;
 /// FCGI_HEADER_LEN
 const HEADER_LEN: usize = 8;
-/// Bytes of BEGIN_REQUEST's and END_REQUEST's content that mean something; the others are reserved.
-const BODY_USED: u8 = 5;
+/// Largest byte of BEGIN_REQUEST's and END_REQUEST's content that means something: a role, flags, a protocol status.
+/// Larger ones are masked: after a hole they may be anything.
+const FIXED_MAX: u8 = 3;
 
 /// ```text
 ///   Header ──8 bytes──▶ Content ──len bytes──▶ Padding ──padding bytes──▶ Header
@@ -30,9 +31,11 @@ const BODY_USED: u8 = 5;
 /// ```
 #[derive(Clone, Copy, Debug)]
 enum At {
+    /// `sure`: a header must be here. Else each byte of it is kept only if it is one that begins a message.
     Header {
         got: [u8; HEADER_LEN],
         n: usize,
+        sure: bool,
     },
     Content {
         left: u16,
@@ -48,10 +51,13 @@ enum At {
     Ended,
 }
 
-const HEADER: At = At::Header {
-    got: [0; HEADER_LEN],
-    n: 0,
-};
+const fn header(sure: bool) -> At {
+    At::Header {
+        got: [0; HEADER_LEN],
+        n: 0,
+        sure,
+    }
+}
 
 /// How the open message stands.
 ///
@@ -72,8 +78,8 @@ enum Stage {
 enum Content {
     Params,
     Cgi,
-    /// The body of BEGIN_REQUEST or END_REQUEST; so many bytes of it were there.
-    Fixed(u8),
+    /// The body of BEGIN_REQUEST or END_REQUEST.
+    Fixed,
     Hidden,
 }
 
@@ -98,7 +104,7 @@ impl FastCgi {
         Self {
             of_request,
             at: if at_boundary {
-                HEADER
+                header(false)
             } else {
                 At::Lost { dead: false }
             },
@@ -126,7 +132,7 @@ impl FastCgi {
             self.stage = Stage::None;
         }
         if matches!(self.at, At::Lost { .. }) {
-            self.at = HEADER;
+            self.at = header(false);
         }
     }
 
@@ -139,7 +145,7 @@ impl FastCgi {
             }
             // What begins here takes the place of what was open.
             self.stage = Stage::None;
-            self.at = HEADER;
+            self.at = header(true);
         }
         for at in 0..piece.len() {
             let out = self.byte(piece.get(at..).unwrap_or_default(), turns);
@@ -161,7 +167,7 @@ impl FastCgi {
         if self.of_request && *tail == [1, STDIN, id1, id0, 0, 0, 0, 0] {
             if self.stage == Stage::Rest && matches!(self.at, At::Lost { .. }) {
                 self.stage = Stage::None;
-                self.at = HEADER;
+                self.at = header(false);
             }
         } else {
             tail.fill(X);
@@ -193,7 +199,7 @@ impl FastCgi {
                         self.cut = true;
                     }
                     Content::Cgi => self.stage = Stage::Body,
-                    Content::Fixed(_) | Content::Hidden => {}
+                    Content::Fixed | Content::Hidden => {}
                 }
             }
             self.settle();
@@ -226,7 +232,8 @@ impl FastCgi {
             return X;
         };
         match &mut self.at {
-            At::Header { got, n } => {
+            At::Header { got, n, sure } => {
+                let strange = !*sure && !begins(self.of_request, self.id, *n, byte);
                 if let Some(place) = got.get_mut(*n) {
                     *place = byte;
                 }
@@ -234,7 +241,11 @@ impl FastCgi {
                 let [version, kind, id1, id0, len1, len0, padding, _] = *got;
                 let (n, id) = (*n, u16::from_be_bytes([id1, id0]));
                 let len = u16::from_be_bytes([len1, len0]);
-                if version != 1 || n > 1 && !(1..=TYPE_MAX).contains(&kind) {
+                if strange || version != 1 || n > 1 && !(1..=TYPE_MAX).contains(&kind) {
+                    if strange {
+                        // The next one may have another id.
+                        self.id = 0;
+                    }
                     self.lose(true);
                     return X;
                 }
@@ -273,14 +284,11 @@ impl FastCgi {
                 }
                 out
             }
-            Content::Fixed(n) => {
-                *n = n.saturating_add(1);
-                if *n <= BODY_USED {
-                    own.first().copied().unwrap_or(0)
-                } else {
-                    0
-                }
-            }
+            Content::Fixed => own
+                .first()
+                .copied()
+                .filter(|byte| *byte <= FIXED_MAX)
+                .unwrap_or(X),
             Content::Cgi | Content::Hidden => X,
         }
     }
@@ -299,7 +307,7 @@ impl FastCgi {
                 self.id = id;
                 self.params = Params::new();
                 self.cut = false;
-                self.content = Content::Fixed(0);
+                self.content = Content::Fixed;
                 turns.request_is_newer = true;
             } else if self.stage == Stage::None || !own {
                 return;
@@ -319,7 +327,7 @@ impl FastCgi {
             }
             match kind {
                 STDOUT => self.content = Content::Cgi,
-                END_REQUEST => self.content = Content::Fixed(0),
+                END_REQUEST => self.content = Content::Fixed,
                 _ => {}
             }
         }
@@ -342,7 +350,7 @@ impl FastCgi {
             }
         }
         if let At::Padding { left: 0 } = self.at {
-            self.at = HEADER;
+            self.at = header(true);
         }
     }
 
@@ -353,12 +361,28 @@ impl FastCgi {
         };
         let text = bytes.get(HEADER_LEN..).unwrap_or_default();
         let name = text.iter().take_while(|&&byte| is_token(byte)).count();
-        let begins = match (self.of_request, kind) {
+        let fits = match (self.of_request, kind) {
             (true, BEGIN_REQUEST) => [len1, len0] == [0, 8] && text.starts_with(&[0, 1]),
             (false, STDOUT) => name > 1 && text.get(name) == Some(&b':'),
             (false, END_REQUEST) => [len1, len0] == [0, 8],
             _ => false,
         };
-        begins && [id1, id0] != [0, 0]
+        fits && [id1, id0] != [0, 0]
+    }
+}
+
+/// Whether this can be byte `n` of the header a message begins with; `id` is the one of the message before.
+fn begins(of_request: bool, id: u16, n: usize, byte: u8) -> bool {
+    let [id1, id0] = id.to_be_bytes();
+    match (n, of_request) {
+        (0, _) => byte == 1,
+        (1, true) => byte == BEGIN_REQUEST,
+        (1, false) => matches!(byte, STDOUT | STDERR | END_REQUEST),
+        // Length 8; any padding.
+        (4, true) | (7, _) => byte == 0,
+        (5, true) => byte == 8,
+        (2, false) => byte == id1,
+        (3, false) if id != 0 => byte == id0,
+        _ => true,
     }
 }

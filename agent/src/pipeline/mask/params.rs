@@ -85,7 +85,7 @@ impl Params {
             At::Name { left, .. } => {
                 *left -= 1;
                 self.word.push(byte);
-                let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+                let plain = byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
                 // No name that counts is longer than the word.
                 if plain && self.word.get().is_some() {
                     byte
