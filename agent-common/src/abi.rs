@@ -359,6 +359,8 @@ pub mod conn_flag {
     pub const CONSUMED: u8 = 8;
     /// The final response to the current exchange has begun.
     pub const RESPONDED: u8 = 16;
+    /// The agent's own connection (to its backend): the other end, if on this host, is not traced either.
+    pub const OWN: u8 = 32;
 }
 
 /// Value of the connection map, keyed by the address of the `struct sock`.

@@ -22,6 +22,8 @@ pub const PENDING_MAX: u32 = 16_384;
 pub const THREADS_MAX: u32 = 32_768;
 /// Processes with a runtime class or in the scope.
 pub const PROCESSES_MAX: u32 = 32_768;
+/// Connections of the agent itself.
+pub const OWN_MAX: u32 = 1_024;
 /// Ports of `--port`.
 pub const PORTS_MAX: u32 = 1_024;
 /// Ring buffer from kernel to user space; a power of two.

@@ -5,14 +5,16 @@
 //! not in `tcp_sock`), which are counted.
 
 use agent_common::{
-    abi::{Conn, ConnRecord, ExchangeIds, RecordHead, SocketKey, conn_flag, kind, verdict},
+    abi::{
+        Conn, ConnRecord, ExchangeIds, PendingKey, RecordHead, SocketKey, conn_flag, kind, verdict,
+    },
     counters::Counter,
 };
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 
 use crate::{
     emit,
-    maps::{CONNS, PORTS, Scratch, count},
+    maps::{CONNS, OWN, PORTS, Scratch, count},
     pending::AF_UNIX,
     settings::setting,
     walk::{Socket, field, process_key},
@@ -110,6 +112,41 @@ fn addresses(conn: &mut Conn, sk: u64, family: u16) {
     conn.remote_port = u16::from_be(field(sk, setting!(offsets.skc_dport)));
 }
 
+/// Where the agent's own connection is remembered.
+#[inline(always)]
+fn own_key(conn: &Conn) -> PendingKey {
+    PendingKey {
+        addr: conn.local_addr,
+        port: u32::from(conn.local_port),
+        seq: 0,
+    }
+}
+
+/// The agent itself connected a socket: its other end is not traced.
+#[inline(never)]
+pub(crate) fn own(scratch: &mut Scratch, socket: &Socket, now: u64) -> u64 {
+    let sk = socket.key.sk;
+    let family: u16 = field(sk, setting!(offsets.skc_family));
+    if family == AF_UNIX || !is_stream(sk, family) {
+        return 0;
+    }
+    begin(scratch, &socket.key, family, now);
+    addresses(&mut scratch.conn, sk, family);
+    scratch.conn.verdict = verdict::IGNORED;
+    scratch.conn.flags = conn_flag::OWN;
+    // A full map shows the backend's spans; they are true, only of no use.
+    let _ = OWN.insert(own_key(&scratch.conn), 1, 0);
+    insert(scratch, sk)
+}
+
+/// The agent's own connection closed.
+#[inline(always)]
+pub(crate) fn forget_own(conn: &Conn) {
+    if conn.flags & conn_flag::OWN != 0 {
+        let _ = OWN.remove(own_key(conn));
+    }
+}
+
 /// Whether one of a connection's ports is in scope.
 #[inline(always)]
 fn port_in_scope(conn: &Conn) -> bool {
@@ -130,6 +167,17 @@ fn make(scratch: &mut Scratch, socket: &Socket, now: u64) -> u64 {
     }
     begin(scratch, &socket.key, family, now);
     addresses(&mut scratch.conn, sk, family);
+    if family != AF_UNIX {
+        let peer = PendingKey {
+            addr: scratch.conn.remote_addr,
+            port: u32::from(scratch.conn.remote_port),
+            seq: 0,
+        };
+        // SAFETY: one byte, only tested for presence.
+        if unsafe { OWN.get(peer) }.is_some() {
+            scratch.conn.verdict = verdict::IGNORED;
+        }
+    }
     insert(scratch, sk)
 }
 

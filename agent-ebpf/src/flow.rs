@@ -43,6 +43,12 @@ pub(crate) fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
+/// Whether the current process is the agent.
+#[inline(always)]
+pub(crate) fn is_self() -> bool {
+    (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(self_tgid)
+}
+
 /// Whether the current process is traced at all.
 #[inline(always)]
 pub(crate) fn in_scope() -> bool {
@@ -338,7 +344,9 @@ pub(crate) fn after_write(moved: i64, op: u8, view: impl FnOnce() -> View) -> Op
         return None;
     }
     let socket = inflight.socket;
-    inflight.socket.sk = 0;
+    if op != agent_common::abi::op::SENDMMSG {
+        inflight.socket.sk = 0;
+    }
     let scratch = scratch()?;
     let conn = conn::find(socket)?;
     if moved <= 0 {
@@ -373,6 +381,9 @@ pub(crate) fn after_write(moved: i64, op: u8, view: impl FnOnce() -> View) -> Op
         op,
         flags: (inflight.flags & u32::from(segment_flag::EXCHANGE)) as u8,
     };
+    // For the next message of the same sendmmsg.
+    inflight.pos = inflight.pos.wrapping_add(moved as u32);
+    inflight.flags = 0;
     send(scratch, conn, &segment);
     Some(())
 }
@@ -380,6 +391,19 @@ pub(crate) fn after_write(moved: i64, op: u8, view: impl FnOnce() -> View) -> Op
 /// A read returned. `moved` is its result; `MSG_PEEK` reads never come here.
 #[inline(always)]
 pub(crate) fn after_read(fd: u64, view: View, moved: i64, op: u8, dont_wait: bool) -> Option<()> {
+    after_read_before(fd, view, moved, op, dont_wait, 0)
+}
+
+/// As [`after_read`], for bytes that were read before `behind` further ones by the same call.
+#[inline(always)]
+pub(crate) fn after_read_before(
+    fd: u64,
+    view: View,
+    moved: i64,
+    op: u8,
+    dont_wait: bool,
+    behind: u32,
+) -> Option<()> {
     if !in_scope() {
         return None;
     }
@@ -403,7 +427,10 @@ pub(crate) fn after_read(fd: u64, view: View, moved: i64, op: u8, dont_wait: boo
     let is_first = conn.verdict == verdict::SNIFF;
     let begins = is_request(token) && turned && conn.role != role::CLIENT;
     conn.rx_bytes += moved as u64;
-    let pos = read_pos(conn, socket.key.sk).wrapping_sub(moved as u32);
+    let behind = if conn.family == AF_UNIX { 0 } else { behind };
+    let pos = read_pos(conn, socket.key.sk)
+        .wrapping_sub(behind)
+        .wrapping_sub(moved as u32);
     let told = commit(conn, direction::RX, token, now);
     if !told {
         return None;
@@ -494,6 +521,14 @@ fn failed(
 #[inline(always)]
 pub(crate) fn is_later(result: i64) -> bool {
     result == -11 || result == -4 || (result <= -512 && result >= -516)
+}
+
+/// The current thread's write is over.
+#[inline(always)]
+pub(crate) fn end_write() {
+    if let Some(thread) = unit::existing() {
+        thread.inflight.socket.sk = 0;
+    }
 }
 
 /// Drops a write's entry when its result is one of [`is_later`].

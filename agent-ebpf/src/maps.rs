@@ -28,6 +28,11 @@ pub(crate) static PENDING: HashMap<PendingKey, Pending> =
 #[map]
 pub(crate) static THREADS: HashMap<u64, Thread> = HashMap::with_max_entries(limits::THREADS_MAX, 0);
 
+/// Addresses of the agent's own connections: what a backend on this host does with an export is no request of
+/// anybody's, and its span would be exported, too, without end. `seq` is 0.
+#[map]
+pub(crate) static OWN: HashMap<PendingKey, u8> = HashMap::with_max_entries(limits::OWN_MAX, 0);
+
 /// Runtime class of a process, by tgid. Absent means NATIVE.
 #[map]
 pub(crate) static RUNTIMES: HashMap<u32, u8> = HashMap::with_max_entries(limits::PROCESSES_MAX, 0);

@@ -16,7 +16,7 @@ use aya_ebpf::{
 use super::{enter_arg, exit_result};
 use crate::{
     conn, emit,
-    flow::{args, in_scope, new_span_id, now, parent_by_unit},
+    flow::{args, in_scope, is_self, new_span_id, now, parent_by_unit},
     maps::{CONNS, scratch},
     pending::{self, AF_UNIX},
     settings::setting,
@@ -103,6 +103,16 @@ pub(crate) fn exit_connect(ctx: TracePointContext) -> u32 {
     /// In progress, already, is connected, interrupted, would block: not failures.
     const NOT_FAILURES: [i64; 4] = [-115, -114, -106, -11];
     let result = exit_result(&ctx);
+    if is_self() {
+        let [fd, ..] = args();
+        if let Some(socket) = socket_of(fd)
+            && conn::find(socket.key).is_none()
+            && let Some(scratch) = scratch()
+        {
+            conn::own(scratch, &socket, now());
+        }
+        return 0;
+    }
     // BOUND: 4.
     if result >= 0 || result == -4 || result <= -512 || NOT_FAILURES.contains(&result) {
         return 0;
@@ -145,6 +155,7 @@ fn closed(conn: &mut Conn, key: SocketKey, old_state: u8, new_state: u8, error: 
         emit::small(&record);
     }
     if new_state == TCP_CLOSE {
+        conn::forget_own(conn);
         conn::remove(key.sk);
     }
 }

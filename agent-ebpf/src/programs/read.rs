@@ -5,7 +5,7 @@ use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 
 use super::exit_result;
 use crate::{
-    flow::{after_read, args, is_later},
+    flow::{after_read, after_read_before, args, is_later},
     maps::count,
     user::{MMSGHDR_SIZE, View},
 };
@@ -81,8 +81,7 @@ pub(crate) fn exit_recvmsg(ctx: TracePointContext) -> u32 {
     0
 }
 
-/// recvmmsg(fd, msgvec, vlen, flags, timeout): messages of one call are one segment for the stream; only the first
-/// is looked into.
+/// recvmmsg(fd, msgvec, vlen, flags, timeout): each message is a segment.
 #[tracepoint]
 pub(crate) fn exit_recvmmsg(ctx: TracePointContext) -> u32 {
     let result = exit_result(&ctx);
@@ -93,26 +92,34 @@ pub(crate) fn exit_recvmmsg(ctx: TracePointContext) -> u32 {
     if flags & MSG_PEEK != 0 {
         return 0;
     }
-    let mut moved = result;
-    if result > 0 {
-        moved = 0;
-        // BOUND: MMSG_MAX.
-        for index in 0..MMSG_MAX {
-            if index as i64 >= result {
-                break;
-            }
-            moved += i64::from(View::mmsg_len(vector + index as u64 * MMSGHDR_SIZE));
+    let dont_wait = flags & MSG_DONTWAIT != 0;
+    if result <= 0 {
+        let _ = after_read(fd, View::default(), result, op::RECVMMSG, dont_wait);
+        return 0;
+    }
+    let mut behind = 0u32;
+    // BOUND: MMSG_MAX.
+    for index in 0..MMSG_MAX {
+        if index as i64 >= result {
+            break;
         }
-        if result > MMSG_MAX as i64 {
-            count(Counter::MmsgBeyond, 1);
+        behind += View::mmsg_len(vector + index as u64 * MMSGHDR_SIZE);
+    }
+    // BOUND: MMSG_MAX.
+    for index in 0..MMSG_MAX {
+        if index as i64 >= result {
+            break;
+        }
+        let header = vector + index as u64 * MMSGHDR_SIZE;
+        let moved = View::mmsg_len(header);
+        behind = behind.wrapping_sub(moved);
+        if moved != 0 {
+            let view = View::message(header);
+            let _ = after_read_before(fd, view, i64::from(moved), op::RECVMMSG, dont_wait, behind);
         }
     }
-    let _ = after_read(
-        fd,
-        View::message(vector),
-        moved,
-        op::RECVMMSG,
-        flags & MSG_DONTWAIT != 0,
-    );
+    if result > MMSG_MAX as i64 {
+        count(Counter::MmsgBeyond, 1);
+    }
     0
 }

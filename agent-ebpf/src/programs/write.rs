@@ -6,7 +6,7 @@ use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 
 use super::{enter_arg, exit_result};
 use crate::{
-    flow::{after_write, args, before_write, forget_write, is_later},
+    flow::{after_write, args, before_write, end_write, forget_write, is_later},
     maps::count,
     user::{MMSGHDR_SIZE, View},
 };
@@ -109,7 +109,7 @@ pub(crate) fn enter_sendmmsg(ctx: TracePointContext) -> u32 {
     0
 }
 
-/// Messages of one sendmmsg are one segment for the stream; only the first is looked into.
+/// Each message of a sendmmsg is a segment.
 #[tracepoint]
 pub(crate) fn exit_sendmmsg(ctx: TracePointContext) -> u32 {
     let result = exit_result(&ctx);
@@ -117,21 +117,24 @@ pub(crate) fn exit_sendmmsg(ctx: TracePointContext) -> u32 {
         forget_write();
         return 0;
     }
+    if result < 0 {
+        let _ = after_write(result, op::SENDMMSG, View::default);
+    }
     let [_, vector, ..] = args();
-    let mut moved = result;
-    if result > 0 {
-        moved = 0;
-        // BOUND: MMSG_MAX.
-        for index in 0..MMSG_MAX {
-            if index as i64 >= result {
-                break;
-            }
-            moved += i64::from(View::mmsg_len(vector + index as u64 * MMSGHDR_SIZE));
+    // BOUND: MMSG_MAX.
+    for index in 0..MMSG_MAX {
+        if index as i64 >= result {
+            break;
         }
-        if result > MMSG_MAX as i64 {
-            count(Counter::MmsgBeyond, 1);
+        let header = vector + index as u64 * MMSGHDR_SIZE;
+        let moved = View::mmsg_len(header);
+        if moved != 0 {
+            let _ = after_write(i64::from(moved), op::SENDMMSG, || View::message(header));
         }
     }
-    let _ = after_write(moved, op::SENDMMSG, || View::message(vector));
+    if result > MMSG_MAX as i64 {
+        count(Counter::MmsgBeyond, 1);
+    }
+    end_write();
     0
 }
