@@ -145,10 +145,14 @@ pub fn run(plan: Plan) -> Result<()> {
 fn one(name: &str, victim: &Victim, path: &str, service: &str, plan: Plan) -> Result<()> {
     let url = format!("{}{path}", victim.url());
     wrk(&url, 1)?;
-    let (mut off, mut quiet, mut exporting) = (Side::default(), Side::default(), Side::default());
+    let [mut off, mut alone, mut quiet, mut exporting] = [(); 4].map(|()| Side::default());
     let mut accounts = Vec::new();
     for _ in 0..plan.rounds {
         off.take(victim, None, &url, plan.seconds)?;
+        let pid = victim.pid().to_string();
+        let agent = AgentCommand::plain(&["run", "--print", "none", "--pid", &pid]).start()?;
+        alone.take(victim, Some(&agent), &url, plan.seconds)?;
+        agent.stop()?;
         let agent = AgentCommand::plain(&["run", "--print", "none"]).start()?;
         quiet.take(victim, Some(&agent), &url, plan.seconds)?;
         agent.stop()?;
@@ -169,6 +173,7 @@ fn one(name: &str, victim: &Victim, path: &str, service: &str, plan: Plan) -> Re
         accounts.push((requests, count(2, service), count(3, "wrk"), ended.stderr));
     }
     println!("{}", off.line(&format!("{name}, agent off"), &off));
+    println!("{}", alone.line(&format!("{name}, wrk not traced"), &off));
     println!("{}", quiet.line(&format!("{name}, on, no export"), &off));
     println!(
         "{}",

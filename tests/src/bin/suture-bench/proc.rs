@@ -21,18 +21,28 @@ fn stat_ticks(pid: u32) -> u64 {
         .sum()
 }
 
-/// Resident memory, bytes (`VmRSS`).
+/// Resident memory, bytes, without the mappings of BPF maps, which [`map_bytes`] counts (`/proc/PID/smaps`).
 pub fn resident_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap_or("");
-    line.split_whitespace()
-        .next()
-        .and_then(|kib| kib.parse::<u64>().ok())
-        .unwrap_or(0)
-        * 1024
+    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+    let (mut total, mut of_map) = (0, false);
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("Rss:") if !of_map => {
+                total += words
+                    .next()
+                    .and_then(|kib| kib.parse::<u64>().ok())
+                    .unwrap_or(0)
+                    * 1024;
+            }
+            // A mapping's first line: address range, rights, offset, device, inode, name.
+            Some(range) if range.contains('-') && !range.ends_with(':') => {
+                of_map = line.contains("bpf-map")
+            }
+            _ => {}
+        }
+    }
+    total
 }
 
 /// Memory of the BPF maps the process has open, bytes (`memlock` in `/proc/PID/fdinfo`, each map id once).
