@@ -169,7 +169,8 @@ impl AgentCommand {
         loop {
             match self.start_once() {
                 Err(error)
-                    if error.to_string().contains("already") && Instant::now() < deadline =>
+                    if error.to_string().contains("this one does not start")
+                        && Instant::now() < deadline =>
                 {
                     sleep(Duration::from_millis(500));
                 }
@@ -274,7 +275,7 @@ impl Agent {
         let timeout = scaled(Duration::from_secs(30));
         let deadline = Instant::now() + timeout;
         loop {
-            let says_ready = |line: &str| line.contains("ready") && !line.contains("already");
+            let says_ready = |line: &str| line.contains("ready");
             if self.stderr.now().lines().any(says_ready) {
                 return Ok(self);
             }

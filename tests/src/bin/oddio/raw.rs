@@ -177,8 +177,8 @@ pub fn recvmsg(fd: RawFd, bytes: &mut [u8]) -> Result<usize> {
 
 /// recvmmsg of up to two messages; waits for the first only.
 pub fn recvmmsg(fd: RawFd, bytes: &mut [u8]) -> Result<usize> {
-    // Like the datagram readers that use this syscall, each message has a buffer of a page.
-    let split = 4096;
+    // A head is cut between the messages.
+    let split = 40;
     let (first, second) = bytes.split_at_mut(split);
     let (mut one, mut two) = ([vector(first)], [vector(second)]);
     let mut messages = [
