@@ -114,7 +114,10 @@ fn start(suture: &Path, file: &Path) -> Result<Child> {
     let mut said = vec![];
     for line in lines.by_ref() {
         let line = line.context("cannot read the agent's stderr")?;
-        if line.contains("ready") {
+        if line
+            .split(|c: char| !c.is_alphanumeric())
+            .any(|word| word == "ready")
+        {
             // What it says later is passed on, so that it never blocks on a full pipe.
             std::thread::spawn(move || {
                 lines
