@@ -43,13 +43,14 @@ pub fn run(filter: &[String]) -> Result<()> {
     }
     sum += counts::run(&mut host)?;
 
-    if root {
-        let mut scenarios = process::cargo();
-        scenarios
-            .args(["test", "--package", "suture-tests", "--no-fail-fast", "--"])
-            .args(filter);
-        sum += counts::run(scenarios.env("SUTURE_BIN", &suture))?;
-    } else {
+    let mut scenarios = process::cargo();
+    scenarios.args(["test", "--package", "suture-tests", "--no-fail-fast"]);
+    if !root {
+        scenarios.args(["--lib", "--test", "golden"]);
+    }
+    scenarios.arg("--").args(filter).env("SUTURE_BIN", &suture);
+    sum += counts::run(&mut scenarios)?;
+    if !root {
         eprintln!(
             "xtask: this is not root, so the tests that need a kernel run in a virtual machine"
         );

@@ -5,6 +5,8 @@
 //! Refuses: a compiler with a newer LLVM than the linker's, whose bitcode the linker could not read.
 
 use std::{
+    env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -248,6 +250,8 @@ fn linker() -> Result<PathBuf> {
         "xtask: installing bpf-linker {BPF_LINKER} (cargo install), for linking the BPF programs"
     );
     let prefix = format!("/usr/lib/llvm-{LLVM}");
+    let mut path = OsString::from(format!("{prefix}/bin:"));
+    path.push(env::var_os("PATH").unwrap_or_default());
     process::run(
         process::cargo()
             .args([
@@ -260,6 +264,8 @@ fn linker() -> Result<PathBuf> {
             ])
             .args(["--no-default-features", "--features", "llvm-22"])
             .env("LLVM_SYS_221_PREFIX", &prefix)
+            // Its build script calls llvm-config, which Debian installs outside of $PATH.
+            .env("PATH", path)
             .env("RUSTFLAGS", format!("-L native={prefix}/lib")),
     )?;
     Ok(own)
