@@ -1,7 +1,7 @@
 //! Names that Docker keeps of a container, which neither its processes nor its cgroup show.
 //!
 //! In: a container id, `/var/lib/docker/containers/ID/config.v2.json`. Out: [`Container`]. Always holds: of that file, which holds the
-//! container's whole environment, only name, image and two labels are kept. Refuses: files beyond [`FILE`] bytes, and to ask
+//! container's whole environment, only name, image and two labels are kept. Refuses: files beyond `FILE` bytes, and to ask
 //! the daemon, which may be slow or down.
 
 use std::path::Path;
