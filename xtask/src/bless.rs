@@ -86,20 +86,5 @@ fn recordings(names: &[String]) -> Result<Vec<PathBuf>> {
             })
             .collect();
     }
-    let mut all = vec![];
-    for entry in
-        fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?
-    {
-        let path = entry
-            .with_context(|| format!("cannot read {}", folder.display()))?
-            .path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "suture")
-        {
-            all.push(path);
-        }
-    }
-    all.sort();
-    Ok(all)
+    record::files(&folder, "suture")
 }

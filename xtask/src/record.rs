@@ -67,20 +67,29 @@ pub fn run(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn scenes(names: &[String]) -> Result<Vec<PathBuf>> {
-    let folder = folder().join("scenes");
+/// The files in `folder` whose names end in `extension` (without the dot), sorted.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut all = vec![];
     for entry in
-        fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
     {
         let path = entry
             .with_context(|| format!("cannot read {}", folder.display()))?
             .path();
-        if path.extension().is_some_and(|extension| extension == "sh") {
+        if path.extension().is_some_and(|found| found == extension) {
             all.push(path);
         }
     }
     all.sort();
+    Ok(all)
+}
+
+fn scenes(names: &[String]) -> Result<Vec<PathBuf>> {
+    let folder = folder().join("scenes");
+    let all = files(&folder, "sh")?;
     if names.is_empty() {
         return Ok(all);
     }
