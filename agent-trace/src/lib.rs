@@ -12,7 +12,7 @@ mod exchange;
 pub mod frame;
 mod graph;
 mod ids;
-mod position;
+pub mod position;
 mod render;
 pub mod route;
 pub mod semconv;

@@ -8,13 +8,13 @@ const REPEAT_MAX: u32 = 64 * 1024 * 1024;
 
 /// The next position expected in one direction of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Position {
+pub struct Position {
     next: Option<u32>,
 }
 
 /// How a segment follows the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// Its first byte is the next one.
     Next,
     /// So many bytes are missing before it.
@@ -28,7 +28,7 @@ pub(crate) enum Place {
 impl Position {
     /// Places a segment of `len` bytes at `pos`. `boundary` says that the kernel saw a message begin there, which
     /// makes it new whatever the numbers say.
-    pub(crate) fn place(&mut self, pos: u32, len: u32, boundary: bool) -> Place {
+    pub fn place(&mut self, pos: u32, len: u32, boundary: bool) -> Place {
         let end = pos.wrapping_add(len);
         let Some(next) = self.next else {
             self.next = Some(end);

@@ -14,7 +14,6 @@ mod first;
 mod http1;
 mod lines;
 mod params;
-mod position;
 mod text;
 mod turns;
 
@@ -27,11 +26,11 @@ use agent_common::abi::{
     ConnRecord, RecordHead, SegmentRecord, SocketKey, StateRecord, TaskRecord, direction, kind,
     protocol, role, segment_flag,
 };
+use agent_trace::position::{Place, Position};
 
 use self::{
     fastcgi::FastCgi,
     http1::Http1,
-    position::{Place, Position},
     text::{X, hidden_in_rest},
     turns::Turns,
 };
