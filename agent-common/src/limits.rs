@@ -14,8 +14,8 @@ pub const TAIL_BYTES: usize = 8;
 pub const IOVECS_MAX: usize = 8;
 /// Messages of one sendmmsg/recvmmsg that are looked at.
 pub const MMSG_MAX: usize = 4;
-/// Connections followed at once. A value is 160 bytes, so the map takes about 14 MiB.
-pub const CONNS_MAX: u32 = 65_536;
+/// Connections followed at once. A value is 160 bytes, so the map takes about 7 MiB.
+pub const CONNS_MAX: u32 = 32_768;
 /// Client exchanges waiting to be read by a server on this host.
 pub const PENDING_MAX: u32 = 16_384;
 /// Threads that move bytes on followed sockets or wait with epoll. A value is 128 bytes: about 6 MiB.

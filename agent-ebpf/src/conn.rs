@@ -39,6 +39,12 @@ pub(crate) fn find(key: SocketKey) -> Option<&'static mut Conn> {
     (conn.ino == key.ino).then_some(conn)
 }
 
+/// Whether a socket was given up: the first thing asked of every call, so it costs one look-up.
+#[inline(always)]
+pub(crate) fn is_ignored(key: SocketKey) -> bool {
+    find(key).is_some_and(|conn| conn.verdict == verdict::IGNORED)
+}
+
 /// The entry of a socket, made if need be.
 #[inline(always)]
 pub(crate) fn find_or_make(
@@ -95,10 +101,7 @@ fn addresses(conn: &mut Conn, sk: u64, family: u16) {
     if family == AF_UNIX {
         let peer: u64 = field(sk, setting!(offsets.unix_peer));
         let bytes = peer.to_ne_bytes();
-        // BOUND: 8.
-        for index in 0..8 {
-            conn.remote_addr[index] = bytes[index];
-        }
+        conn.remote_addr[..8].copy_from_slice(&bytes);
         return;
     }
     if family == AF_INET6 {
@@ -204,7 +207,7 @@ pub(crate) fn insert(scratch: &mut Scratch, sk: u64) -> u64 {
     if !port_in_scope(&scratch.conn) {
         scratch.conn.verdict = verdict::IGNORED;
     }
-    if CONNS.insert(sk, &scratch.conn, 0).is_err() {
+    if CONNS.insert(sk, scratch.conn, 0).is_err() {
         count(Counter::ConnsFull, 1);
         return 0;
     }

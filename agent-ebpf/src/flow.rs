@@ -15,75 +15,27 @@
 
 use agent_common::{
     abi::{
-        Conn, ExchangeIds, RecordHead, SegmentRecord, SocketKey, conn_flag, direction, evidence,
-        kind, role, segment_flag, verdict,
+        Conn, ExchangeIds, SocketKey, Thread, conn_flag, direction, evidence, role, segment_flag,
+        verdict,
     },
     counters::Counter,
     limits::SNIFF_TURNS_MAX,
 };
-use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_get_prandom_u32,
-};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
 use crate::{
     conn, emit,
-    maps::{SCOPE, Scratch, count, scratch},
+    ids::{new_span_id, new_trace_id, now},
+    maps::{Scratch, count, scratch},
     pending::{self, AF_UNIX},
+    scope::in_scope,
+    segment::{Segment, fill, send},
     settings::setting,
     sniff::{self, Token},
     unit,
     user::{self, View},
-    walk::{self, Socket, field, is_nonblocking, process_key, socket_of},
+    walk::{self, Socket, field, is_nonblocking, socket_of},
 };
-
-/// CLOCK_MONOTONIC.
-#[inline(always)]
-pub(crate) fn now() -> u64 {
-    // SAFETY: the helper has no preconditions.
-    unsafe { bpf_ktime_get_ns() }
-}
-
-/// Whether the current process is the agent.
-#[inline(always)]
-pub(crate) fn is_self() -> bool {
-    (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(self_tgid)
-}
-
-/// Whether the current process is traced at all.
-#[inline(always)]
-pub(crate) fn in_scope() -> bool {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if tgid == setting!(self_tgid) {
-        return false;
-    }
-    // SAFETY: one byte, only tested for presence.
-    setting!(scope_all) != 0 || unsafe { SCOPE.get(tgid) }.is_some()
-}
-
-#[inline(always)]
-fn random() -> u32 {
-    // SAFETY: the helper has no preconditions.
-    unsafe { bpf_get_prandom_u32() }
-}
-
-/// A span id. Never zero: zero means "none" on the wire.
-#[inline(always)]
-pub(crate) fn new_span_id() -> [u8; 8] {
-    let id = (u64::from(random()) << 32) | u64::from(random());
-    (if id == 0 { 1 } else { id }).to_ne_bytes()
-}
-
-/// A trace id, never zero.
-#[inline(always)]
-pub(crate) fn new_trace_id() -> [u8; 16] {
-    let high = (u64::from(random()) << 32) | u64::from(random());
-    let low = (u64::from(random()) << 32) | u64::from(random()) | 1;
-    let (h, l) = (high.to_ne_bytes(), low.to_ne_bytes());
-    [
-        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5], l[6],
-        l[7],
-    ]
-}
 
 /// Position of the next byte to be written.
 #[inline(always)]
@@ -138,6 +90,9 @@ pub(crate) fn before_write(fd: u64, view: View, upto: u64) -> Option<()> {
         return None;
     }
     let socket = socket_of(fd)?;
+    if conn::is_ignored(socket.key) {
+        return None;
+    }
     let scratch = scratch()?;
     let now = now();
     let conn = conn::find_or_make(scratch, &socket, now)?;
@@ -147,18 +102,17 @@ pub(crate) fn before_write(fd: u64, view: View, upto: u64) -> Option<()> {
     let sk = socket.key.sk;
     let pos = write_pos(conn, sk);
     let thread = unit::current()?;
-    let inflight = &mut thread.inflight;
-    inflight.socket = socket.key;
-    inflight.enter_ktime_ns = now;
-    inflight.pos = pos;
-    inflight.flags = 0;
+    thread.inflight.socket = socket.key;
+    thread.inflight.enter_ktime_ns = now;
+    thread.inflight.pos = pos;
+    thread.inflight.flags = 0;
     if wants_token(conn, direction::TX) {
         let token = first_token(scratch, view, upto);
         if is_request(token) && conn.last_direction != direction::TX && conn.role != role::SERVER {
-            begin_client(conn, now, pos, &mut inflight.exchange);
-            inflight.flags = u32::from(segment_flag::EXCHANGE);
+            begin_client(conn, thread, now, pos);
+            thread.inflight.flags = u32::from(segment_flag::EXCHANGE);
         }
-        inflight.flags |= (token as u32) << 8;
+        thread.inflight.flags |= (token as u32) << 8;
     }
     Some(())
 }
@@ -183,7 +137,8 @@ fn stored_token(flags: u32) -> Token {
 
 /// A client begins a request: ids, parent, and a note for the server on this host.
 #[inline(never)]
-fn begin_client(conn: &mut Conn, now: u64, seq: u32, ids: &mut ExchangeIds) -> u64 {
+fn begin_client(conn: &mut Conn, thread: &mut Thread, now: u64, seq: u32) -> u64 {
+    let ids = &mut thread.inflight.exchange;
     *ids = ExchangeIds::default();
     ids.span_id = new_span_id();
     if conn.flags & conn_flag::BOUND != 0 {
@@ -191,18 +146,22 @@ fn begin_client(conn: &mut Conn, now: u64, seq: u32, ids: &mut ExchangeIds) -> u
         ids.trace_id = conn.bound_trace_id;
         ids.parent_span_id = conn.bound_span_id;
         ids.evidence = evidence::TURN;
-    } else {
-        parent_by_unit(now, ids);
+    } else if unit::context(&mut thread.unit, now, ids) == 0 {
+        ids.trace_id = new_trace_id();
     }
     conn.trace_id = ids.trace_id;
     conn.span_id = ids.span_id;
     pending::register(conn, seq, now)
 }
 
-/// Parent of a call the current unit makes; a new trace when there is none.
+/// Parent of a call the current unit makes outside of a write; a new trace when there is none.
 #[inline(always)]
 pub(crate) fn parent_by_unit(now: u64, ids: &mut ExchangeIds) {
-    if unit::context(now, ids) == 0 {
+    let known = match unit::existing() {
+        Some(thread) => unit::context(&mut thread.unit, now, ids),
+        None => 0,
+    };
+    if known == 0 {
         ids.trace_id = new_trace_id();
     }
 }
@@ -261,79 +220,6 @@ fn commit(conn: &mut Conn, way: u8, token: Token, now: u64) -> bool {
         }
     }
     true
-}
-
-/// What `send` needs to know of a segment.
-pub(crate) struct Segment {
-    key: SocketKey,
-    view: View,
-    moved: u32,
-    pos: u32,
-    enter_ns: u64,
-    now: u64,
-    way: u8,
-    op: u8,
-    flags: u8,
-}
-
-/// Captures what the budget allows and sends the record. `scratch.record.exchange` is set by the caller.
-#[inline(never)]
-fn send(scratch: &mut Scratch, conn: &mut Conn, segment: &Segment) -> u64 {
-    let mut flags = segment.flags;
-    let moved = u64::from(segment.moved);
-    let wanted = if moved < u64::from(conn.budget) {
-        segment.moved
-    } else {
-        conn.budget
-    };
-    let captured = user::capture(
-        scratch,
-        segment.view.place,
-        segment.view.vectors,
-        u64::from(wanted),
-    );
-    conn.budget -= wanted;
-    if segment.view.place == 0 {
-        flags |= segment_flag::UNSEEN;
-        count(Counter::ZeroCopy, 1);
-    } else if captured < u64::from(wanted) {
-        flags |= segment_flag::UNSEEN;
-    }
-    scratch.record.tail = [0; 8];
-    if captured < moved && user::tail(scratch, segment.view.place, segment.view.vectors, moved) != 0
-    {
-        flags |= segment_flag::TAIL;
-    }
-    fill(&mut scratch.record, conn, segment, flags);
-    emit::segment(scratch, captured)
-}
-
-/// Fills the fixed part of a segment's record, but for its exchange and tail.
-#[inline(always)]
-fn fill(record: &mut SegmentRecord, conn: &Conn, segment: &Segment, flags: u8) {
-    record.head = RecordHead {
-        kind: kind::SEGMENT,
-        payload: 0,
-        size: 0,
-        ktime_ns: segment.now,
-    };
-    record.process = process_key();
-    record.socket = segment.key;
-    record.enter_ktime_ns = segment.enter_ns;
-    record.pos = segment.pos;
-    record.len = segment.moved;
-    record.tid = bpf_get_current_pid_tgid() as u32;
-    record.error = 0;
-    record.direction = segment.way;
-    record.op = segment.op;
-    record.flags = flags
-        | if conn.family == AF_UNIX {
-            segment_flag::COUNTED
-        } else {
-            0
-        };
-    record.role = conn.role;
-    record.protocol = conn.protocol;
 }
 
 /// A write returned. `moved` is its result; errors that mean "later" are not told.
@@ -408,6 +294,9 @@ pub(crate) fn after_read_before(
         return None;
     }
     let socket = socket_of(fd)?;
+    if conn::is_ignored(socket.key) {
+        return None;
+    }
     let scratch = scratch()?;
     if moved <= 0 {
         let conn = conn::find(socket.key)?;
@@ -520,7 +409,7 @@ fn failed(
 /// (include/linux/errno.h).
 #[inline(always)]
 pub(crate) fn is_later(result: i64) -> bool {
-    result == -11 || result == -4 || (result <= -512 && result >= -516)
+    result == -11 || result == -4 || (-516..=-512).contains(&result)
 }
 
 /// The current thread's write is over.

@@ -14,9 +14,12 @@
 mod conn;
 mod emit;
 mod flow;
+mod ids;
 mod maps;
 mod pending;
 mod programs;
+mod scope;
+mod segment;
 mod settings;
 mod sniff;
 mod unit;
@@ -26,6 +29,7 @@ mod walk;
 /// The verifier proves that no path of the programs reaches a panic.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // BOUND: never runs.
     loop {}
 }
 

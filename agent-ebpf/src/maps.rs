@@ -108,6 +108,10 @@ pub(crate) struct Scratch {
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// States of the id generators.
+#[map]
+pub(crate) static SEEDS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// This CPU's scratch.
 #[inline(always)]
 pub(crate) fn scratch() -> Option<&'static mut Scratch> {

@@ -73,10 +73,7 @@ pub(crate) fn take(conn: &Conn, sk: u64, seq: u32, ids: &mut ExchangeIds) -> u64
     let key = if conn.family == AF_UNIX {
         let mut addr = [0u8; 16];
         let own = sk.to_ne_bytes();
-        // BOUND: 8.
-        for index in 0..8 {
-            addr[index] = own[index];
-        }
+        addr[..8].copy_from_slice(&own);
         PendingKey {
             addr,
             port: 0,

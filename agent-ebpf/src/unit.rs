@@ -44,7 +44,7 @@ pub(crate) fn current() -> Option<&'static mut Thread> {
     let key = bpf_get_current_pid_tgid();
     let mut place = THREADS.get_ptr_mut(key);
     if place.is_none() {
-        if THREADS.insert(key, &EMPTY, 0).is_err() {
+        if THREADS.insert(key, EMPTY, 0).is_err() {
             count(Counter::ThreadsFull, 1);
             return None;
         }
@@ -163,9 +163,7 @@ pub(crate) fn wait() {
 /// The context a call made now belongs to: fills `ids` and returns 1 if there is one. For a proxy's turn the context
 /// is taken: it counts once.
 #[inline(never)]
-pub(crate) fn context(now: u64, ids: &mut ExchangeIds) -> u64 {
-    let Some(thread) = existing() else { return 0 };
-    let unit = &mut thread.unit;
+pub(crate) fn context(unit: &mut Unit, now: u64, ids: &mut ExchangeIds) -> u64 {
     if unit.flags & unit_flag::LIVE == 0 {
         return 0;
     }

@@ -13,12 +13,16 @@ use aya_ebpf::{
     programs::{RawTracePointContext, TracePointContext},
 };
 
+use aya_log_ebpf::info;
+
 use super::{enter_arg, exit_result};
 use crate::{
     conn, emit,
-    flow::{args, in_scope, is_self, new_span_id, now, parent_by_unit},
+    flow::{args, parent_by_unit},
+    ids::{new_span_id, now},
     maps::{CONNS, scratch},
     pending::{self, AF_UNIX},
+    scope::{in_scope, is_self},
     settings::setting,
     unit,
     walk::{field, process_key, socket_of},
@@ -38,7 +42,10 @@ const TCP_LAST_ACK: u8 = 9;
 /// connect(fd, addr, addrlen): the connection is known before it is made, so that its failure can be told.
 #[tracepoint]
 pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
-    let _ = connecting(enter_arg(&ctx, 0), enter_arg(&ctx, 1));
+    let fd = enter_arg(&ctx, 0);
+    if connecting(fd, enter_arg(&ctx, 1)).is_some() {
+        info!(&ctx, "connect: fd {} is followed", fd);
+    }
     0
 }
 

@@ -16,8 +16,9 @@ use aya_ebpf::{
 use super::exit_result;
 use crate::{
     emit,
-    flow::{in_scope, now},
+    ids::now,
     maps::{RUNTIMES, SCOPE, THREADS, count},
+    scope::in_scope,
     settings::setting,
     walk::{field, process_key},
 };

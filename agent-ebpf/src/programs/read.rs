@@ -2,6 +2,7 @@
 
 use agent_common::{abi::op, counters::Counter, limits::MMSG_MAX};
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_log_ebpf::debug;
 
 use super::exit_result;
 use crate::{
@@ -24,7 +25,10 @@ pub(crate) fn exit_read(ctx: TracePointContext) -> u32 {
     }
     let [fd, buffer, size, _] = args();
     if size != 0 {
-        let _ = after_read(fd, View::plain(buffer), result, op::READ, false);
+        let told = after_read(fd, View::plain(buffer), result, op::READ, false);
+        if told.is_some() {
+            debug!(&ctx, "read: {} bytes on fd {}", result, fd);
+        }
     }
     0
 }
@@ -50,13 +54,11 @@ pub(crate) fn exit_recvfrom(ctx: TracePointContext) -> u32 {
     }
     let [fd, buffer, size, flags] = args();
     if size != 0 && flags & MSG_PEEK == 0 {
-        let _ = after_read(
-            fd,
-            View::plain(buffer),
-            result,
-            op::RECVFROM,
-            flags & MSG_DONTWAIT != 0,
-        );
+        let is_dont_wait = flags & MSG_DONTWAIT != 0;
+        let told = after_read(fd, View::plain(buffer), result, op::RECVFROM, is_dont_wait);
+        if told.is_some() {
+            debug!(&ctx, "recvfrom: {} bytes on fd {}", result, fd);
+        }
     }
     0
 }

@@ -3,6 +3,7 @@
 
 use agent_common::{abi::op, counters::Counter, limits::MMSG_MAX};
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_log_ebpf::debug;
 
 use super::{enter_arg, exit_result};
 use crate::{
@@ -33,11 +34,14 @@ macro_rules! write_pair {
                 forget_write();
                 return 0;
             }
-            let _ = after_write(result, $op, || {
+            let told = after_write(result, $op, || {
                 let [$fd, $a, $b, _] = args();
                 let _ = ($fd, $b);
                 $view
             });
+            if told.is_some() {
+                debug!(&ctx, "{}: wrote {} bytes", stringify!($exit), result);
+            }
             0
         }
     };

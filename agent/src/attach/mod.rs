@@ -19,6 +19,8 @@ use aya::{
     programs::{ProgramError, RawTracePoint, TracePoint},
 };
 
+use aya_log::EbpfLogger;
+
 use table::{HOOKS, Hook, Need, Place};
 
 /// The BPF object, built by `cargo xtask build`.
@@ -101,6 +103,7 @@ pub struct Missing {
 /// Everything attached. Dropping it detaches the programs and frees the maps.
 pub struct Attached {
     ebpf: Ebpf,
+    log: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Optional hooks this kernel does not have.
     pub missing: Vec<Missing>,
 }
@@ -133,16 +136,29 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         ports_all: u32::from(options.ports.is_empty()),
         head_bytes: options.head_bytes.min(limits::HEAD_CAPTURE_MAX as u32),
     };
+    let log_level = if options.bpf_log {
+        aya_log::Level::Debug as u8
+    } else {
+        0
+    };
     let mut ebpf = EbpfLoader::new()
         // The programs carry no relocations, so the kernel's BTF is not needed for loading: reading it costs 10 MB.
         .btf(None::<&Btf>)
         .override_global("SETTINGS", settings_bytes(&settings), true)
+        // A constant to the verifier: at level 0 the programs' log statements are removed when they are loaded.
+        .override_global(aya_log::LEVEL, &log_level, true)
         .load(OBJECT)?;
     for hook in HOOKS {
         load(&mut ebpf, hook)?;
     }
+    let log = if options.bpf_log {
+        EbpfLogger::init(&mut ebpf).ok()
+    } else {
+        None
+    };
     let mut attached = Attached {
         ebpf,
+        log,
         missing: Vec::new(),
     };
     attached.fill(
@@ -249,6 +265,13 @@ impl Attached {
                 line.trim().parse::<u64>().ok()
             })
             .sum()
+    }
+
+    /// Passes on what the programs have logged (`--bpf-log`).
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// Takes the ring buffer; there is one reader.

@@ -77,6 +77,11 @@ impl Kernel {
         &self.attached.missing
     }
 
+    /// Passes on what the programs have logged (`--bpf-log`).
+    pub fn flush_log(&mut self) {
+        self.attached.flush_log();
+    }
+
     /// Waits until the programs ask to be read, or `millis` pass.
     pub fn wait(&self, millis: u64) {
         let mut ready = libc::pollfd {

@@ -10,7 +10,7 @@ use super::{
 use crate::attach::table::{HOOKS, Need, Place};
 
 /// Oldest kernel that can work: the first with the BPF ring buffer.
-pub const OLDEST: Version = Version(5, 8, 0);
+pub const OLDEST: Version = Version(5, 15, 0);
 /// Oldest kernel Suture is tested on.
 pub const TESTED: Version = Version(6, 1, 0);
 

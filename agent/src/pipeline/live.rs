@@ -164,6 +164,7 @@ impl<O: Output> Live<O> {
                 self.kernel.set_runtime(key.tgid, class);
             }
             self.tick(now, &mut failure);
+            self.kernel.flush_log();
             if now.0 >= next_counters || is_last {
                 next_counters = now.0 + COUNTERS_EVERY_NS;
                 self.count(&table, &uring, &mut failure);

@@ -1,0 +1,59 @@
+//! Ids and the clock.
+//!
+//! In: this CPU's state of a generator. Out: span ids, trace ids, CLOCK_MONOTONIC. Always holds: an id is never all zero,
+//! which means "none" on the wire (W3C Trace Context §3.2.2). Ids are unique and evenly spread, not secret: the
+//! generator is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), begun from the kernel's random numbers on each CPU. Six
+//! calls of `bpf_get_prandom_u32` for each exchange cost more than the look-up of its connection.
+
+use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_get_prandom_u32};
+
+use crate::maps::SEEDS;
+
+/// CLOCK_MONOTONIC.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+fn seed() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    let (high, low) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
+    (u64::from(high) << 32) | u64::from(low) | 1
+}
+
+/// The next number of this CPU.
+#[inline(always)]
+fn next() -> u64 {
+    let Some(place) = SEEDS.get_ptr_mut(0) else {
+        return seed();
+    };
+    // SAFETY: a per-CPU word; only programs on syscall tracepoints use it, which do not nest.
+    let state = unsafe { &mut *place };
+    if *state == 0 {
+        *state = seed();
+    }
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// A span id.
+#[inline(always)]
+pub(crate) fn new_span_id() -> [u8; 8] {
+    let id = next();
+    (if id == 0 { 1 } else { id }).to_ne_bytes()
+}
+
+/// A trace id.
+#[inline(always)]
+pub(crate) fn new_trace_id() -> [u8; 16] {
+    let (h, l) = (next().to_ne_bytes(), (next() | 1).to_ne_bytes());
+    [
+        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5], l[6],
+        l[7],
+    ]
+}
