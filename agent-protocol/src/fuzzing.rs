@@ -1,13 +1,10 @@
-//! What every parser must hold on any bytes; the fuzz targets in `fuzz/` call these, and so does `cargo test` over
+//! What every parser must hold on any bytes; the fuzz targets in `fuzz/` call these, and so does `tests/corpus.rs` over
 //! their corpus and a few thousand mutations of it.
 //!
 //! In: any bytes. Out: a panic when a property is broken: the same input whole and cut (at every byte where it is
 //! short) must give the same events, events must come in the order the module `http1` promises, memory stays bounded.
 
 #![allow(clippy::panic, reason = "a broken property is reported by panicking")]
-
-#[cfg(test)]
-mod corpus;
 
 use std::fmt::Debug;
 

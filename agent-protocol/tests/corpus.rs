@@ -1,10 +1,12 @@
-//! The corpus in `fuzz/corpus` and mutations of it, the same on every machine.
+//! What every parser must hold, on the corpus in `fuzz/corpus` and mutations of it, the same on every machine.
 //!
-//! In: files. Out: what the checks of the module above say. Refuses: a corpus that is not there or too small.
+//! In: files. Out: what the checks of `agent_protocol::fuzzing` say. Refuses: a corpus that is not there or too small.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::path::Path;
+
+use agent_protocol::fuzzing;
 
 /// Pieces that lead deep into the parsers.
 const WORDS: [&[u8]; 24] = [
@@ -102,20 +104,20 @@ fn run(target: &str, check: fn(&[u8])) {
 
 #[test]
 fn http1_requests_hold_on_the_corpus_and_its_mutations() {
-    run("http1_request", super::http1_request);
+    run("http1_request", fuzzing::http1_request);
 }
 
 #[test]
 fn http1_responses_hold_on_the_corpus_and_its_mutations() {
-    run("http1_response", super::http1_response);
+    run("http1_response", fuzzing::http1_response);
 }
 
 #[test]
 fn fastcgi_holds_on_the_corpus_and_its_mutations() {
-    run("fastcgi", super::fastcgi);
+    run("fastcgi", fuzzing::fastcgi);
 }
 
 #[test]
 fn trace_context_holds_on_the_corpus_and_its_mutations() {
-    run("tracecontext", super::tracecontext);
+    run("tracecontext", fuzzing::tracecontext);
 }
