@@ -164,8 +164,8 @@ fn tolerable(head: &[u8]) -> Vec<u8> {
     copy
 }
 
-/// RFC 9110 §5.6.2: tchar.
-pub(crate) const fn is_token_byte(byte: u8) -> bool {
+/// Whether a byte may stand in a token, such as a method or a header's name (RFC 9110 §5.6.2: tchar).
+pub const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

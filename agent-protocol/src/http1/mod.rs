@@ -17,7 +17,7 @@ pub use event::{
     BodyEnd, Ended, Method, Reason, RequestEvent, RequestHead, RequestMethod, ResponseEvent,
     ResponseHead, USER_AGENT_MAX, Version,
 };
-pub(crate) use head::is_token_byte;
+pub use head::is_token_byte;
 pub use request::RequestParser;
 pub use response::ResponseParser;
 pub use target::{Target, TargetForm};

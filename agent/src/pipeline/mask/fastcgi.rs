@@ -4,9 +4,11 @@
 //! record headers stay as long as they are known to be ones; only parameters and CGI headers of the request that is
 //! followed are read. Refuses: everything else, whole.
 
+use agent_protocol::http1::is_token_byte;
+
 use super::lines::{Lines, Of};
 use super::params::Params;
-use super::text::{X, is_token};
+use super::text::X;
 use super::turns::Turns;
 
 const BEGIN_REQUEST: u8 = 1;
@@ -360,7 +362,7 @@ impl FastCgi {
             return false;
         };
         let text = bytes.get(HEADER_LEN..).unwrap_or_default();
-        let name = text.iter().take_while(|&&byte| is_token(byte)).count();
+        let name = text.iter().take_while(|&&byte| is_token_byte(byte)).count();
         let fits = match (self.of_request, kind) {
             (true, BEGIN_REQUEST) => [len1, len0] == [0, 8] && text.starts_with(&[0, 1]),
             (false, STDOUT) => name > 1 && text.get(name) == Some(&b':'),

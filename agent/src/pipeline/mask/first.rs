@@ -4,8 +4,10 @@
 //! agent-protocol takes for a first line is taken for one, before and after masking, and no other. Refuses: to keep a
 //! method that is not registered, or the target of one that the kernel side would not take for a method.
 
+use agent_protocol::http1::is_token_byte;
+
 use super::http1::Start;
-use super::text::{Uri, Word, X, hidden_in_line, is_token, may_be_method};
+use super::text::{Uri, Word, X, hidden_in_line, may_be_method};
 use super::turns::Asked;
 
 /// Longest method, as in agent-protocol.
@@ -138,7 +140,7 @@ impl First {
             };
             return (At::Target { uri, empty: true }, byte);
         }
-        if !is_token(byte) || word.len() >= METHOD_MAX {
+        if !is_token_byte(byte) || word.len() >= METHOD_MAX {
             return (At::Dead, b'?');
         }
         self.word.push(byte);
@@ -198,7 +200,10 @@ fn is_plain(word: &[u8]) -> bool {
 
 /// Whether a request can begin with these bytes, as agent-protocol decides it.
 pub(super) fn request_starts(bytes: &[u8]) -> Start {
-    let token = bytes.iter().take_while(|&&byte| is_token(byte)).count();
+    let token = bytes
+        .iter()
+        .take_while(|&&byte| is_token_byte(byte))
+        .count();
     if token > METHOD_MAX {
         return Start::No;
     }

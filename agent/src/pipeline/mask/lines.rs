@@ -4,7 +4,9 @@
 //! holds: names, colons and line ends stay; values stay by the rule of their name. Refuses: to keep a value whose name
 //! is not known.
 
-use super::text::{Rule, Uri, Word, X, header_rule, hidden_in_value, is_token};
+use agent_protocol::http1::is_token_byte;
+
+use super::text::{Rule, Uri, Word, X, header_rule, hidden_in_value};
 
 /// Longest name that is kept; the rest of a longer one is masked.
 const NAME_KEPT: usize = 64;
@@ -140,7 +142,7 @@ impl Lines {
             self.word.spoil();
             return byte;
         }
-        if !is_token(byte) {
+        if !is_token_byte(byte) {
             self.word.spoil();
             return b'?';
         }

@@ -13,28 +13,6 @@ const AHEAD: usize = 300;
 /// Longest word that is compared with known ones.
 const WORD: usize = 64;
 
-/// RFC 9110 §5.6.2: tchar.
-pub(super) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
-}
-
 /// Instead of a byte of a first line.
 pub(super) const fn hidden_in_line(byte: u8) -> u8 {
     match byte {
