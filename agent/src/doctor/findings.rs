@@ -115,8 +115,6 @@ pub struct Findings {
     pub tracefs: Tracefs,
     /// `group:event` of every tracepoint; none when tracefs could not be read.
     pub events: Option<BTreeSet<String>>,
-    /// RLIMIT_MEMLOCK in bytes; none is unlimited.
-    pub memlock: Option<u64>,
     /// Where cgroup v2 is mounted.
     pub cgroup2: Option<PathBuf>,
     /// `kernel.io_uring_disabled` (6.6+): 2 is off for everybody.
@@ -135,8 +133,6 @@ pub mod cap {
     pub const SYS_PTRACE: u32 = 19;
     /// CAP_SYS_ADMIN: everything here, and mounts.
     pub const SYS_ADMIN: u32 = 21;
-    /// CAP_SYS_RESOURCE: raise RLIMIT_MEMLOCK.
-    pub const SYS_RESOURCE: u32 = 24;
     /// CAP_PERFMON: read kernel memory in BPF programs, open tracepoints.
     pub const PERFMON: u32 = 38;
     /// CAP_BPF: make maps, load programs.

@@ -74,7 +74,6 @@ pub fn quick() -> Findings {
         program: probe_program(),
         tracefs,
         events,
-        memlock: memlock(),
         cgroup2: mount_point(&mounts, "cgroup2"),
         io_uring_disabled: kernel("io_uring_disabled").parse().ok(),
         io_uring: Vec::new(),
@@ -234,16 +233,6 @@ fn two(first: u32, second: u32) -> u64 {
     bytes[..4].copy_from_slice(&first.to_ne_bytes());
     bytes[4..].copy_from_slice(&second.to_ne_bytes());
     u64::from_ne_bytes(bytes)
-}
-
-fn memlock() -> Option<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is a valid rlimit for the kernel to write.
-    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
-    (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
 /// Who holds an io_uring, and who holds BPF programs or links; this process excepted.

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::{
-    findings::{BtfState, Findings, Tracefs, Version, cap},
+    findings::{BtfState, Findings, Tracefs, Version},
     gather,
     rows::{OLDEST, errno_text, missing_privileges},
 };
@@ -17,7 +17,7 @@ use super::{
 pub enum PreflightError {
     /// No ring buffer.
     #[error(
-        "Linux {0} is too old for Suture: it needs 5.8 or newer (the BPF ring buffer), and is tested from 6.1 on"
+        "Linux {0} is too old for Suture: it needs 5.15 or newer (the BPF helper that reads a syscall's arguments at its exit), and is tested from 6.1 on"
     )]
     KernelTooOld(Version),
     /// No `/sys/kernel/btf/vmlinux`.
@@ -59,18 +59,9 @@ pub enum PreflightError {
          tracefs /sys/kernel/tracing`"
     )]
     NoTracefs(String),
-    /// RLIMIT_MEMLOCK on a kernel before 5.11.
-    #[error(
-        "locked memory is limited to {kib} KiB and kernels before 5.11 count BPF maps against it; run `ulimit -l unlimited` \
-         first"
-    )]
-    Memlock {
-        /// The limit in KiB.
-        kib: u64,
-    },
 }
 
-/// Checks this machine, mounts tracefs where it is not, and raises the memory limit old kernels need.
+/// Checks this machine, and mounts tracefs where it is not.
 ///
 /// # Errors
 /// The first [`PreflightError`]; nothing was attached.
@@ -80,24 +71,7 @@ pub fn preflight() -> Result<(), PreflightError> {
     if findings.tracefs == Tracefs::Mountable {
         mount_tracefs().map_err(PreflightError::NoTracefs)?;
     }
-    if limited(&findings).is_some() {
-        let unlimited = libc::rlimit {
-            rlim_cur: libc::RLIM_INFINITY,
-            rlim_max: libc::RLIM_INFINITY,
-        };
-        // SAFETY: setrlimit only reads the structure. That it fails shows when maps are made, with its own sentence.
-        unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
-    }
     Ok(())
-}
-
-/// The limit, where it counts.
-fn limited(findings: &Findings) -> Option<u64> {
-    findings.memlock.filter(|_| {
-        findings
-            .version
-            .is_some_and(|version| version < Version(5, 11, 0))
-    })
 }
 
 /// The decision, from facts alone. What the user can change first comes first.
@@ -127,18 +101,10 @@ pub fn judge(findings: &Findings) -> Result<(), PreflightError> {
     if findings.btf == BtfState::Absent {
         return Err(PreflightError::NoBtf);
     }
-    if let Some(bytes) = limited(findings)
-        && !findings.has(cap::SYS_RESOURCE)
-    {
-        return Err(PreflightError::Memlock { kib: bytes / 1024 });
-    }
-    // On kernels before 5.11 the probes may fail for the limit that is only raised after this.
-    if limited(findings).is_none() {
-        findings
-            .ring
-            .and(findings.program)
-            .map_err(|errno| PreflightError::Bpf(errno_text(errno)))?;
-    }
+    findings
+        .ring
+        .and(findings.program)
+        .map_err(|errno| PreflightError::Bpf(errno_text(errno)))?;
     match (&findings.tracefs, findings.events.is_some()) {
         (Tracefs::Refused(errno), _) => Err(PreflightError::NoTracefs(errno_text(*errno))),
         (Tracefs::Mounted(_), false) => Err(PreflightError::NoTracefs(
@@ -197,7 +163,7 @@ mod tests {
                 version: Some(Version(5, 4, 0)),
                 ..good()
             },
-            "Linux 5.4.0 is too old for Suture: it needs 5.8 or newer (the BPF ring buffer), and is tested from 6.1 on",
+            "Linux 5.4.0 is too old for Suture: it needs 5.15 or newer (the BPF helper that reads a syscall's arguments at its exit), and is tested from 6.1 on",
         );
         check(
             Findings {
@@ -235,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_lockdown_and_old_memory_limits_are_refused() {
+    fn containers_and_lockdown_are_refused() {
         let check = |findings: Findings, expect: Option<PreflightError>| {
             assert_eq!(judge(&findings).err(), expect)
         };
@@ -266,18 +232,6 @@ mod tests {
                 ..good()
             },
             None,
-        );
-        let old = Findings {
-            version: Some(Version(5, 10, 0)),
-            memlock: Some(64 << 10),
-            ring: Err(libc::EPERM),
-            ..good()
-        };
-        check(old.clone(), None); // raised afterwards
-        let caps = 1 << 38 | 1 << 39;
-        check(
-            Findings { caps, ..old },
-            Some(PreflightError::Memlock { kib: 64 }),
         );
     }
 

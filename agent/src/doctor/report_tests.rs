@@ -33,7 +33,6 @@ pub(in crate::doctor) fn good() -> Findings {
         program: Ok(()),
         tracefs: Tracefs::Mounted(PathBuf::from("/sys/kernel/tracing")),
         events: Some(events.collect()),
-        memlock: Some(8 << 20),
         cgroup2: Some(PathBuf::from("/sys/fs/cgroup")),
         io_uring_disabled: Some(0),
         io_uring: Vec::new(),
@@ -81,7 +80,6 @@ fn an_old_kernel_without_btf() {
         version: Some(Version(4, 19, 316)),
         btf: BtfState::Absent,
         ring: Err(libc::EINVAL),
-        memlock: Some(64 << 10),
         io_uring_disabled: None,
         ..good()
     };

@@ -23,7 +23,6 @@ pub(super) fn all(findings: &Findings) -> Vec<Row> {
         lockdown(findings),
     ];
     rows.extend([btf(findings), ring(findings)]);
-    rows.extend(memlock(findings));
     rows.push(tracefs(findings));
     rows.extend(tracepoints(findings));
     rows.extend([
@@ -76,8 +75,10 @@ fn kernel(findings: &Findings) -> Row {
         Some(version) if version < OLDEST => bad(
             what,
             State::Missing,
-            format!("{version} is too old: the BPF ring buffer came with 5.8"),
-            "boot a kernel of 5.8 or newer; Suture is tested from 6.1 on",
+            format!(
+                "{version} is too old: bpf_task_pt_regs, which reads a syscall's arguments at its exit, came with 5.15"
+            ),
+            "boot a kernel of 5.15 or newer; Suture is tested from 6.1 on",
         ),
         Some(version) if version < TESTED => ok(
             what,
@@ -204,33 +205,9 @@ fn ring(findings: &Findings) -> Row {
             what,
             State::Missing,
             format!("the kernel refused to make one: {}", errno_text(errno)),
-            "boot a kernel of 5.8 or newer with CONFIG_BPF_SYSCALL=y",
+            "boot a kernel of 5.15 or newer with CONFIG_BPF_SYSCALL=y",
         ),
     }
-}
-
-/// A row only where it matters: since 5.11 BPF memory is accounted by cgroup.
-fn memlock(findings: &Findings) -> Option<Row> {
-    let what = "locked memory";
-    if findings.version? >= Version(5, 11, 0) {
-        return None;
-    }
-    Some(match findings.memlock {
-        None => ok(what, "unlimited"),
-        Some(_) if findings.has(cap::SYS_RESOURCE) => ok(
-            what,
-            "limited; `suture run` raises the limit, as kernels before 5.11 need",
-        ),
-        Some(bytes) => bad(
-            what,
-            State::Missing,
-            format!(
-                "limited to {} KiB; kernels before 5.11 count BPF maps against it",
-                bytes / 1024
-            ),
-            "ulimit -l unlimited, or LimitMEMLOCK=infinity in the systemd unit",
-        ),
-    })
 }
 
 fn tracefs(findings: &Findings) -> Row {
