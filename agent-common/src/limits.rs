@@ -13,7 +13,7 @@ pub const TAIL_BYTES: usize = 8;
 /// I/O vectors of one readv/writev/sendmsg/recvmsg that are looked at; later ones are counted, not captured.
 pub const IOVECS_MAX: usize = 8;
 /// Messages of one sendmmsg/recvmmsg that are looked at.
-pub const MMSG_MAX: usize = 4;
+pub const MMSG_MAX: usize = 2;
 /// Connections followed at once. A value is 160 bytes, so the map takes about 7 MiB.
 pub const CONNS_MAX: u32 = 32_768;
 /// Client exchanges waiting to be read by a server on this host.

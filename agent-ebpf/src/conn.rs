@@ -5,9 +5,7 @@
 //! not in `tcp_sock`), which are counted.
 
 use agent_common::{
-    abi::{
-        Conn, ConnRecord, ExchangeIds, PendingKey, RecordHead, SocketKey, conn_flag, kind, verdict,
-    },
+    abi::{Conn, ConnRecord, ExchangeIds, PendingKey, SocketKey, conn_flag, kind, verdict},
     counters::Counter,
 };
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
@@ -187,15 +185,16 @@ fn make(scratch: &mut Scratch, socket: &Socket, now: u64) -> u64 {
 /// Fills the scratch entry with what every new connection has.
 #[inline(never)]
 pub(crate) fn begin(scratch: &mut Scratch, key: &SocketKey, family: u16, now: u64) -> u64 {
-    scratch.conn = Conn {
-        ino: key.ino,
-        process: process_key(),
-        last_ns: now,
-        family,
-        verdict: verdict::SNIFF,
-        last_direction: NO_DIRECTION,
-        ..Conn::default()
-    };
+    // Field by field: a whole `Conn` on the stack, below two callers, is more than 6.1's verifier allows (512 bytes).
+    let conn = &mut scratch.conn;
+    // SAFETY: a Conn is integers and byte arrays, for which all zero is a value.
+    unsafe { core::ptr::write_bytes(&raw mut *conn, 0, 1) };
+    conn.ino = key.ino;
+    conn.process = process_key();
+    conn.last_ns = now;
+    conn.family = family;
+    conn.verdict = verdict::SNIFF;
+    conn.last_direction = NO_DIRECTION;
     let net: u64 = field(key.sk, setting!(offsets.skc_net));
     scratch.conn.netns = field(net, setting!(offsets.net_inum));
     1
@@ -245,27 +244,23 @@ pub(crate) fn announce_as(
     now: u64,
     by_connect: u16,
 ) -> u64 {
-    let exchange = scratch.announced.exchange;
-    scratch.announced = ConnRecord {
-        head: RecordHead {
-            kind: kind::CONN,
-            payload: 0,
-            size: size_of::<ConnRecord>() as u32,
-            ktime_ns: now,
-        },
-        process: conn.process,
-        socket: *key,
-        local_addr: conn.local_addr,
-        remote_addr: conn.remote_addr,
-        local_port: conn.local_port,
-        remote_port: conn.remote_port,
-        family: conn.family,
-        by_connect,
-        netns: conn.netns,
-        tid: bpf_get_current_pid_tgid() as u32,
-        comm: bpf_get_current_comm().unwrap_or_default(),
-        exchange,
-    };
+    // Field by field, for the stack's sake (see `begin`). `exchange` is set by the caller.
+    let record = &mut scratch.announced;
+    record.head.kind = kind::CONN;
+    record.head.payload = 0;
+    record.head.size = size_of::<ConnRecord>() as u32;
+    record.head.ktime_ns = now;
+    record.process = conn.process;
+    record.socket = *key;
+    record.local_addr = conn.local_addr;
+    record.remote_addr = conn.remote_addr;
+    record.local_port = conn.local_port;
+    record.remote_port = conn.remote_port;
+    record.family = conn.family;
+    record.by_connect = by_connect;
+    record.netns = conn.netns;
+    record.tid = bpf_get_current_pid_tgid() as u32;
+    record.comm = bpf_get_current_comm().unwrap_or_default();
     emit::waking(&scratch.announced);
     1
 }

@@ -256,9 +256,8 @@ pub(crate) fn after_write(moved: i64, op: u8, view: impl FnOnce() -> View) -> Op
     if inflight.flags & u32::from(segment_flag::EXCHANGE) != 0 {
         scratch.record.exchange = inflight.exchange;
     }
+    let view = view();
     let segment = Segment {
-        key: socket,
-        view: view(),
         moved: moved as u32,
         pos: inflight.pos,
         enter_ns: inflight.enter_ktime_ns,
@@ -270,7 +269,8 @@ pub(crate) fn after_write(moved: i64, op: u8, view: impl FnOnce() -> View) -> Op
     // For the next message of the same sendmmsg.
     inflight.pos = inflight.pos.wrapping_add(moved as u32);
     inflight.flags = 0;
-    send(scratch, conn, &segment);
+    fill(&mut scratch.record, conn, &socket, segment);
+    send(scratch, conn, view.place, view.vectors);
     Some(())
 }
 
@@ -337,8 +337,6 @@ pub(crate) fn after_read_before(
         serve(conn, &socket, begins, dont_wait, now);
     }
     let segment = Segment {
-        key: socket.key,
-        view,
         moved: moved as u32,
         pos,
         enter_ns: now,
@@ -347,7 +345,8 @@ pub(crate) fn after_read_before(
         op,
         flags,
     };
-    send(scratch, conn, &segment);
+    fill(&mut scratch.record, conn, &socket.key, segment);
+    send(scratch, conn, view.place, view.vectors);
     Some(())
 }
 
@@ -386,8 +385,6 @@ fn failed(
         segment_flag::ERROR
     };
     let segment = Segment {
-        key,
-        view: View::default(),
         moved: 0,
         pos: 0,
         enter_ns: now,
@@ -396,10 +393,9 @@ fn failed(
         op,
         flags,
     };
-    fill(&mut scratch.record, conn, &segment, flags);
+    fill(&mut scratch.record, conn, &key, segment);
     scratch.record.error = (-result) as u16;
     scratch.record.exchange = ExchangeIds::default();
-    scratch.record.tail = [0; 8];
     emit::segment(scratch, 0);
     Some(())
 }

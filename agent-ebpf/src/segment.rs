@@ -4,7 +4,7 @@
 //! connection's budget; what was wanted and could not be read is flagged.
 
 use agent_common::{
-    abi::{Conn, RecordHead, SegmentRecord, SocketKey, kind, segment_flag},
+    abi::{Conn, SegmentRecord, SocketKey, kind, segment_flag},
     counters::Counter,
 };
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -13,17 +13,13 @@ use crate::{
     emit,
     maps::{Scratch, count},
     pending::AF_UNIX,
-    user::{self, View},
+    user,
     walk::process_key,
 };
 
-/// What `send` needs to know of a segment.
+/// What a call moved.
 pub(crate) struct Segment {
-    /// The socket.
-    pub key: SocketKey,
-    /// Where its bytes are.
-    pub view: View,
-    /// How many moved.
+    /// How many bytes.
     pub moved: u32,
     /// Stream position of the first.
     pub pos: u32,
@@ -39,49 +35,37 @@ pub(crate) struct Segment {
     pub flags: u8,
 }
 
-/// Captures what the budget allows and sends the record. `scratch.record.exchange` is set by the caller.
+/// Captures what the budget allows and sends the record, whose fixed part and exchange are filled.
 #[inline(never)]
-pub(crate) fn send(scratch: &mut Scratch, conn: &mut Conn, segment: &Segment) -> u64 {
-    let mut flags = segment.flags;
-    let moved = u64::from(segment.moved);
-    let wanted = if moved < u64::from(conn.budget) {
-        segment.moved
+pub(crate) fn send(scratch: &mut Scratch, conn: &mut Conn, place: u64, vectors: u64) -> u64 {
+    let moved = scratch.record.len;
+    let wanted = if moved < conn.budget {
+        moved
     } else {
         conn.budget
     };
-    let captured = user::capture(
-        scratch,
-        segment.view.place,
-        segment.view.vectors,
-        u64::from(wanted),
-    );
+    let captured = user::capture(scratch, place, vectors, u64::from(wanted));
     conn.budget -= wanted;
-    if segment.view.place == 0 {
-        flags |= segment_flag::UNSEEN;
+    if place == 0 {
+        scratch.record.flags |= segment_flag::UNSEEN;
         count(Counter::ZeroCopy, 1);
     } else if captured < u64::from(wanted) {
-        flags |= segment_flag::UNSEEN;
+        scratch.record.flags |= segment_flag::UNSEEN;
     }
-    scratch.record.tail = [0; 8];
-    if captured < moved && user::tail(scratch, segment.view.place, segment.view.vectors, moved) != 0
-    {
-        flags |= segment_flag::TAIL;
+    if captured < u64::from(moved) && user::tail(scratch, place, vectors, u64::from(moved)) != 0 {
+        scratch.record.flags |= segment_flag::TAIL;
     }
-    fill(&mut scratch.record, conn, segment, flags);
     emit::segment(scratch, captured)
 }
 
-/// Fills the fixed part of a segment's record, but for its exchange and tail.
+/// Fills the fixed part of a segment's record, but for its exchange. Inlined into its callers, where the arguments
+/// stay in registers: stack is short on the way from here to `capture` (512 bytes for all frames together).
 #[inline(always)]
-pub(crate) fn fill(record: &mut SegmentRecord, conn: &Conn, segment: &Segment, flags: u8) {
-    record.head = RecordHead {
-        kind: kind::SEGMENT,
-        payload: 0,
-        size: 0,
-        ktime_ns: segment.now,
-    };
+pub(crate) fn fill(record: &mut SegmentRecord, conn: &Conn, key: &SocketKey, segment: Segment) {
+    record.head.kind = kind::SEGMENT;
+    record.head.ktime_ns = segment.now;
     record.process = process_key();
-    record.socket = segment.key;
+    record.socket = *key;
     record.enter_ktime_ns = segment.enter_ns;
     record.pos = segment.pos;
     record.len = segment.moved;
@@ -89,12 +73,11 @@ pub(crate) fn fill(record: &mut SegmentRecord, conn: &Conn, segment: &Segment, f
     record.error = 0;
     record.direction = segment.way;
     record.op = segment.op;
-    record.flags = flags
-        | if conn.family == AF_UNIX {
-            segment_flag::COUNTED
-        } else {
-            0
-        };
+    record.flags = segment.flags;
+    if conn.family == AF_UNIX {
+        record.flags |= segment_flag::COUNTED;
+    }
     record.role = conn.role;
     record.protocol = conn.protocol;
+    record.tail = [0; 8];
 }

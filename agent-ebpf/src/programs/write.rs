@@ -91,7 +91,7 @@ pub(crate) fn enter_splice(ctx: TracePointContext) -> u32 {
     0
 }
 
-/// splice returned: from a pipe to a socket if the entry found one, else perhaps from a socket to a pipe.
+/// splice returned: from a pipe to a socket, if the entry found one.
 #[tracepoint]
 pub(crate) fn exit_splice(ctx: TracePointContext) -> u32 {
     let result = exit_result(&ctx);
@@ -99,10 +99,7 @@ pub(crate) fn exit_splice(ctx: TracePointContext) -> u32 {
         forget_write();
         return 0;
     }
-    if after_write(result, op::SPLICE_OUT, View::default).is_none() && result > 0 {
-        let [fd_in, ..] = args();
-        let _ = crate::flow::after_read(fd_in, View::default(), result, op::SPLICE_IN, false);
-    }
+    let _ = after_write(result, op::SPLICE_OUT, View::default);
     0
 }
 

@@ -142,6 +142,7 @@ pub const HOOKS: &[Hook] = &[
         WRITES,
     ),
     optional("exit_splice", Place::Syscall("sys_exit_splice"), WRITES),
+    optional("exit_splice_in", Place::Syscall("sys_exit_splice"), READS),
     optional("enter_splice", Place::Syscall("sys_enter_splice"), WRITES),
     required("exit_read", Place::Syscall("sys_exit_read"), READS),
     required("exit_readv", Place::Syscall("sys_exit_readv"), READS),
