@@ -267,7 +267,7 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
     if absent.is_empty() {
         return vec![ok(
             what,
-            format!("all {} that Suture hooks are there", HOOKS.len()),
+            format!("those of all {} hooks are there", HOOKS.len()),
         )];
     }
     let mut rows: Vec<Row> = Vec::new();
