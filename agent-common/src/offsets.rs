@@ -13,16 +13,12 @@ pub struct Offsets {
     pub task_start_time: u32,
     /// `task_struct.tgid` (int)
     pub task_tgid: u32,
-    /// `task_struct.pid` (int)
-    pub task_pid: u32,
     /// `files_struct.fdt`
     pub files_fdt: u32,
     /// `fdtable.fd`
     pub fdt_fd: u32,
     /// `fdtable.max_fds`
     pub fdt_max_fds: u32,
-    /// `file.f_inode`
-    pub file_inode: u32,
     /// `file.private_data`
     pub file_private: u32,
     /// `file.f_flags`
@@ -82,11 +78,9 @@ impl Offsets {
         task_group_leader: 0,
         task_start_time: 0,
         task_tgid: 0,
-        task_pid: 0,
         files_fdt: 0,
         fdt_fd: 0,
         fdt_max_fds: 0,
-        file_inode: 0,
         file_private: 0,
         file_flags: 0,
         file_count: 0,

@@ -106,11 +106,9 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
         task_group_leader: need("task_struct", "group_leader", IDENTITY)?,
         task_start_time: need("task_struct", "start_time", IDENTITY)?,
         task_tgid: need("task_struct", "tgid", IDENTITY)?,
-        task_pid: need("task_struct", "pid", IDENTITY)?,
         files_fdt: need("files_struct", "fdt", FD_WALK)?,
         fdt_fd: need("fdtable", "fd", FD_WALK)?,
         fdt_max_fds: need("fdtable", "max_fds", FD_WALK)?,
-        file_inode: need("file", "f_inode", FD_WALK)?,
         file_private: need("file", "private_data", FD_WALK)?,
         file_flags: need(
             "file",

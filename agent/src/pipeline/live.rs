@@ -15,7 +15,7 @@ use std::{
 };
 
 use agent_common::{
-    abi::{ProcessKey, RecordHead, SocketKey, TaskRecord, kind},
+    abi::{ProcessKey, RecordHead, TaskRecord, kind},
     limits::RING_POLL_MS,
 };
 use agent_trace::{frame::Frame, tracer::Command};
@@ -230,7 +230,7 @@ impl<O: Output> Live<O> {
     ) {
         while let Some(command) = self.pipeline.poll_command() {
             match command {
-                Command::IgnoreConnection(socket) => self.ignore(socket),
+                Command::IgnoreConnection(socket) => self.kernel.ignore(socket),
                 Command::DescribeProcess(key, comm) => {
                     // A forked worker never calls execve: it has the class its parent had at the fork, which may
                     // have loaded more since (gunicorn with gevent).
@@ -243,10 +243,6 @@ impl<O: Output> Live<O> {
                 }
             }
         }
-    }
-
-    fn ignore(&mut self, socket: SocketKey) {
-        self.kernel.ignore(socket);
     }
 
     fn on_task(
