@@ -15,8 +15,8 @@ use std::{
 };
 
 use agent_common::{
-    abi::{ProcessKey, RecordHead, TaskRecord, kind},
-    limits::RING_POLL_MS,
+    abi::{ProcessKey, RecordHead, StateRecord, TaskRecord, kind},
+    limits::{RING_BYTES, RING_POLL_MS},
 };
 use agent_trace::{frame::Frame, tracer::Command};
 
@@ -36,6 +36,9 @@ use crate::{
 const BATCH: usize = 256;
 /// Records read before a tick is given even though more wait: bounds how late ticks come under full load.
 const MOST_PER_TICK: usize = 32_768;
+/// Records a full ring can hold: each takes its own bytes and a header of 8 (kernel/bpf/ringbuf.c), the smallest is a
+/// `StateRecord`.
+const RECORDS_IN_RING: usize = RING_BYTES as usize / (size_of::<StateRecord>() + 8);
 /// ns between two readings of the kernel's counters.
 const COUNTERS_EVERY_NS: u64 = 1_000_000_000;
 /// ns between two sweeps of the kernel's maps.
@@ -159,7 +162,13 @@ impl<O: Output> Live<O> {
             self.kernel.wait(if is_last { 0 } else { RING_POLL_MS });
             // Taken before reading: every record made before this time is in the ring already.
             let now = clocks();
-            self.read(now.0, &mut table, &mut uring, &mut failure);
+            // At the end all that the ring can hold is read, not only one tick's share: it would be lost uncounted.
+            let most = if is_last {
+                RECORDS_IN_RING
+            } else {
+                MOST_PER_TICK
+            };
+            self.read(most, now.0, &mut table, &mut uring, &mut failure);
             while let Some((key, class)) = self.runtimes.poll(now.0) {
                 self.kernel.set_runtime(key.tgid, class);
             }
@@ -190,6 +199,7 @@ impl<O: Output> Live<O> {
     /// Reads what waits, up to a bound.
     fn read(
         &mut self,
+        most: usize,
         now_ns: u64,
         table: &mut ProcessTable,
         uring: &mut HashMap<ProcessKey, String>,
@@ -197,7 +207,7 @@ impl<O: Output> Live<O> {
     ) {
         let mut read = 0;
         let mut bytes = 0;
-        while read < MOST_PER_TICK {
+        while read < most {
             let mut tasks = Vec::new();
             let (pipeline, recorder) = (&mut self.pipeline, &mut self.recorder);
             let count = self.kernel.read(BATCH, |record| {
