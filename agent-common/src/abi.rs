@@ -5,6 +5,30 @@
 
 use core::mem::{offset_of, size_of};
 
+/// Sixteen bytes (a trace id, an address) as two words in memory order: BPF copies and compares a word in one instruction,
+/// a byte array byte by byte. Eight bytes (a span id) are a `u64` for the same reason.
+pub type Words = [u64; 2];
+
+/// The bytes of [`Words`].
+#[must_use]
+pub const fn bytes_of(words: Words) -> [u8; 16] {
+    let (a, b) = (words[0].to_ne_bytes(), words[1].to_ne_bytes());
+    [
+        a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], b[0], b[1], b[2], b[3], b[4], b[5], b[6],
+        b[7],
+    ]
+}
+
+/// Sixteen bytes as [`Words`].
+#[must_use]
+pub const fn words_of(bytes: [u8; 16]) -> Words {
+    let b = bytes;
+    [
+        u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
+        u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
+    ]
+}
+
 /// Kinds of records ([`RecordHead::kind`]).
 pub mod kind {
     /// [`super::ConnRecord`]: a connection is followed from here on.
@@ -129,6 +153,8 @@ pub mod op {
     pub const SPLICE_OUT: u8 = 12;
     /// splice from the socket to a pipe
     pub const SPLICE_IN: u8 = 13;
+    /// Another call, such as io_uring's; its bytes are not seen.
+    pub const OTHER: u8 = 14;
 }
 
 /// Head of every record.
@@ -172,11 +198,11 @@ pub struct SocketKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExchangeIds {
     /// Trace id as far as the kernel knows; user space may replace it by the one in a header.
-    pub trace_id: [u8; 16],
+    pub trace_id: Words,
     /// Span id of this exchange's span.
-    pub span_id: [u8; 8],
+    pub span_id: u64,
     /// Span id of the parent exchange; all zero when `evidence` is [`evidence::NONE`].
-    pub parent_span_id: [u8; 8],
+    pub parent_span_id: u64,
     /// One of [`evidence`].
     pub evidence: u8,
     /// Always 0.
@@ -194,9 +220,9 @@ pub struct ConnRecord {
     /// The socket.
     pub socket: SocketKey,
     /// Local address; IPv4 as IPv4-mapped IPv6; for unix sockets zero.
-    pub local_addr: [u8; 16],
+    pub local_addr: Words,
     /// Remote address, the same way; for unix sockets the first 8 bytes are the peer's `struct sock` address.
-    pub remote_addr: [u8; 16],
+    pub remote_addr: Words,
     /// Local port, host order.
     pub local_port: u16,
     /// Remote port, host order.
@@ -246,13 +272,11 @@ pub struct SegmentRecord {
     /// One of [`protocol`].
     pub protocol: u8,
     /// Always 0.
-    pub zero: u8,
+    pub zero: [u8; 5],
     /// The last bytes of the segment, when flag `TAIL` is set.
     pub tail: [u8; 8],
     /// Valid when flag `EXCHANGE` is set.
     pub exchange: ExchangeIds,
-    /// Always 0.
-    pub zero_end: [u8; 4],
 }
 
 /// `kind::STATE`: a followed socket changed its TCP state, or a unix socket was closed (new state `TCP_CLOSE`).
@@ -293,28 +317,18 @@ pub struct TaskRecord {
     pub comm: [u8; 16],
 }
 
-/// Key of a client exchange that waits for the server on this host to read it.
+/// An end of a TCP connection as its other end names it: key of the maps of clients and of the agent's own
+/// connections.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PendingKey {
-    /// The client's address as in [`ConnRecord`]; for unix sockets the first 8 bytes are the server's `struct sock`.
-    pub addr: [u8; 16],
-    /// The client's port; 0 for unix sockets.
+pub struct PeerKey {
+    /// Address as in [`ConnRecord`].
+    pub addr: Words,
+    /// Port, host order.
     pub port: u32,
-    /// TCP sequence number of the request's first byte; 0 for unix sockets, on which one request waits at a time.
-    pub seq: u32,
-}
-
-/// Value of the map of pending client exchanges.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// Trace of the client exchange.
-    pub trace_id: [u8; 16],
-    /// Span of the client exchange.
-    pub span_id: [u8; 8],
-    /// When it was registered, for the sweeper.
-    pub ktime_ns: u64,
+    /// Network namespace for loopback addresses, which every namespace has for itself; else 0, because the two ends of
+    /// a connection may be in two namespaces.
+    pub netns: u32,
 }
 
 /// Flags of a unit ([`Unit::flags`]).
@@ -334,9 +348,9 @@ pub mod unit_flag {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unit {
     /// Trace of the server exchange it serves.
-    pub trace_id: [u8; 16],
+    pub trace_id: Words,
     /// Span of the server exchange it serves.
-    pub span_id: [u8; 8],
+    pub span_id: u64,
     /// When the context was set.
     pub ktime_ns: u64,
     /// Flags of [`unit_flag`].
@@ -349,18 +363,24 @@ pub struct Unit {
 
 /// Flags of a connection ([`Conn::flags`]).
 pub mod conn_flag {
-    /// Addresses come from connect()'s argument; the local ones are not known yet.
-    pub const ADDRESS_PARTIAL: u8 = 1;
-    /// `bound` holds the context of the turn that made this connection, for its first request.
-    pub const BOUND: u8 = 2;
-    /// A client exchange is registered under `pending`.
-    pub const PENDING: u8 = 4;
+    /// Addresses come from connect(); the local ones are not known yet.
+    pub const ADDRESS_PARTIAL: u16 = 1;
+    /// `trace_id` and `parent_span_id` are the context of the turn that made this connection, for its first request.
+    pub const BOUND: u16 = 2;
+    /// The client exchange waits for its server: the byte at `pending_seq` belongs to `trace_id` and `span_id`.
+    pub const PENDING: u16 = 4;
     /// The server exchange's context was taken by a call of its turn.
-    pub const CONSUMED: u8 = 8;
+    pub const CONSUMED: u16 = 8;
     /// The final response to the current exchange has begun.
-    pub const RESPONDED: u8 = 16;
+    pub const RESPONDED: u16 = 16;
     /// The agent's own connection (to its backend): the other end, if on this host, is not traced either.
-    pub const OWN: u8 = 32;
+    pub const OWN: u16 = 32;
+    /// A client exchange began with the write that is under way; its segment has not been told yet.
+    pub const BEGUN: u16 = 64;
+    /// User space knows the connection.
+    pub const TOLD: u16 = 128;
+    /// The connection is in the map of clients.
+    pub const PEERED: u16 = 256;
 }
 
 /// Value of the connection map, keyed by the address of the `struct sock`.
@@ -379,18 +399,20 @@ pub struct Conn {
     pub tx_bytes: u64,
     /// Thread that read the current request: tgid << 32 | tid.
     pub unit: u64,
+    /// For a server: the client's end, once it was found.
+    pub peer: SocketKey,
     /// Trace of the current exchange.
-    pub trace_id: [u8; 16],
+    pub trace_id: Words,
     /// Span of the current exchange.
-    pub span_id: [u8; 8],
-    /// Context bound at connect (flag `BOUND`): trace.
-    pub bound_trace_id: [u8; 16],
-    /// Context bound at connect (flag `BOUND`): span.
-    pub bound_span_id: [u8; 8],
+    pub span_id: u64,
+    /// Parent of the current exchange; zero where `evidence` is NONE.
+    pub parent_span_id: u64,
+    /// CLOCK_MONOTONIC when the write that began the current exchange was entered (flag `BEGUN`).
+    pub begun_ns: u64,
     /// See [`ConnRecord::local_addr`].
-    pub local_addr: [u8; 16],
+    pub local_addr: Words,
     /// See [`ConnRecord::remote_addr`].
-    pub remote_addr: [u8; 16],
+    pub remote_addr: Words,
     /// See [`ConnRecord::local_port`].
     pub local_port: u16,
     /// See [`ConnRecord::remote_port`].
@@ -403,18 +425,24 @@ pub struct Conn {
     pub protocol: u8,
     /// Network namespace.
     pub netns: u32,
-    /// Sequence number the pending client exchange is registered under.
+    /// Stream position of the first byte of the client exchange that waits (flag `PENDING`).
     pub pending_seq: u32,
     /// Bytes that may still be captured in this direction.
     pub budget: u32,
+    /// Flags of [`conn_flag`].
+    pub flags: u16,
     /// One of [`verdict`].
     pub verdict: u8,
     /// Last [`direction`]; 255 before the first bytes.
     pub last_direction: u8,
+    /// `last_direction` before the write that began an exchange, for the case that it moves nothing.
+    pub direction_before: u8,
     /// Changes of direction without a known token.
     pub turns: u8,
-    /// Flags of [`conn_flag`].
-    pub flags: u8,
+    /// One of [`evidence`], for the current exchange.
+    pub evidence: u8,
+    /// Always 0.
+    pub zero: [u8; 5],
 }
 
 /// Value of the thread map, keyed by tgid << 32 | tid. Deleted when the thread exits (a required hook), so that a
@@ -438,26 +466,45 @@ pub struct Inflight {
     pub enter_ktime_ns: u64,
     /// Stream position at sys_enter.
     pub pos: u32,
-    /// Flags of [`segment_flag`].
-    pub flags: u32,
-    /// Ids, when flag `EXCHANGE` is set.
-    pub exchange: ExchangeIds,
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// Groups of hooks that are attached only once something needs them, because each of their syscall tracepoints puts
+/// every syscall of the host on the kernel's slow path (40 ns, DESIGN §3). The programs ask for them in the map
+/// `DEMANDS`, slot [`demand::ASKED`]; user space answers in slot [`demand::ARMED`].
+pub mod demand {
+    /// Slot of what the programs ask for.
+    pub const ASKED: u32 = 0;
+    /// Slot of what is attached.
+    pub const ARMED: u32 = 1;
+    /// Slots.
+    pub const SLOTS: u32 = 2;
+    /// Waiting with epoll, where it decides whose a call is.
+    pub const LOOPS: u64 = 1;
+    /// Unix sockets that speak a known protocol: their ends.
+    pub const UNIX: u64 = 2;
+    /// sendmmsg and recvmmsg on streams.
+    pub const MMSG: u64 = 4;
+    /// splice from sockets.
+    pub const SPLICE: u64 = 8;
+    /// All of them.
+    pub const ALL: u64 = 15;
 }
 
 const _: () = {
-    assert!(size_of::<PendingKey>() == 24);
-    assert!(size_of::<Pending>() == 32);
+    assert!(size_of::<PeerKey>() == 24);
     assert!(size_of::<Unit>() == 56);
-    assert!(size_of::<Conn>() == 160);
-    assert!(size_of::<Inflight>() == 72);
-    assert!(size_of::<Thread>() == 56 + 72);
+    assert!(size_of::<Conn>() == 176);
+    assert!(size_of::<Inflight>() == 32);
+    assert!(size_of::<Thread>() == 56 + 32);
     assert!(size_of::<RecordHead>() == 16);
     assert!(size_of::<ProcessKey>() == 16);
     assert!(size_of::<SocketKey>() == 16);
     assert!(size_of::<ExchangeIds>() == 40);
     assert!(size_of::<ConnRecord>() == 16 + 16 + 16 + 32 + 8 + 8 + 16 + 40);
-    assert!(size_of::<SegmentRecord>() == 16 + 16 + 16 + 8 + 12 + 4 + 4 + 8 + 40 + 4);
-    assert!(offset_of!(SegmentRecord, tail) == 76);
+    assert!(size_of::<SegmentRecord>() == 16 + 16 + 16 + 8 + 12 + 4 + 8 + 8 + 40);
+    assert!(offset_of!(SegmentRecord, tail) == 80);
     assert!(size_of::<StateRecord>() == 48);
     assert!(size_of::<TaskRecord>() == 56);
 };

@@ -25,8 +25,8 @@ counters! {
     RingFull = "ring_full",
     /// Connections not followed because the connection map was full.
     ConnsFull = "connections_full",
-    /// Client exchanges that could not wait for their server because the map was full.
-    PendingFull = "pending_full",
+    /// Client connections whose servers on this host cannot find them because the map was full.
+    PeersFull = "peers_full",
     /// Threads that are not followed because the map was full: their writes are not seen and have no context.
     ThreadsFull = "threads_full",
     /// User memory that was not resident when a program read it; the bytes count as unseen.

@@ -14,11 +14,11 @@ pub const TAIL_BYTES: usize = 8;
 pub const IOVECS_MAX: usize = 8;
 /// Messages of one sendmmsg/recvmmsg that are looked at.
 pub const MMSG_MAX: usize = 2;
-/// Connections followed at once. A value is 160 bytes, so the map takes about 7 MiB.
+/// Connections followed at once. A value is 176 bytes, so the map takes about 8 MiB.
 pub const CONNS_MAX: u32 = 32_768;
-/// Client exchanges waiting to be read by a server on this host.
-pub const PENDING_MAX: u32 = 16_384;
-/// Threads that move bytes on followed sockets or wait with epoll. A value is 128 bytes: about 6 MiB.
+/// TCP connections of clients, by the address their servers see.
+pub const PEERS_MAX: u32 = 16_384;
+/// Threads that move bytes on followed sockets or wait with epoll. A value is 88 bytes: about 5 MiB.
 pub const THREADS_MAX: u32 = 32_768;
 /// Processes with a runtime class or in the scope.
 pub const PROCESSES_MAX: u32 = 32_768;
@@ -28,13 +28,12 @@ pub const OWN_MAX: u32 = 1_024;
 pub const PORTS_MAX: u32 = 1_024;
 /// Ring buffer from kernel to user space; a power of two.
 pub const RING_BYTES: u32 = 16 * 1024 * 1024;
-/// The reader is woken when this much waits for it; below that it looks by itself every `RING_POLL_MS`.
-pub const RING_WAKE_BYTES: u64 = 512 * 1024;
+/// The reader is woken when all CPUs together may have written this much since; below that it looks by itself every
+/// `RING_POLL_MS`.
+pub const RING_WAKE_BYTES: u32 = 2 * 1024 * 1024;
 /// Milliseconds between two looks of the reader at a quiet ring.
 pub const RING_POLL_MS: u64 = 10;
 /// Changes of direction without a token of a known protocol after which a connection is ignored.
 pub const SNIFF_TURNS_MAX: u8 = 6;
 /// Age at which a unit's context is void, whatever else is known.
 pub const CONTEXT_AGE_MAX_NS: u64 = 15 * 60 * 1_000_000_000;
-/// Age at which a client exchange no server has read is forgotten.
-pub const PENDING_AGE_MAX_NS: u64 = 60 * 1_000_000_000;

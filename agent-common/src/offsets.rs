@@ -13,6 +13,8 @@ pub struct Offsets {
     pub task_start_time: u32,
     /// `task_struct.tgid` (int)
     pub task_tgid: u32,
+    /// `task_struct.pid` (int), the thread's id
+    pub task_pid: u32,
     /// `files_struct.fdt`
     pub files_fdt: u32,
     /// `fdtable.fd`
@@ -21,6 +23,8 @@ pub struct Offsets {
     pub fdt_max_fds: u32,
     /// `file.private_data`
     pub file_private: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
     /// `file.f_flags`
     pub file_flags: u32,
     /// `file.f_count` (6.1, 6.12) or `file.f_ref` (6.13+)
@@ -39,6 +43,8 @@ pub struct Offsets {
     pub sk_type: u32,
     /// `sock.sk_protocol` (u16 since 5.6)
     pub sk_protocol: u32,
+    /// `sock.sk_socket`
+    pub sk_socket: u32,
     /// `sock.sk_err` (int)
     pub sk_err: u32,
     /// `sock_common.skc_family` (u16)
@@ -78,10 +84,12 @@ impl Offsets {
         task_group_leader: 0,
         task_start_time: 0,
         task_tgid: 0,
+        task_pid: 0,
         files_fdt: 0,
         fdt_fd: 0,
         fdt_max_fds: 0,
         file_private: 0,
+        file_inode: 0,
         file_flags: 0,
         file_count: 0,
         file_count_one: 0,
@@ -91,6 +99,7 @@ impl Offsets {
         socket_sk: 0,
         sk_type: 0,
         sk_protocol: 0,
+        sk_socket: 0,
         sk_err: 0,
         skc_family: 0,
         skc_daddr: 0,
@@ -123,4 +132,8 @@ pub struct Settings {
     pub ports_all: u32,
     /// Bytes captured after each change of direction, at most `limits::HEAD_CAPTURE_MAX`.
     pub head_bytes: u32,
+    /// Bytes one CPU writes into the ring before it wakes the reader.
+    pub wake_bytes: u32,
+    /// 1: every group of `abi::demand` is attached from the start.
+    pub all_armed: u32,
 }

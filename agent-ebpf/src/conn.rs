@@ -5,17 +5,18 @@
 //! not in `tcp_sock`), which are counted.
 
 use agent_common::{
-    abi::{Conn, ConnRecord, ExchangeIds, PendingKey, SocketKey, conn_flag, kind, verdict},
+    abi::{Conn, ConnRecord, ExchangeIds, SocketKey, Words, conn_flag, demand, kind, verdict},
     counters::Counter,
 };
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
+use aya_ebpf::helpers::bpf_get_current_comm;
 
 use crate::{
     emit,
-    maps::{CONNS, OWN, PORTS, Scratch, count},
-    pending::AF_UNIX,
+    ids::now,
+    maps::{CONNS, OWN, PORTS, Scratch, count, is_armed, scratch},
+    pending::{self, AF_UNIX, peer_key},
     settings::setting,
-    walk::{Socket, field, process_key},
+    walk::{Sock, Socket, field, process_key, tid},
 };
 
 const AF_INET: u16 = 2;
@@ -37,53 +38,62 @@ pub(crate) fn find(key: SocketKey) -> Option<&'static mut Conn> {
     (conn.ino == key.ino).then_some(conn)
 }
 
-/// Whether a socket was given up: the first thing asked of every call, so it costs one look-up.
+/// The entry of a unix server's client, if that is followed.
 #[inline(always)]
-pub(crate) fn is_ignored(key: SocketKey) -> bool {
-    find(key).is_some_and(|conn| conn.verdict == verdict::IGNORED)
+pub(crate) fn find_unix_peer(conn: &Conn, sk: u64) -> Option<&'static mut Conn> {
+    find_sender(conn.remote_addr[0], sk)
 }
 
-/// The entry of a socket, made if need be.
+/// The entry of the unix socket `sk`, if its other end is `reader`.
 #[inline(always)]
-pub(crate) fn find_or_make(
-    scratch: &mut Scratch,
-    socket: &Socket,
-    now: u64,
-) -> Option<&'static mut Conn> {
+pub(crate) fn find_sender(sk: u64, reader: u64) -> Option<&'static mut Conn> {
+    let place = CONNS.get_ptr_mut(sk)?;
+    // SAFETY: see `find`; that the entry is this connection's is told by its other end.
+    let found = unsafe { &mut *place };
+    (found.family == AF_UNIX && found.verdict != verdict::IGNORED && found.remote_addr[0] == reader)
+        .then_some(found)
+}
+
+/// The entry of a socket to be worked on, made if need be; none for one that is not followed. The first thing asked of
+/// every call: where nothing is captured it costs one look-up.
+#[inline(always)]
+pub(crate) fn follow<S: Sock>(sock: S, socket: &Socket) -> Option<&'static mut Conn> {
     if let Some(conn) = find(socket.key) {
+        if conn.verdict == verdict::IGNORED {
+            return None;
+        }
         if conn.flags & conn_flag::ADDRESS_PARTIAL != 0 {
-            complete(scratch, socket, now);
+            complete(&socket.key, conn);
         }
         return Some(conn);
     }
-    if make(scratch, socket, now) == 0 {
+    let family: u16 = sock.read(setting!(offsets.skc_family));
+    if !is_stream(sock, family) || make(&socket.key, family) == 0 {
         return None;
     }
-    find(socket.key)
+    find(socket.key).filter(|conn| conn.verdict != verdict::IGNORED)
 }
 
 /// IPv4 as IPv4-mapped IPv6.
 #[inline(always)]
-fn mapped(addr: u32) -> [u8; 16] {
-    let b = addr.to_ne_bytes();
-    [
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, b[0], b[1], b[2], b[3],
-    ]
+pub(crate) fn mapped(addr: u32) -> Words {
+    // Little-endian: the address' bytes come last in memory, so they are the upper half of the second word.
+    [0, (u64::from(addr) << 32) | 0xffff_0000]
 }
 
 /// Whether a socket is one that is followed at all.
 #[inline(always)]
-pub(crate) fn is_stream(sk: u64, family: u16) -> bool {
+pub(crate) fn is_stream<S: Sock>(sock: S, family: u16) -> bool {
     if family != AF_INET && family != AF_INET6 && family != AF_UNIX {
         return false;
     }
-    if field::<u16>(sk, setting!(offsets.sk_type)) != SOCK_STREAM {
+    if sock.read::<u16>(setting!(offsets.sk_type)) != SOCK_STREAM {
         return false;
     }
     if family == AF_UNIX {
         return true;
     }
-    match field::<u16>(sk, setting!(offsets.sk_protocol)) {
+    match sock.read::<u16>(setting!(offsets.sk_protocol)) {
         IPPROTO_TCP => true,
         IPPROTO_MPTCP => {
             count(Counter::Mptcp, 1);
@@ -95,11 +105,9 @@ pub(crate) fn is_stream(sk: u64, family: u16) -> bool {
 
 /// Reads the addresses of a socket into an entry.
 #[inline(always)]
-fn addresses(conn: &mut Conn, sk: u64, family: u16) {
+pub(crate) fn addresses(conn: &mut Conn, sk: u64, family: u16) {
     if family == AF_UNIX {
-        let peer: u64 = field(sk, setting!(offsets.unix_peer));
-        let bytes = peer.to_ne_bytes();
-        conn.remote_addr[..8].copy_from_slice(&bytes);
+        conn.remote_addr[0] = field(sk, setting!(offsets.unix_peer));
         return;
     }
     if family == AF_INET6 {
@@ -113,38 +121,18 @@ fn addresses(conn: &mut Conn, sk: u64, family: u16) {
     conn.remote_port = u16::from_be(field(sk, setting!(offsets.skc_dport)));
 }
 
-/// Where the agent's own connection is remembered.
+/// The agent's own connection is made: its other end is not traced.
 #[inline(always)]
-fn own_key(conn: &Conn) -> PendingKey {
-    PendingKey {
-        addr: conn.local_addr,
-        port: u32::from(conn.local_port),
-        seq: 0,
-    }
-}
-
-/// The agent itself connected a socket: its other end is not traced.
-#[inline(never)]
-pub(crate) fn own(scratch: &mut Scratch, socket: &Socket, now: u64) -> u64 {
-    let sk = socket.key.sk;
-    let family: u16 = field(sk, setting!(offsets.skc_family));
-    if family == AF_UNIX || !is_stream(sk, family) {
-        return 0;
-    }
-    begin(scratch, &socket.key, family, now);
-    addresses(&mut scratch.conn, sk, family);
-    scratch.conn.verdict = verdict::IGNORED;
-    scratch.conn.flags = conn_flag::OWN;
+pub(crate) fn own(conn: &Conn) {
     // A full map shows the backend's spans; they are true, only of no use.
-    let _ = OWN.insert(own_key(&scratch.conn), 1, 0);
-    insert(scratch, sk)
+    let _ = OWN.insert(peer_key(conn.local_addr, conn.local_port, conn.netns), 1, 0);
 }
 
 /// The agent's own connection closed.
 #[inline(always)]
 pub(crate) fn forget_own(conn: &Conn) {
     if conn.flags & conn_flag::OWN != 0 {
-        let _ = OWN.remove(own_key(conn));
+        let _ = OWN.remove(peer_key(conn.local_addr, conn.local_port, conn.netns));
     }
 }
 
@@ -160,38 +148,31 @@ fn port_in_scope(conn: &Conn) -> bool {
 
 /// Makes the entry of a socket that bytes moved on. Returns 0 where it is not followed.
 #[inline(never)]
-fn make(scratch: &mut Scratch, socket: &Socket, now: u64) -> u64 {
-    let sk = socket.key.sk;
-    let family: u16 = field(sk, setting!(offsets.skc_family));
-    if !is_stream(sk, family) {
-        return 0;
-    }
-    begin(scratch, &socket.key, family, now);
-    addresses(&mut scratch.conn, sk, family);
+fn make(key: &SocketKey, family: u16) -> u64 {
+    let Some(scratch) = scratch() else { return 0 };
+    begin(scratch, key, family);
+    addresses(&mut scratch.conn, key.sk, family);
     if family != AF_UNIX {
-        let peer = PendingKey {
-            addr: scratch.conn.remote_addr,
-            port: u32::from(scratch.conn.remote_port),
-            seq: 0,
-        };
+        let conn = &scratch.conn;
+        let peer = peer_key(conn.remote_addr, conn.remote_port, conn.netns);
         // SAFETY: one byte, only tested for presence.
         if unsafe { OWN.get(peer) }.is_some() {
             scratch.conn.verdict = verdict::IGNORED;
         }
     }
-    insert(scratch, sk)
+    insert(scratch, key.sk)
 }
 
 /// Fills the scratch entry with what every new connection has.
 #[inline(never)]
-pub(crate) fn begin(scratch: &mut Scratch, key: &SocketKey, family: u16, now: u64) -> u64 {
+pub(crate) fn begin(scratch: &mut Scratch, key: &SocketKey, family: u16) -> u64 {
     // Field by field: a whole `Conn` on the stack, below two callers, is more than 6.1's verifier allows (512 bytes).
     let conn = &mut scratch.conn;
     // SAFETY: a Conn is integers and byte arrays, for which all zero is a value.
     unsafe { core::ptr::write_bytes(&raw mut *conn, 0, 1) };
     conn.ino = key.ino;
     conn.process = process_key();
-    conn.last_ns = now;
+    conn.last_ns = now();
     conn.family = family;
     conn.verdict = verdict::SNIFF;
     conn.last_direction = NO_DIRECTION;
@@ -206,7 +187,7 @@ pub(crate) fn insert(scratch: &mut Scratch, sk: u64) -> u64 {
     if !port_in_scope(&scratch.conn) {
         scratch.conn.verdict = verdict::IGNORED;
     }
-    if CONNS.insert(sk, scratch.conn, 0).is_err() {
+    if CONNS.insert(sk, &scratch.conn, 0).is_err() {
         count(Counter::ConnsFull, 1);
         return 0;
     }
@@ -215,24 +196,25 @@ pub(crate) fn insert(scratch: &mut Scratch, sk: u64) -> u64 {
 
 /// A connection made by connect() moves its first bytes: now its own address is known.
 #[inline(never)]
-fn complete(scratch: &mut Scratch, socket: &Socket, now: u64) -> u64 {
-    let Some(conn) = find(socket.key) else {
-        return 0;
-    };
+fn complete(key: &SocketKey, conn: &mut Conn) -> u64 {
     let family = conn.family;
-    addresses(conn, socket.key.sk, family);
+    addresses(conn, key.sk, family);
     conn.flags &= !conn_flag::ADDRESS_PARTIAL;
-    if conn.verdict != verdict::IGNORED {
-        announce(scratch, &socket.key, conn, now);
+    match scratch() {
+        Some(scratch) => announce(scratch, key, conn),
+        None => 0,
     }
-    1
 }
 
 /// Tells user space about a connection that moves bytes.
 #[inline(always)]
-pub(crate) fn announce(scratch: &mut Scratch, key: &SocketKey, conn: &Conn, now: u64) {
+pub(crate) fn announce(scratch: &mut Scratch, key: &SocketKey, conn: &mut Conn) -> u64 {
+    if conn.family == AF_UNIX {
+        is_armed(demand::UNIX);
+    }
     scratch.announced.exchange = ExchangeIds::default();
-    announce_as(scratch, key, conn, now, 0);
+    conn.flags |= conn_flag::TOLD;
+    announce_as(scratch, key, conn, 0)
 }
 
 /// Tells user space about a connection. With `by_connect`, the ids of the attempt are in `scratch.announced.exchange`.
@@ -241,7 +223,6 @@ pub(crate) fn announce_as(
     scratch: &mut Scratch,
     key: &SocketKey,
     conn: &Conn,
-    now: u64,
     by_connect: u16,
 ) -> u64 {
     // Field by field, for the stack's sake (see `begin`). `exchange` is set by the caller.
@@ -249,7 +230,7 @@ pub(crate) fn announce_as(
     record.head.kind = kind::CONN;
     record.head.payload = 0;
     record.head.size = size_of::<ConnRecord>() as u32;
-    record.head.ktime_ns = now;
+    record.head.ktime_ns = now();
     record.process = conn.process;
     record.socket = *key;
     record.local_addr = conn.local_addr;
@@ -259,7 +240,7 @@ pub(crate) fn announce_as(
     record.family = conn.family;
     record.by_connect = by_connect;
     record.netns = conn.netns;
-    record.tid = bpf_get_current_pid_tgid() as u32;
+    record.tid = tid();
     record.comm = bpf_get_current_comm().unwrap_or_default();
     emit::waking(&scratch.announced);
     1
@@ -267,7 +248,9 @@ pub(crate) fn announce_as(
 
 /// Deletes an entry.
 #[inline(always)]
-pub(crate) fn remove(sk: u64) {
+pub(crate) fn remove(conn: &mut Conn, sk: u64) {
+    forget_own(conn);
+    pending::leave(conn);
     // It may be gone already: user space deletes entries too.
     let _ = CONNS.remove(sk);
 }

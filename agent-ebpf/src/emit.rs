@@ -1,30 +1,34 @@
 //! Writes records into the ring buffer.
 //!
-//! In: a record. Out: the same in the ring, or a counted loss. Always holds: the reader is woken only when much is
-//! waiting or a record says something new about a process (a short-lived one may vanish before the next look);
+//! In: a record. Out: the same in the ring, or a counted loss. Always holds: the reader is woken only when much was
+//! written or a record says something new about a process (a short-lived one may vanish before the next look);
 //! otherwise it looks by itself every `RING_POLL_MS`. A wake-up per record would cost the traced program an
 //! inter-processor interrupt each (kernel/bpf/ringbuf.c, bpf_ringbuf_commit).
 
 use agent_common::{
     abi::{ConnRecord, SegmentRecord},
     counters::Counter,
-    limits::{HEAD_CAPTURE_MAX, RING_WAKE_BYTES},
+    limits::HEAD_CAPTURE_MAX,
 };
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::generated::bpf_ringbuf_output,
 };
 
-use crate::maps::{RECORDS, Scratch, count};
+use crate::{
+    maps::{RECORDS, Scratch, count},
+    settings::setting,
+};
 
-/// Wake-up flag by what waits in the ring.
+/// Wake-up flag by what this CPU has written since the last one. Asking the ring how much waits costs a call.
 #[inline(always)]
-fn wake_flag() -> u64 {
-    if RECORDS.query(u64::from(BPF_RB_AVAIL_DATA)) >= RING_WAKE_BYTES {
-        u64::from(BPF_RB_FORCE_WAKEUP)
-    } else {
-        u64::from(BPF_RB_NO_WAKEUP)
+fn wake_flag(scratch: &mut Scratch, size: u32) -> u64 {
+    scratch.unwoken = scratch.unwoken.wrapping_add(size);
+    if scratch.unwoken < setting!(wake_bytes) {
+        return u64::from(BPF_RB_NO_WAKEUP);
     }
+    scratch.unwoken = 0;
+    u64::from(BPF_RB_FORCE_WAKEUP)
 }
 
 /// Sends the segment in `scratch` with `payload` captured bytes.
@@ -37,10 +41,8 @@ pub(crate) fn segment(scratch: &mut Scratch, payload: u64) -> u64 {
     let size = size_of::<SegmentRecord>() as u32 + payload;
     scratch.record.head.payload = payload as u16;
     scratch.record.head.size = size;
-    if RECORDS
-        .output::<[u8]>(bytes(scratch, size), wake_flag())
-        .is_err()
-    {
+    let flag = wake_flag(scratch, size);
+    if RECORDS.output::<[u8]>(bytes(scratch, size), flag).is_err() {
         count(Counter::RingFull, 1);
     }
     1

@@ -1,8 +1,8 @@
 //! The state of a connection as bytes move on it.
 //!
-//! In: a write before it happens, a write after, a read after. Out: exchanges begun (ids made, contexts looked up),
-//! records. Always holds: an exchange begins only at a change of direction with a request token; a write's effects
-//! are committed at its exit, when it is known that bytes moved.
+//! In: a write before it happens, a write after, a read after; whichever hooks saw them. Out: exchanges begun (ids made,
+//! contexts looked up), records. Always holds: an exchange begins only at a change of direction with a request token;
+//! one that began with a write that moved nothing is taken back.
 //!
 //! ```text
 //!  SNIFF --token of a known protocol--> HEADS --user space or port filter--> IGNORED
@@ -10,36 +10,47 @@
 //!  within HEADS, server:  rx turn + request token: exchange begins, unit enters
 //!                         rx, same direction:      the unit that reads on enters too
 //!                         tx turn (final answer):  unit leaves        tx 1xx: no turn
-//!                 client: tx turn + request token: exchange begins, registered for the peer
+//!                 client: tx turn + request token: exchange begins (BEGUN, PENDING), before the bytes move if
+//!                                                  there is a hook for it, else right after
+//!                         write moved nothing:     the turn is taken back
+//!                         rx turn:                 no server may take the exchange any more
 //! ```
 
 use agent_common::{
     abi::{
-        Conn, ExchangeIds, SocketKey, Thread, conn_flag, direction, evidence, role, segment_flag,
-        verdict,
+        Conn, ExchangeIds, SocketKey, conn_flag, direction, evidence, role, segment_flag, verdict,
     },
     counters::Counter,
     limits::SNIFF_TURNS_MAX,
 };
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
 use crate::{
     conn, emit,
     ids::{new_span_id, new_trace_id, now},
     maps::{Scratch, count, scratch},
     pending::{self, AF_UNIX},
-    scope::in_scope,
     segment::{Segment, fill, send},
     settings::setting,
     sniff::{self, Token},
     unit,
     user::{self, View},
-    walk::{self, Socket, field, is_nonblocking, socket_of},
+    walk::{Sock, Socket, field, is_nonblocking, pid_tgid},
 };
+
+/// What a call did.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    /// Its result.
+    pub moved: i64,
+    /// One of `op`.
+    pub op: u8,
+    /// It would not have waited (reads).
+    pub dont_wait: bool,
+}
 
 /// Position of the next byte to be written.
 #[inline(always)]
-fn write_pos(conn: &Conn, sk: u64) -> u32 {
+pub(crate) fn write_pos(conn: &Conn, sk: u64) -> u32 {
     if conn.family == AF_UNIX {
         conn.tx_bytes as u32
     } else {
@@ -49,7 +60,7 @@ fn write_pos(conn: &Conn, sk: u64) -> u32 {
 
 /// Position behind the last byte that was read.
 #[inline(always)]
-fn read_pos(conn: &Conn, sk: u64) -> u32 {
+fn read_pos<S: Sock>(conn: &Conn, sock: S) -> u32 {
     /// First of the states in which the peer's FIN has arrived: TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING (include/net/tcp_states.h).
     const TCP_TIME_WAIT: u8 = 6;
     /// A reset ends the stream without a FIN.
@@ -57,62 +68,44 @@ fn read_pos(conn: &Conn, sk: u64) -> u32 {
     if conn.family == AF_UNIX {
         return conn.rx_bytes as u32;
     }
-    let copied: u32 = field(sk, setting!(offsets.tcp_copied_seq));
+    let copied: u32 = field(sock.address(), setting!(offsets.tcp_copied_seq));
     // A read that reaches the FIN moves copied_seq over it, too (`found_fin_ok` in net/ipv4/tcp.c; seen on 6.18: a
     // response read together with its FIN was one off).
-    let state: u8 = field(sk, setting!(offsets.skc_state));
+    let state: u8 = sock.read(setting!(offsets.skc_state));
     if state >= TCP_TIME_WAIT
         && state != TCP_CLOSE
-        && field::<u32>(sk, setting!(offsets.tcp_rcv_nxt)) == copied
+        && field::<u32>(sock.address(), setting!(offsets.tcp_rcv_nxt)) == copied
     {
         return copied.wrapping_sub(1);
     }
     copied
 }
 
-/// Recognises what the call's bytes begin with.
+/// Whether a write in this direction may be a client's next request.
 #[inline(always)]
-fn first_token(scratch: &mut Scratch, view: View, moved: u64) -> Token {
-    let len = user::first_bytes(scratch, view.place, view.vectors, moved);
-    sniff::token(&scratch.sniff, len)
+fn may_begin_client(conn: &Conn) -> bool {
+    conn.role != role::SERVER && conn.last_direction != direction::TX
 }
 
-/// Whether the call's first bytes are worth a look.
+/// A write is about to happen: a client's request begins before its server can read it. `upto` is at least the number
+/// of bytes it may move.
 #[inline(always)]
-fn wants_token(conn: &Conn, way: u8) -> bool {
-    conn.verdict == verdict::SNIFF || conn.last_direction != way
-}
-
-/// A write is about to happen. `upto` is at least the number of bytes it may move.
-#[inline(always)]
-pub(crate) fn before_write(fd: u64, view: View, upto: u64) -> Option<()> {
-    if !in_scope() {
-        return None;
-    }
-    let socket = socket_of(fd)?;
-    if conn::is_ignored(socket.key) {
+pub(crate) fn before_write(
+    socket: &Socket,
+    conn: &mut Conn,
+    view: impl FnOnce() -> View,
+    upto: u64,
+) -> Option<()> {
+    if !may_begin_client(conn) {
         return None;
     }
     let scratch = scratch()?;
-    let now = now();
-    let conn = conn::find_or_make(scratch, &socket, now)?;
-    if conn.verdict == verdict::IGNORED {
-        return None;
-    }
-    let sk = socket.key.sk;
-    let pos = write_pos(conn, sk);
-    let thread = unit::current()?;
-    thread.inflight.socket = socket.key;
-    thread.inflight.enter_ktime_ns = now;
-    thread.inflight.pos = pos;
-    thread.inflight.flags = 0;
-    if wants_token(conn, direction::TX) {
-        let token = first_token(scratch, view, upto);
-        if is_request(token) && conn.last_direction != direction::TX && conn.role != role::SERVER {
-            begin_client(conn, thread, now, pos);
-            thread.inflight.flags = u32::from(segment_flag::EXCHANGE);
-        }
-        thread.inflight.flags |= (token as u32) << 8;
+    let view = view();
+    let len = user::first_bytes(scratch, view.place, view.vectors, upto);
+    let token = sniff::token(&scratch.sniff, len);
+    if is_request(token) {
+        let pos = write_pos(conn, socket.key.sk);
+        begin_client(&socket.key, conn, pos, token.protocol());
     }
     Some(())
 }
@@ -122,39 +115,47 @@ fn is_request(token: Token) -> bool {
     matches!(token, Token::Request | Token::FastCgiRequest)
 }
 
-/// The token that `before_write` recognised.
-#[inline(always)]
-fn stored_token(flags: u32) -> Token {
-    match flags >> 8 {
-        1 => Token::Request,
-        2 => Token::FastCgiRequest,
-        3 => Token::Response,
-        4 => Token::Interim,
-        5 => Token::FastCgiResponse,
-        _ => Token::None,
-    }
-}
-
 /// A client begins a request: ids, parent, and a note for the server on this host.
 #[inline(never)]
-fn begin_client(conn: &mut Conn, thread: &mut Thread, now: u64, seq: u32) -> u64 {
-    let ids = &mut thread.inflight.exchange;
-    *ids = ExchangeIds::default();
-    ids.span_id = new_span_id();
+fn begin_client(key: &SocketKey, conn: &mut Conn, seq: u32, protocol: u8) -> u64 {
+    let now = now();
+    conn.span_id = new_span_id();
     if conn.flags & conn_flag::BOUND != 0 {
+        // `trace_id` and `parent_span_id` hold the context already.
         conn.flags &= !conn_flag::BOUND;
-        ids.trace_id = conn.bound_trace_id;
-        ids.parent_span_id = conn.bound_span_id;
-        ids.evidence = evidence::TURN;
-    } else if unit::context(&mut thread.unit, now, ids) == 0 {
-        ids.trace_id = new_trace_id();
+        conn.evidence = evidence::TURN;
+    } else {
+        let mut ids = ExchangeIds::default();
+        parent_by_unit(now, &mut ids);
+        conn.trace_id = ids.trace_id;
+        conn.parent_span_id = ids.parent_span_id;
+        conn.evidence = ids.evidence;
     }
-    conn.trace_id = ids.trace_id;
-    conn.span_id = ids.span_id;
-    pending::register(conn, seq, now)
+    conn.begun_ns = now;
+    conn.verdict = verdict::HEADS;
+    conn.protocol = protocol;
+    conn.role = role::CLIENT;
+    conn.direction_before = conn.last_direction;
+    conn.last_direction = direction::TX;
+    conn.flags |= conn_flag::BEGUN;
+    pending::register(key, conn, seq)
 }
 
-/// Parent of a call the current unit makes outside of a write; a new trace when there is none.
+/// The write that began an exchange moved nothing.
+#[inline(always)]
+fn take_back(conn: &mut Conn) {
+    if conn.flags & conn_flag::BEGUN != 0 {
+        conn.flags &= !conn_flag::BEGUN;
+        conn.last_direction = conn.direction_before;
+        pending::forget(conn);
+        // A turn's context counts once: it is kept for the next try.
+        if conn.evidence == evidence::TURN {
+            conn.flags |= conn_flag::BOUND;
+        }
+    }
+}
+
+/// Parent of a call the current unit makes; a new trace when there is none.
 #[inline(always)]
 pub(crate) fn parent_by_unit(now: u64, ids: &mut ExchangeIds) {
     let known = match unit::existing() {
@@ -175,15 +176,16 @@ fn begin_server(conn: &mut Conn, sk: u64, seq: u32, ids: &mut ExchangeIds) -> u6
     }
     conn.trace_id = ids.trace_id;
     conn.span_id = ids.span_id;
+    conn.parent_span_id = ids.parent_span_id;
+    conn.evidence = ids.evidence;
     conn.flags &= !(conn_flag::CONSUMED | conn_flag::RESPONDED);
     1
 }
 
 /// Commits that bytes moved. Returns whether the segment is told to user space.
 #[inline(always)]
-fn commit(conn: &mut Conn, way: u8, token: Token, now: u64) -> bool {
+fn commit(conn: &mut Conn, way: u8, token: Token) -> bool {
     let turned = conn.last_direction != way;
-    conn.last_ns = now;
     if conn.verdict == verdict::SNIFF {
         if matches!(token, Token::None) {
             if turned {
@@ -205,136 +207,154 @@ fn commit(conn: &mut Conn, way: u8, token: Token, now: u64) -> bool {
             role::CLIENT
         };
     }
-    if turned {
-        conn.budget = setting!(head_bytes);
-        // An interim response is not the answer: the request's body, which follows it, is no new request.
-        if !matches!(token, Token::Interim) {
-            conn.last_direction = way;
-            if conn.role == role::SERVER && way == direction::TX {
-                conn.flags |= conn_flag::RESPONDED;
-                unit::leave(conn);
-            }
-            if conn.role == role::CLIENT && way == direction::RX {
-                pending::forget(conn);
-            }
+    // An interim response is not the answer: the request's body, which follows it, is no new request.
+    if turned && !matches!(token, Token::Interim) {
+        conn.last_direction = way;
+        if conn.role == role::SERVER && way == direction::TX {
+            conn.flags |= conn_flag::RESPONDED;
+            unit::leave(conn);
+        }
+        if conn.role == role::CLIENT && way == direction::RX {
+            pending::forget(conn);
         }
     }
     true
 }
 
-/// A write returned. `moved` is its result; errors that mean "later" are not told.
-#[inline(always)]
-pub(crate) fn after_write(moved: i64, op: u8, view: impl FnOnce() -> View) -> Option<()> {
-    let inflight = &mut unit::existing()?.inflight;
-    if inflight.socket.sk == 0 {
-        return None;
-    }
-    let socket = inflight.socket;
-    if op != agent_common::abi::op::SENDMMSG {
-        inflight.socket.sk = 0;
-    }
-    let scratch = scratch()?;
-    let conn = conn::find(socket)?;
-    if moved <= 0 {
-        if inflight.flags & u32::from(segment_flag::EXCHANGE) != 0 {
-            pending::forget(conn);
+/// Captures what may be looked at of a call's bytes, and recognises what they begin with where that matters
+/// (`is_fresh`). What it found is left in the scratch: see [`crate::maps::Found`].
+#[inline(never)]
+fn look(scratch: &mut Scratch, conn: &mut Conn, view: &View, moved: u64, is_fresh: bool) -> u64 {
+    scratch.found.set(0, Token::None, 0);
+    if conn.verdict == verdict::SNIFF {
+        // Of what may be a long stream of an unknown protocol no more is read than is needed to know that.
+        let len = user::first_bytes(scratch, view.place, view.vectors, moved);
+        if matches!(sniff::token(&scratch.sniff, len), Token::None) {
+            return 0;
         }
-        return failed(scratch, conn, socket, moved, direction::TX, op);
     }
-    let now = now();
-    let token = stored_token(inflight.flags);
-    let is_first = conn.verdict == verdict::SNIFF;
-    if !commit(conn, direction::TX, token, now) {
-        conn.tx_bytes += moved as u64;
-        return None;
+    if is_fresh {
+        conn.budget = setting!(head_bytes);
     }
-    if is_first {
-        conn::announce(scratch, &socket, conn, now);
-    }
-    conn.tx_bytes += moved as u64;
-    scratch.record.exchange = ExchangeIds::default();
-    if inflight.flags & u32::from(segment_flag::EXCHANGE) != 0 {
-        scratch.record.exchange = inflight.exchange;
-    }
-    let view = view();
-    let segment = Segment {
-        moved: moved as u32,
-        pos: inflight.pos,
-        enter_ns: inflight.enter_ktime_ns,
-        now,
-        way: direction::TX,
-        op,
-        flags: (inflight.flags & u32::from(segment_flag::EXCHANGE)) as u8,
+    let wanted = if moved < u64::from(conn.budget) {
+        moved as u32
+    } else {
+        conn.budget
     };
-    // For the next message of the same sendmmsg.
-    inflight.pos = inflight.pos.wrapping_add(moved as u32);
-    inflight.flags = 0;
-    fill(&mut scratch.record, conn, &socket, segment);
-    send(scratch, conn, view.place, view.vectors);
-    Some(())
-}
-
-/// A read returned. `moved` is its result; `MSG_PEEK` reads never come here.
-#[inline(always)]
-pub(crate) fn after_read(fd: u64, view: View, moved: i64, op: u8, dont_wait: bool) -> Option<()> {
-    after_read_before(fd, view, moved, op, dont_wait, 0)
-}
-
-/// As [`after_read`], for bytes that were read before `behind` further ones by the same call.
-#[inline(always)]
-pub(crate) fn after_read_before(
-    fd: u64,
-    view: View,
-    moved: i64,
-    op: u8,
-    dont_wait: bool,
-    behind: u32,
-) -> Option<()> {
-    if !in_scope() {
-        return None;
-    }
-    let socket = socket_of(fd)?;
-    if conn::is_ignored(socket.key) {
-        return None;
-    }
-    let scratch = scratch()?;
-    if moved <= 0 {
-        let conn = conn::find(socket.key)?;
-        return failed(scratch, conn, socket.key, moved, direction::RX, op);
-    }
-    let now = now();
-    let conn = conn::find_or_make(scratch, &socket, now)?;
-    if conn.verdict == verdict::IGNORED {
-        return None;
-    }
-    let token = if wants_token(conn, direction::RX) {
-        first_token(scratch, view, moved as u64)
+    conn.budget -= wanted;
+    let captured = user::capture(scratch, view.place, view.vectors, u64::from(wanted));
+    let unseen = if captured < u64::from(wanted) {
+        segment_flag::UNSEEN
+    } else {
+        0
+    };
+    let token = if is_fresh {
+        sniff::payload_token(scratch, captured)
     } else {
         Token::None
     };
+    scratch.found.set(captured, token, unseen);
+    1
+}
+
+/// A write moved bytes, the first of them at `pos`. Of one that began an exchange the turn was made when it began: since
+/// then another thread may have read the answer. `enter_ns` is when it began, 0 if that is not known.
+#[inline(always)]
+pub(crate) fn wrote(
+    socket: &Socket,
+    conn: &mut Conn,
+    call: Call,
+    pos: u32,
+    enter_ns: u64,
+    view: impl FnOnce() -> View,
+) -> Option<()> {
+    let scratch = scratch()?;
+    let now = now();
+    let moved = call.moved as u64;
+    let view = view();
+    conn.last_ns = now;
+    let is_fresh = conn.flags & conn_flag::BEGUN != 0
+        || conn.verdict == verdict::SNIFF
+        || conn.last_direction != direction::TX;
+    look(scratch, conn, &view, moved, is_fresh);
+    let token = scratch.found.token();
+    if conn.flags & conn_flag::BEGUN == 0 {
+        if is_request(token) && may_begin_client(conn) {
+            begin_client(&socket.key, conn, pos, token.protocol());
+        } else if !commit(conn, direction::TX, token) {
+            conn.tx_bytes += moved;
+            return None;
+        }
+    }
+    conn.tx_bytes += moved;
+    if conn.flags & conn_flag::TOLD == 0 {
+        conn::announce(scratch, &socket.key, conn);
+    }
+    let mut segment = Segment {
+        moved: moved as u32,
+        pos,
+        enter_ns: if enter_ns == 0 { now } else { enter_ns },
+        now,
+        way: direction::TX,
+        op: call.op,
+        flags: scratch.found.flags(),
+    };
+    scratch.record.exchange = ExchangeIds::default();
+    if conn.flags & conn_flag::BEGUN != 0 {
+        conn.flags &= !conn_flag::BEGUN;
+        segment.flags |= segment_flag::EXCHANGE;
+        segment.pos = conn.pending_seq;
+        segment.enter_ns = conn.begun_ns;
+        let ids = &mut scratch.record.exchange;
+        ids.trace_id = conn.trace_id;
+        ids.span_id = conn.span_id;
+        ids.parent_span_id = conn.parent_span_id;
+        ids.evidence = conn.evidence;
+    }
+    fill(&mut scratch.record, conn, &socket.key, segment);
+    send(scratch, view.place, view.vectors);
+    Some(())
+}
+
+/// A read moved bytes; `behind` further ones were read after them by the same call.
+#[inline(always)]
+pub(crate) fn was_read<S: Sock>(
+    sock: S,
+    socket: &Socket,
+    conn: &mut Conn,
+    call: Call,
+    behind: u32,
+    view: impl FnOnce() -> View,
+) -> Option<()> {
+    let scratch = scratch()?;
+    let now = now();
+    let moved = call.moved as u64;
+    let view = view();
+    conn.last_ns = now;
     let turned = conn.last_direction != direction::RX;
-    let is_first = conn.verdict == verdict::SNIFF;
+    let is_fresh = turned || conn.verdict == verdict::SNIFF;
+    look(scratch, conn, &view, moved, is_fresh);
+    let token = scratch.found.token();
     let begins = is_request(token) && turned && conn.role != role::CLIENT;
-    conn.rx_bytes += moved as u64;
+    conn.rx_bytes += moved;
     let behind = if conn.family == AF_UNIX { 0 } else { behind };
-    let pos = read_pos(conn, socket.key.sk)
+    let pos = read_pos(conn, sock)
         .wrapping_sub(behind)
         .wrapping_sub(moved as u32);
-    let told = commit(conn, direction::RX, token, now);
-    if !told {
+    if !commit(conn, direction::RX, token) {
         return None;
     }
-    if is_first {
-        conn::announce(scratch, &socket.key, conn, now);
+    if conn.flags & conn_flag::TOLD == 0 {
+        conn::announce(scratch, &socket.key, conn);
     }
-    let mut flags = 0;
+    let mut flags = scratch.found.flags();
     scratch.record.exchange = ExchangeIds::default();
     if begins {
         begin_server(conn, socket.key.sk, pos, &mut scratch.record.exchange);
-        flags = segment_flag::EXCHANGE;
+        flags |= segment_flag::EXCHANGE;
     }
     if conn.role == role::SERVER && conn.flags & (conn_flag::RESPONDED | conn_flag::CONSUMED) == 0 {
-        serve(conn, &socket, begins, dont_wait, now);
+        serve(conn, socket, begins, call.dont_wait, now);
     }
     let segment = Segment {
         moved: moved as u32,
@@ -342,44 +362,46 @@ pub(crate) fn after_read_before(
         enter_ns: now,
         now,
         way: direction::RX,
-        op,
+        op: call.op,
         flags,
     };
     fill(&mut scratch.record, conn, &socket.key, segment);
-    send(scratch, conn, view.place, view.vectors);
+    send(scratch, view.place, view.vectors);
     Some(())
 }
 
 /// The unit that reads a request's bytes serves it; when another unit reads on, that one does.
 #[inline(never)]
 fn serve(conn: &mut Conn, socket: &Socket, begins: bool, dont_wait: bool, now: u64) -> u64 {
-    if conn.span_id == [0; 8] {
+    if conn.span_id == 0 {
         return 0;
     }
-    let key = bpf_get_current_pid_tgid();
+    let key = pid_tgid();
     if !begins && conn.unit != key {
         unit::leave(conn);
     }
     conn.unit = key;
-    let is_blocking = !dont_wait && !is_nonblocking(socket.file);
+    let is_blocking = !dont_wait && (socket.file == 0 || !is_nonblocking(socket.file));
     unit::enter(&socket.key, conn, is_blocking, now)
 }
 
-/// A call moved nothing: end of stream, or an error. Told only for connections that speak a known protocol.
+/// A call moved nothing: end of stream, an error, or it will be made again. Told only for connections that speak a
+/// known protocol.
 #[inline(always)]
-fn failed(
-    scratch: &mut Scratch,
-    conn: &mut Conn,
-    key: SocketKey,
-    result: i64,
-    way: u8,
-    op: u8,
-) -> Option<()> {
-    if conn.verdict != verdict::HEADS || (result == 0 && way == direction::TX) {
+pub(crate) fn failed(key: &SocketKey, call: Call, way: u8) -> Option<()> {
+    let conn = conn::find(*key)?;
+    if way == direction::TX {
+        take_back(conn);
+    }
+    if is_later(call.moved)
+        || conn.verdict != verdict::HEADS
+        || (call.moved == 0 && way == direction::TX)
+    {
         return None;
     }
+    let scratch = scratch()?;
     let now = now();
-    let flags = if result == 0 {
+    let flags = if call.moved == 0 {
         segment_flag::EOF
     } else {
         segment_flag::ERROR
@@ -390,11 +412,11 @@ fn failed(
         enter_ns: now,
         now,
         way,
-        op,
+        op: call.op,
         flags,
     };
-    fill(&mut scratch.record, conn, &key, segment);
-    scratch.record.error = (-result) as u16;
+    fill(&mut scratch.record, conn, key, segment);
+    scratch.record.error = (-call.moved) as u16;
     scratch.record.exchange = ExchangeIds::default();
     emit::segment(scratch, 0);
     Some(())
@@ -406,34 +428,4 @@ fn failed(
 #[inline(always)]
 pub(crate) fn is_later(result: i64) -> bool {
     result == -11 || result == -4 || (-516..=-512).contains(&result)
-}
-
-/// The current thread's write is over.
-#[inline(always)]
-pub(crate) fn end_write() {
-    if let Some(thread) = unit::existing() {
-        thread.inflight.socket.sk = 0;
-    }
-}
-
-/// Drops a write's entry when its result is one of [`is_later`].
-#[inline(always)]
-pub(crate) fn forget_write() {
-    let Some(thread) = unit::existing() else {
-        return;
-    };
-    let socket = thread.inflight.socket;
-    thread.inflight.socket.sk = 0;
-    if socket.sk != 0
-        && thread.inflight.flags & u32::from(segment_flag::EXCHANGE) != 0
-        && let Some(conn) = conn::find(socket)
-    {
-        pending::forget(conn);
-    }
-}
-
-/// See [`walk::syscall_args`].
-#[inline(always)]
-pub(crate) fn args() -> [u64; 4] {
-    walk::syscall_args()
 }

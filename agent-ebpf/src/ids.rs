@@ -5,6 +5,7 @@
 //! generator is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), begun from the kernel's random numbers on each CPU. Six
 //! calls of `bpf_get_prandom_u32` for each exchange cost more than the look-up of its connection.
 
+use agent_common::abi::Words;
 use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_get_prandom_u32};
 
 use crate::maps::SEEDS;
@@ -43,17 +44,13 @@ fn next() -> u64 {
 
 /// A span id.
 #[inline(always)]
-pub(crate) fn new_span_id() -> [u8; 8] {
+pub(crate) fn new_span_id() -> u64 {
     let id = next();
-    (if id == 0 { 1 } else { id }).to_ne_bytes()
+    if id == 0 { 1 } else { id }
 }
 
 /// A trace id.
 #[inline(always)]
-pub(crate) fn new_trace_id() -> [u8; 16] {
-    let (h, l) = (next().to_ne_bytes(), (next() | 1).to_ne_bytes());
-    [
-        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], l[0], l[1], l[2], l[3], l[4], l[5], l[6],
-        l[7],
-    ]
+pub(crate) fn new_trace_id() -> Words {
+    [next(), next() | 1]
 }

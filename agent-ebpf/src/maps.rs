@@ -2,14 +2,16 @@
 //! look like "no evidence" in one place and like a stale context in another (DESIGN §10).
 
 use agent_common::{
-    abi::{Conn, ConnRecord, Pending, PendingKey, SegmentRecord, Thread},
+    abi::{Conn, ConnRecord, PeerKey, SegmentRecord, SocketKey, Thread, demand},
     counters::Counter,
     limits,
 };
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
+
+use crate::{settings::setting, sniff::Token};
 
 /// Records for user space.
 #[map]
@@ -19,19 +21,19 @@ pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(limits::RING_BYTES,
 #[map]
 pub(crate) static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(limits::CONNS_MAX, 0);
 
-/// Client exchanges that wait for their server to read them.
+/// TCP connections of clients, by the address their servers see.
 #[map]
-pub(crate) static PENDING: HashMap<PendingKey, Pending> =
-    HashMap::with_max_entries(limits::PENDING_MAX, 0);
+pub(crate) static PEERS: HashMap<PeerKey, SocketKey> =
+    HashMap::with_max_entries(limits::PEERS_MAX, 0);
 
 /// Threads: their context, and the write they are in. Keyed by tgid << 32 | tid.
 #[map]
 pub(crate) static THREADS: HashMap<u64, Thread> = HashMap::with_max_entries(limits::THREADS_MAX, 0);
 
 /// Addresses of the agent's own connections: what a backend on this host does with an export is no request of
-/// anybody's, and its span would be exported, too, without end. `seq` is 0.
+/// anybody's, and its span would be exported, too, without end.
 #[map]
-pub(crate) static OWN: HashMap<PendingKey, u8> = HashMap::with_max_entries(limits::OWN_MAX, 0);
+pub(crate) static OWN: HashMap<PeerKey, u8> = HashMap::with_max_entries(limits::OWN_MAX, 0);
 
 /// Runtime class of a process, by tgid. Absent means NATIVE.
 #[map]
@@ -44,6 +46,10 @@ pub(crate) static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(limits::PR
 /// Ports in scope, when not all are.
 #[map]
 pub(crate) static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(limits::PORTS_MAX, 0);
+
+/// Groups of hooks asked for and attached (`agent_common::abi::demand`).
+#[map]
+pub(crate) static DEMANDS: Array<u64> = Array::with_max_entries(demand::SLOTS, 0);
 
 /// Counters, one slot per `Counter`.
 #[map]
@@ -84,9 +90,52 @@ impl Cursor {
     cursor_word!(len, set_len, len);
 }
 
-/// Room for one segment being put together. Programs on syscall tracepoints never nest on a CPU (the kernel's
-/// `bpf_prog_active` refuses it, kernel/trace/bpf_trace.c), so one per CPU is enough; programs on raw tracepoints
-/// can interrupt them and must not use it.
+/// What [`crate::flow`] found in a call's bytes. In map memory for the same reason as the [`Cursor`].
+#[repr(C)]
+pub(crate) struct Found {
+    captured: u64,
+    token: u8,
+    flags: u8,
+}
+
+impl Found {
+    #[inline(always)]
+    pub(crate) fn set(&mut self, captured: u64, token: Token, flags: u8) {
+        // SAFETY: fields of an initialised map value.
+        unsafe {
+            core::ptr::write_volatile(&raw mut self.captured, captured);
+            core::ptr::write_volatile(&raw mut self.token, token as u8);
+            core::ptr::write_volatile(&raw mut self.flags, flags);
+        }
+    }
+
+    /// Bytes in the payload.
+    #[inline(always)]
+    pub(crate) fn captured(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { core::ptr::read_volatile(&raw const self.captured) }
+    }
+
+    /// What they begin with.
+    #[inline(always)]
+    pub(crate) fn token(&self) -> Token {
+        // SAFETY: as above.
+        Token::of(unsafe { core::ptr::read_volatile(&raw const self.token) })
+    }
+
+    /// `segment_flag::UNSEEN`, or 0.
+    #[inline(always)]
+    pub(crate) fn flags(&self) -> u8 {
+        // SAFETY: as above.
+        unsafe { core::ptr::read_volatile(&raw const self.flags) }
+    }
+}
+
+/// Room for one segment being put together, one per CPU. It belongs to programs that run for a call of the current
+/// task: on syscall tracepoints, which never nest on a CPU (the kernel's `bpf_prog_active` refuses it,
+/// kernel/trace/bpf_trace.c), and on tracepoints inside of socket calls, which run with preemption off (`__DO_TRACE`,
+/// include/linux/tracepoint.h, up to 6.18) and never inside one another. Programs that run in softirq can interrupt them
+/// and must not use it.
 #[repr(C)]
 pub(crate) struct Scratch {
     /// The record's fixed part.
@@ -100,8 +149,12 @@ pub(crate) struct Scratch {
     pub announced: ConnRecord,
     /// Where a walk over I/O vectors stands.
     pub cursor: Cursor,
+    /// What the call's bytes are.
+    pub found: Found,
     /// First bytes of a call.
     pub sniff: [u8; limits::SNIFF_BYTES],
+    /// Bytes this CPU has put into the ring since it woke the reader.
+    pub unwoken: u32,
 }
 
 /// See [`Scratch`].
@@ -127,4 +180,23 @@ pub(crate) fn count(counter: Counter, by: u64) {
         // SAFETY: a per-CPU slot; a raw tracepoint interrupting this add can lose one count, never corrupt memory.
         unsafe { *slot = (*slot).wrapping_add(by) };
     }
+}
+
+/// Whether a group of hooks is attached. One that is not is asked for.
+#[inline(always)]
+pub(crate) fn is_armed(group: u64) -> bool {
+    if setting!(all_armed) != 0 {
+        return true;
+    }
+    let Some(armed) = DEMANDS.get(demand::ARMED) else {
+        return false;
+    };
+    if *armed & group != 0 {
+        return true;
+    }
+    if let Some(asked) = DEMANDS.get_ptr_mut(demand::ASKED) {
+        // SAFETY: one word; two CPUs that ask at once can lose one of the bits, which is asked for again.
+        unsafe { *asked |= group };
+    }
+    false
 }

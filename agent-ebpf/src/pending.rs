@@ -1,98 +1,109 @@
 //! Client exchanges that wait for the server on this host to read their request.
 //!
-//! In: a client writes a request (at sys_enter, so that the server cannot be faster). Out: the server that reads the
-//! byte with that position takes it. Always holds: an entry is taken once, and is deleted at the latest with its
-//! connection or by the sweeper in user space.
+//! In: a client begins to write a request (before its bytes move, so that the server cannot be faster). Out: the server
+//! that reads the byte with that position takes its ids. Always holds: the exchange waits in the entry of the client's own
+//! connection, which only the client writes; the server finds it by the address it sees, and takes it once. Refuses: a
+//! position that is not exactly the registered one.
 
 use agent_common::{
-    abi::{Conn, ExchangeIds, Pending, PendingKey, conn_flag, evidence},
+    abi::{Conn, ExchangeIds, PeerKey, SocketKey, Words, conn_flag, evidence},
     counters::Counter,
 };
 
-use crate::maps::{PENDING, count};
+use crate::{
+    conn,
+    maps::{PEERS, count},
+};
 
 /// `AF_UNIX`
 pub(crate) const AF_UNIX: u16 = 1;
 
-/// The key a client's request is registered under.
+/// How the other end of a connection names an address of this one.
 #[inline(always)]
-fn client_key(conn: &Conn, seq: u32) -> PendingKey {
-    if conn.family == AF_UNIX {
-        // The peer's `struct sock` is in remote_addr: the server's own address.
-        return PendingKey {
-            addr: conn.remote_addr,
-            port: 0,
-            seq: 0,
-        };
-    }
-    PendingKey {
-        addr: conn.local_addr,
-        port: u32::from(conn.local_port),
-        seq,
+pub(crate) fn peer_key(addr: Words, port: u16, netns: u32) -> PeerKey {
+    // ::ffff:127.0.0.0/104 and ::1, by the bytes' order on the wire.
+    let is_mapped = addr[1].to_be() >> 24 == 0x0000_ffff_7f;
+    let is_loopback = addr[0] == 0 && (is_mapped || addr[1].to_be() == 1);
+    PeerKey {
+        addr,
+        port: u32::from(port),
+        netns: if is_loopback { netns } else { 0 },
     }
 }
 
-/// A client begins to write a request at `seq`.
+/// A client begins to write a request at `seq`. Its ids are in `conn` already.
 #[inline(never)]
-pub(crate) fn register(conn: &mut Conn, seq: u32, now: u64) -> u64 {
-    forget(conn);
-    let key = client_key(conn, seq);
-    let value = Pending {
-        trace_id: conn.trace_id,
-        span_id: conn.span_id,
-        ktime_ns: now,
-    };
-    if PENDING.insert(key, value, 0).is_err() {
-        count(Counter::PendingFull, 1);
-        return 0;
-    }
+pub(crate) fn register(key: &SocketKey, conn: &mut Conn, seq: u32) -> u64 {
     conn.pending_seq = seq;
     conn.flags |= conn_flag::PENDING;
+    // The server of a unix connection knows its client's `struct sock`.
+    if conn.family != AF_UNIX && conn.flags & conn_flag::PEERED == 0 {
+        let own = peer_key(conn.local_addr, conn.local_port, conn.netns);
+        if PEERS.insert(own, *key, 0).is_err() {
+            count(Counter::PeersFull, 1);
+            return 0;
+        }
+        conn.flags |= conn_flag::PEERED;
+    }
     1
 }
 
-/// The client's exchange ended or its connection closed.
+/// The client's exchange is over, or never began: no server may take it any more.
 #[inline(always)]
 pub(crate) fn forget(conn: &mut Conn) {
-    if conn.flags & conn_flag::PENDING != 0 {
-        forget_registered(conn);
-    }
+    conn.flags &= !conn_flag::PENDING;
 }
 
-/// See [`forget`].
+/// The client's connection closed.
 #[inline(never)]
-fn forget_registered(conn: &mut Conn) -> u64 {
-    conn.flags &= !conn_flag::PENDING;
-    // Taken already is the ordinary case.
-    u64::from(PENDING.remove(client_key(conn, conn.pending_seq)).is_ok())
+pub(crate) fn leave(conn: &mut Conn) -> u64 {
+    if conn.flags & conn_flag::PEERED == 0 {
+        return 0;
+    }
+    conn.flags &= !conn_flag::PEERED;
+    let own = peer_key(conn.local_addr, conn.local_port, conn.netns);
+    u64::from(PEERS.remove(own).is_ok())
+}
+
+/// The client's entry, by what the server knows of it.
+#[inline(always)]
+fn client(conn: &mut Conn) -> Option<&'static mut Conn> {
+    if conn.peer.sk != 0
+        && let Some(found) = conn::find(conn.peer)
+    {
+        return Some(found);
+    }
+    let remote = peer_key(conn.remote_addr, conn.remote_port, conn.netns);
+    // SAFETY: two words, copied at once; what they name is looked up and compared.
+    let key = unsafe { PEERS.get(remote) }.copied()?;
+    conn.peer = key;
+    conn::find(key)
 }
 
 /// A server read a request whose first byte is at `seq`: whose was it? Fills `ids` and returns 1 if that is known.
 #[inline(never)]
-pub(crate) fn take(conn: &Conn, sk: u64, seq: u32, ids: &mut ExchangeIds) -> u64 {
-    let key = if conn.family == AF_UNIX {
-        let mut addr = [0u8; 16];
-        let own = sk.to_ne_bytes();
-        addr[..8].copy_from_slice(&own);
-        PendingKey {
-            addr,
-            port: 0,
-            seq: 0,
+pub(crate) fn take(conn: &mut Conn, sk: u64, seq: u32, ids: &mut ExchangeIds) -> u64 {
+    let taken = if conn.evidence == evidence::SOCKET {
+        conn.parent_span_id
+    } else {
+        0
+    };
+    let found = if conn.family == AF_UNIX {
+        match conn::find_unix_peer(conn, sk) {
+            Some(found) => found,
+            None => return 0,
         }
     } else {
-        PendingKey {
-            addr: conn.remote_addr,
-            port: u32::from(conn.remote_port),
-            seq,
+        match client(conn) {
+            Some(found) if found.pending_seq == seq => found,
+            _ => return 0,
         }
     };
-    // SAFETY: the value is copied at once; entries are only written by their client before the request's bytes move.
-    let Some(found) = (unsafe { PENDING.get(key) }) else {
+    if found.flags & conn_flag::PENDING == 0 || found.span_id == taken {
         return 0;
-    };
+    }
     ids.trace_id = found.trace_id;
     ids.parent_span_id = found.span_id;
     ids.evidence = evidence::SOCKET;
-    let _ = PENDING.remove(key);
     1
 }

@@ -2,20 +2,18 @@
 //!
 //! In: the current process, the settings, the SCOPE map. Out: yes or no. Always holds: the agent itself is never traced.
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-
-use crate::{maps::SCOPE, settings::setting};
+use crate::{maps::SCOPE, settings::setting, walk::tgid};
 
 /// Whether the current process is the agent.
 #[inline(always)]
 pub(crate) fn is_self() -> bool {
-    (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(self_tgid)
+    tgid() == setting!(self_tgid)
 }
 
 /// Whether the current process is traced at all.
 #[inline(always)]
 pub(crate) fn in_scope() -> bool {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let tgid = tgid();
     if tgid == setting!(self_tgid) {
         return false;
     }

@@ -1,20 +1,18 @@
 //! One segment as a record: what is captured of it, and its fixed part.
 //!
-//! In: a [`Segment`] and its connection. Out: a record in the ring. Always holds: captured bytes come off the
-//! connection's budget; what was wanted and could not be read is flagged.
-
-use agent_common::{
-    abi::{Conn, SegmentRecord, SocketKey, kind, segment_flag},
-    counters::Counter,
-};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+//! In: a [`Segment`] and its connection. Out: a record in the ring. Always holds: what moved and could not be seen is
+//! flagged.
 
 use crate::{
     emit,
     maps::{Scratch, count},
     pending::AF_UNIX,
     user,
-    walk::process_key,
+    walk::{process_key, tid},
+};
+use agent_common::{
+    abi::{Conn, SegmentRecord, SocketKey, kind, segment_flag},
+    counters::Counter,
 };
 
 /// What a call moved.
@@ -35,24 +33,16 @@ pub(crate) struct Segment {
     pub flags: u8,
 }
 
-/// Captures what the budget allows and sends the record, whose fixed part and exchange are filled.
+/// Sends the record, whose fixed part and exchange are filled, with the captured bytes; where that is not all that
+/// moved, with the last ones too.
 #[inline(never)]
-pub(crate) fn send(scratch: &mut Scratch, conn: &mut Conn, place: u64, vectors: u64) -> u64 {
-    let moved = scratch.record.len;
-    let wanted = if moved < conn.budget {
-        moved
-    } else {
-        conn.budget
-    };
-    let captured = user::capture(scratch, place, vectors, u64::from(wanted));
-    conn.budget -= wanted;
+pub(crate) fn send(scratch: &mut Scratch, place: u64, vectors: u64) -> u64 {
+    let captured = scratch.found.captured();
+    let moved = u64::from(scratch.record.len);
     if place == 0 {
         scratch.record.flags |= segment_flag::UNSEEN;
         count(Counter::ZeroCopy, 1);
-    } else if captured < u64::from(wanted) {
-        scratch.record.flags |= segment_flag::UNSEEN;
-    }
-    if captured < u64::from(moved) && user::tail(scratch, place, vectors, u64::from(moved)) != 0 {
+    } else if captured < moved && user::tail(scratch, place, vectors, moved) != 0 {
         scratch.record.flags |= segment_flag::TAIL;
     }
     emit::segment(scratch, captured)
@@ -69,7 +59,7 @@ pub(crate) fn fill(record: &mut SegmentRecord, conn: &Conn, key: &SocketKey, seg
     record.enter_ktime_ns = segment.enter_ns;
     record.pos = segment.pos;
     record.len = segment.moved;
-    record.tid = bpf_get_current_pid_tgid() as u32;
+    record.tid = tid();
     record.error = 0;
     record.direction = segment.way;
     record.op = segment.op;

@@ -13,6 +13,8 @@ static SETTINGS: Settings = Settings {
     scope_all: 1,
     ports_all: 1,
     head_bytes: 4096,
+    wake_bytes: agent_common::limits::RING_WAKE_BYTES,
+    all_armed: 1,
 };
 
 /// Reads one setting. Volatile, because the compiler must not fold the value the static has at build time.

@@ -5,6 +5,8 @@
 
 use agent_common::{abi::protocol, limits::SNIFF_BYTES};
 
+use crate::maps::Scratch;
+
 /// What a message seems to begin with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
@@ -23,6 +25,19 @@ pub(crate) enum Token {
 }
 
 impl Token {
+    /// The token with this number.
+    #[inline(always)]
+    pub(crate) fn of(number: u8) -> Self {
+        match number {
+            1 => Self::Request,
+            2 => Self::FastCgiRequest,
+            3 => Self::Response,
+            4 => Self::Interim,
+            5 => Self::FastCgiResponse,
+            _ => Self::None,
+        }
+    }
+
     /// The wire protocol the token belongs to.
     #[inline(always)]
     pub(crate) fn protocol(self) -> u8 {
@@ -32,6 +47,15 @@ impl Token {
             Self::FastCgiRequest | Self::FastCgiResponse => protocol::FASTCGI,
         }
     }
+}
+
+/// Recognises a token in what was captured of a call.
+#[inline(always)]
+pub(crate) fn payload_token(scratch: &Scratch, captured: u64) -> Token {
+    // SAFETY: the payload is longer than what is looked at; bytes behind `captured` are old ones, which `token` does not
+    // take for part of the message.
+    let first = unsafe { &*scratch.payload.as_ptr().cast::<[u8; SNIFF_BYTES]>() };
+    token(first, captured)
 }
 
 /// Recognises a token in the first `len` bytes.

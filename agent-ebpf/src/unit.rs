@@ -12,21 +12,22 @@
 //!                      MULTIPLEX (sticky: never counts again)        [NATIVE, THREADED]
 //!   epoll_wait: sets EPOLL (sticky) for THREADED; ends the turn's context for TURN_PROXY
 //! ```
+//!
+//! What depends on epoll_wait counts only while its hooks are attached (`demand::LOOPS`).
 
 use agent_common::{
     abi::{
-        Conn, ExchangeIds, Inflight, SocketKey, Thread, Unit, conn_flag, evidence, runtime,
+        Conn, ExchangeIds, Inflight, SocketKey, Thread, Unit, conn_flag, demand, evidence, runtime,
         unit_flag,
     },
     counters::Counter,
     limits::CONTEXT_AGE_MAX_NS,
 };
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-
 use crate::{
     conn,
-    maps::{RUNTIMES, THREADS, count},
+    maps::{RUNTIMES, THREADS, count, is_armed},
+    walk::{pid_tgid, tgid},
 };
 
 /// Runtime class of a process.
@@ -41,7 +42,7 @@ pub(crate) fn runtime_of(tgid: u32) -> u8 {
 /// The current thread's entry, made if need be.
 #[inline(always)]
 pub(crate) fn current() -> Option<&'static mut Thread> {
-    let key = bpf_get_current_pid_tgid();
+    let key = pid_tgid();
     let mut place = THREADS.get_ptr_mut(key);
     if place.is_none() {
         if THREADS.insert(key, EMPTY, 0).is_err() {
@@ -61,15 +62,15 @@ pub(crate) fn current() -> Option<&'static mut Thread> {
 pub(crate) fn existing() -> Option<&'static mut Thread> {
     // SAFETY: see `current`.
     THREADS
-        .get_ptr_mut(bpf_get_current_pid_tgid())
+        .get_ptr_mut(pid_tgid())
         .map(|place| unsafe { &mut *place })
 }
 
 /// What a thread begins with; a static, because it is too large for the stack.
 static EMPTY: Thread = Thread {
     unit: Unit {
-        trace_id: [0; 16],
-        span_id: [0; 8],
+        trace_id: [0; 2],
+        span_id: 0,
         ktime_ns: 0,
         flags: 0,
         turn_heads: 0,
@@ -79,21 +80,14 @@ static EMPTY: Thread = Thread {
         socket: SocketKey { sk: 0, ino: 0 },
         enter_ktime_ns: 0,
         pos: 0,
-        flags: 0,
-        exchange: ExchangeIds {
-            trace_id: [0; 16],
-            span_id: [0; 8],
-            parent_span_id: [0; 8],
-            evidence: 0,
-            zero: [0; 7],
-        },
+        zero: 0,
     },
 };
 
 /// Runtime class of the current process.
 #[inline(always)]
 fn own_runtime() -> u8 {
-    runtime_of((bpf_get_current_pid_tgid() >> 32) as u32)
+    runtime_of(tgid())
 }
 
 /// The unit read bytes of the request whose exchange is `conn`'s.
@@ -177,7 +171,7 @@ pub(crate) fn context(unit: &mut Unit, now: u64, ids: &mut ExchangeIds) -> u64 {
     let counts = match class {
         runtime::TURN_PROXY => {
             found = evidence::TURN;
-            let is_only = unit.turn_heads == 1;
+            let is_only = is_armed(demand::LOOPS) && unit.turn_heads == 1;
             unit.flags &= !unit_flag::LIVE;
             unit.turn_heads = 0;
             if let Some(conn) = conn::find(unit.socket) {
@@ -187,7 +181,8 @@ pub(crate) fn context(unit: &mut Unit, now: u64, ids: &mut ExchangeIds) -> u64 {
         }
         runtime::THREADED => {
             unit.flags & unit_flag::MULTIPLEX == 0
-                && (unit.flags & unit_flag::BLOCKING != 0 || unit.flags & unit_flag::EPOLL == 0)
+                && (unit.flags & unit_flag::BLOCKING != 0
+                    || (is_armed(demand::LOOPS) && unit.flags & unit_flag::EPOLL == 0))
         }
         runtime::NATIVE => {
             unit.flags & unit_flag::MULTIPLEX == 0 && unit.flags & unit_flag::BLOCKING != 0

@@ -1,7 +1,8 @@
 //! From a task and a file descriptor to a socket, by single fields of kernel structs.
 //!
-//! In: a descriptor number of the current task. Out: a [`Socket`] or nothing. Always holds: identity is `struct sock`
-//! address plus inode number, so dup, fork and SCM_RIGHTS need no bookkeeping. The task is read through
+//! In: a descriptor number of the current task, or a `struct sock` that a tracepoint gave. Out: a [`Socket`] or
+//! nothing. Always holds: identity is `struct sock` address plus inode number, so dup, fork and SCM_RIGHTS need no
+//! bookkeeping. The task is read through
 //! `bpf_get_current_task_btf`, whose loads the verifier lets through as plain loads (no helper call); from the
 //! descriptor table on, pointers are scalars to it and `bpf_probe_read_kernel` is used.
 
@@ -9,20 +10,81 @@ use agent_common::abi::{ProcessKey, SocketKey};
 use aya_ebpf::{
     bindings::task_struct,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_probe_read_kernel,
+        bpf_probe_read_kernel,
         generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
     },
 };
 
 use crate::settings::setting;
 
-/// A socket behind a descriptor of the current task.
+/// A socket that the current task works on.
 #[derive(Clone, Copy)]
 pub(crate) struct Socket {
     /// Identity.
     pub key: SocketKey,
-    /// Address of the `struct file`.
+    /// Address of the `struct file`; 0 where the call itself says whether it waits.
     pub file: u64,
+}
+
+/// A `struct sock` as a program holds it: how its own fields are read.
+pub(crate) trait Sock: Copy {
+    /// Its address.
+    fn address(self) -> u64;
+    /// A field of `struct sock`. What lies behind it (`tcp_sock`, `unix_sock`) is read with [`field`].
+    fn read<T: Copy + Default>(self, offset: u32) -> T;
+}
+
+/// Found through a descriptor: a number to the verifier, each field costs a helper call.
+#[derive(Clone, Copy)]
+pub(crate) struct Untyped(pub(crate) u64);
+
+impl Sock for Untyped {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0
+    }
+    #[inline(always)]
+    fn read<T: Copy + Default>(self, offset: u32) -> T {
+        field(self.0, offset)
+    }
+}
+
+/// Argument of a BTF tracepoint: fields are plain loads.
+#[derive(Clone, Copy)]
+pub(crate) struct Typed(pub(crate) *const u8);
+
+impl Sock for Typed {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0 as u64
+    }
+    #[inline(always)]
+    fn read<T: Copy + Default>(self, offset: u32) -> T {
+        typed(self.0, offset)
+    }
+}
+
+impl Typed {
+    /// The socket of a process; none for the kernel's own, which have no file.
+    #[inline(always)]
+    pub(crate) fn socket(self) -> Option<Socket> {
+        let socket: *const u8 = typed(self.0, setting!(offsets.sk_socket));
+        if socket.is_null() {
+            return None;
+        }
+        let file: *const u8 = typed(socket, setting!(offsets.socket_file));
+        if file.is_null() {
+            return None;
+        }
+        let inode: *const u8 = typed(file, setting!(offsets.file_inode));
+        Some(Socket {
+            key: SocketKey {
+                sk: self.address(),
+                ino: typed(inode, setting!(offsets.inode_ino)),
+            },
+            file: 0,
+        })
+    }
 }
 
 /// The current task, typed for the verifier.
@@ -56,29 +118,82 @@ pub(crate) fn process_key() -> ProcessKey {
     let leader: *const u8 = typed(task, setting!(offsets.task_group_leader));
     ProcessKey {
         start_ns: typed(leader, setting!(offsets.task_start_time)),
-        tgid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        tgid: tgid(),
         zero: 0,
     }
 }
 
-/// The first four arguments of the syscall the current task is leaving. On x86-64 the entry code saves them in
-/// `pt_regs` and nothing writes rdi, rsi, rdx and r10 there until the return to user space (arch/x86/entry/entry_64.S),
-/// so reads need no hook at their entry.
+/// The current process. Read from the task: `bpf_get_current_pid_tgid` costs a call.
+#[inline(always)]
+pub(crate) fn tgid() -> u32 {
+    typed(current(), setting!(offsets.task_tgid))
+}
+
+/// The current thread.
+#[inline(always)]
+pub(crate) fn tid() -> u32 {
+    typed(current(), setting!(offsets.task_pid))
+}
+
+/// tgid << 32 | tid: key of the current thread.
+#[inline(always)]
+pub(crate) fn pid_tgid() -> u64 {
+    (u64::from(tgid()) << 32) | u64::from(tid())
+}
+
+// Byte offsets in x86-64's struct pt_regs (arch/x86/include/asm/ptrace.h). The entry code saves a syscall's arguments
+// there and nothing writes rdi, rsi, rdx and r10 until the return to user space (arch/x86/entry/entry_64.S), so reads
+// need no hook at their entry.
+const R10: u32 = 56;
+const RDX: u32 = 96;
+const RSI: u32 = 104;
+const RDI: u32 = 112;
+const ORIG_RAX: u32 = 120;
+const CS: u32 = 136;
+/// `__USER_CS`: a 64-bit program (arch/x86/include/asm/segment.h). 32-bit ones have other numbers for their syscalls.
+const USER_CS: u64 = 0x33;
+
+/// The current task's saved registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Registers(*const u8);
+
+impl Registers {
+    /// Those of the call the current task is in.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: the task is the current one; the helper returns its saved registers (5.15+).
+        Self(unsafe { bpf_task_pt_regs(current() as *mut task_struct) } as *const u8)
+    }
+
+    /// The call's first four arguments.
+    #[inline(always)]
+    pub(crate) fn args(self) -> [u64; 4] {
+        [
+            typed(self.0, RDI),
+            typed(self.0, RSI),
+            typed(self.0, RDX),
+            typed(self.0, R10),
+        ]
+    }
+
+    /// The call's number, `NOT_A_CALL` for 32-bit programs.
+    #[inline(always)]
+    pub(crate) fn call(self) -> u64 {
+        if typed::<u64>(self.0, CS) == USER_CS {
+            typed(self.0, ORIG_RAX)
+        } else {
+            NOT_A_CALL
+        }
+    }
+}
+
+/// No syscall has this number.
+pub(crate) const NOT_A_CALL: u64 = u64::MAX;
+
+/// The first four arguments of the syscall the current task is leaving.
 #[inline(always)]
 pub(crate) fn syscall_args() -> [u64; 4] {
-    // Byte offsets in x86-64's struct pt_regs (arch/x86/include/asm/ptrace.h).
-    const RDI: u32 = 112;
-    const RSI: u32 = 104;
-    const RDX: u32 = 96;
-    const R10: u32 = 56;
-    // SAFETY: the task is the current one; the helper returns its saved registers (5.15+).
-    let regs = unsafe { bpf_task_pt_regs(current() as *mut task_struct) } as *const u8;
-    [
-        typed(regs, RDI),
-        typed(regs, RSI),
-        typed(regs, RDX),
-        typed(regs, R10),
-    ]
+    Registers::current().args()
 }
 
 /// The socket behind `fd`, if it is one.

@@ -8,7 +8,7 @@ use std::mem::size_of;
 
 use agent_common::abi::{
     ConnRecord, ExchangeIds, ProcessKey, RecordHead, SegmentRecord, SocketKey, StateRecord,
-    TaskRecord, kind,
+    TaskRecord, Words, kind,
 };
 
 /// A record with a type.
@@ -84,6 +84,10 @@ impl Fields<'_> {
         u64::from_ne_bytes(self.array())
     }
 
+    fn words(&mut self) -> Words {
+        [self.u64(), self.u64()]
+    }
+
     fn head(&mut self) -> RecordHead {
         RecordHead {
             kind: self.u16(),
@@ -110,9 +114,9 @@ impl Fields<'_> {
 
     fn exchange(&mut self) -> ExchangeIds {
         ExchangeIds {
-            trace_id: self.array(),
-            span_id: self.array(),
-            parent_span_id: self.array(),
+            trace_id: self.words(),
+            span_id: self.u64(),
+            parent_span_id: self.u64(),
             evidence: self.u8(),
             zero: self.array(),
         }
@@ -123,8 +127,8 @@ impl Fields<'_> {
             head: self.head(),
             process: self.process(),
             socket: self.socket(),
-            local_addr: self.array(),
-            remote_addr: self.array(),
+            local_addr: self.words(),
+            remote_addr: self.words(),
             local_port: self.u16(),
             remote_port: self.u16(),
             family: self.u16(),
@@ -151,10 +155,9 @@ impl Fields<'_> {
             flags: self.u8(),
             role: self.u8(),
             protocol: self.u8(),
-            zero: self.u8(),
+            zero: self.array(),
             tail: self.array(),
             exchange: self.exchange(),
-            zero_end: self.array(),
         }
     }
 

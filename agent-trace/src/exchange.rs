@@ -3,7 +3,7 @@
 //! In: events of the two parsers of a connection. Out: what a span is made of. Always holds: `end_ktime_ns` is not
 //! before `start_ktime_ns` once the exchange is over. Refuses: nothing; it only keeps.
 
-use agent_common::abi::{ConnRecord, ExchangeIds, ProcessKey, evidence};
+use agent_common::abi::{ConnRecord, ExchangeIds, ProcessKey, bytes_of, evidence};
 use agent_protocol::http1::{RequestHead, ResponseHead};
 
 use crate::graph::{Origin, Side};
@@ -32,8 +32,8 @@ pub(crate) struct Endpoints {
 impl Endpoints {
     pub(crate) fn of(record: &ConnRecord) -> Self {
         Self {
-            local_addr: record.local_addr,
-            remote_addr: record.remote_addr,
+            local_addr: bytes_of(record.local_addr),
+            remote_addr: bytes_of(record.remote_addr),
             local_port: record.local_port,
             remote_port: record.remote_port,
             family: record.family,
@@ -53,7 +53,7 @@ pub(crate) struct Ids {
 impl Ids {
     /// From a record; `None` when the kernel side left the span id zero.
     pub(crate) fn of(ids: &ExchangeIds) -> Option<Self> {
-        let parent = SpanId(ids.parent_span_id);
+        let parent = SpanId(ids.parent_span_id.to_ne_bytes());
         let evidence = match ids.evidence {
             evidence::SOCKET => Evidence::Socket,
             evidence::THREAD => Evidence::Thread,
@@ -62,8 +62,8 @@ impl Ids {
         };
         let named = evidence != Evidence::None && parent != SpanId::default();
         Some(Self {
-            span: SpanId(ids.span_id),
-            trace: TraceId(ids.trace_id),
+            span: SpanId(ids.span_id.to_ne_bytes()),
+            trace: TraceId(bytes_of(ids.trace_id)),
             origin: if named {
                 Origin::Kernel(parent, evidence)
             } else {

@@ -248,7 +248,7 @@ fn a_socket_that_connects_again_begins_anew() {
     world.connect(
         &end,
         ExchangeIds {
-            span_id: [7; 8],
+            span_id: 7,
             ..ids(7, 7, None)
         },
     );

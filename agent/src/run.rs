@@ -105,6 +105,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         ports: config.scope.ports.clone(),
         runtimes: running.classes,
         bpf_log: config.bpf_log,
+        way: config.capture.hooks,
     })?;
     for missing in &attached.missing {
         tracing::warn!(

@@ -6,15 +6,20 @@
 
 use std::collections::BTreeSet;
 
-use agent::attach::{self, Options, table::HOOKS};
+use agent::attach::{
+    self, Options,
+    table::{HOOKS, Way},
+};
+use agent_common::abi::demand;
 
-fn everything() -> Options {
+fn everything(way: Way) -> Options {
     Options {
         head_bytes: 4096,
         processes: None,
         ports: Vec::new(),
         runtimes: Vec::new(),
         bpf_log: false,
+        way: Some(way),
     }
 }
 
@@ -28,14 +33,22 @@ fn the_table_and_the_object_name_the_same_programs() {
 
 #[test]
 fn every_program_passes_the_verifier_and_finds_its_hook() {
-    let attached = attach::attach(&everything()).unwrap();
-    let missing: Vec<_> = attached
-        .missing
-        .iter()
-        .map(|missing| missing.hook.program)
-        .collect();
-    // Kernels from 5.15 on have every hook of the table.
-    assert_eq!(missing, Vec::<&str>::new());
+    // The ways that this kernel has.
+    let ways: &[Way] = match attach::has_sockets_way() {
+        true => &[Way::Syscalls, Way::Sockets],
+        false => &[Way::Syscalls],
+    };
+    for way in ways {
+        let mut attached = attach::attach(&everything(*way)).unwrap();
+        attached.arm(demand::ALL).unwrap();
+        let missing: Vec<_> = attached
+            .missing
+            .iter()
+            .map(|missing| missing.hook.program)
+            .collect();
+        // Kernels from 5.15 on have every hook of the table that serves the way.
+        assert_eq!(missing, Vec::<&str>::new(), "{way:?}");
+    }
 }
 
 #[test]
@@ -46,6 +59,7 @@ fn the_programs_also_load_with_their_log_and_with_a_narrow_scope() {
         ports: vec![80, 8080],
         runtimes: vec![(1, 3)],
         bpf_log: true,
+        way: None,
     };
     attach::attach(&options).unwrap();
 }

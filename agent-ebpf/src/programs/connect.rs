@@ -1,34 +1,40 @@
 //! connect(), the closing of sockets, and the states in between.
 //!
-//! In: connect's enter and exit, close's enter, `sock:inet_sock_set_state`. Out: CONN and STATE records. Always
-//! holds: a TCP connection leaves the map when the kernel sets it to TCP_CLOSE; a unix connection when its last
-//! descriptor is closed.
+//! In: `sock:inet_sock_set_state`; connect's enter and exit and close's enter, where they are attached. Out: CONN and
+//! STATE records. Always holds: a TCP connection leaves the map when the kernel sets it to TCP_CLOSE; a unix connection
+//! when its last descriptor is closed.
 
 use agent_common::abi::{
-    Conn, ExchangeIds, RecordHead, SocketKey, StateRecord, conn_flag, evidence, kind, role, verdict,
+    Conn, ExchangeIds, RecordHead, SocketKey, StateRecord, Words, conn_flag, evidence, kind, role,
+    verdict,
 };
 use aya_ebpf::{
     helpers::bpf_probe_read_user,
-    macros::{raw_tracepoint, tracepoint},
-    programs::{RawTracePointContext, TracePointContext},
+    macros::{btf_tracepoint, raw_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
-
-use aya_log_ebpf::info;
 
 use super::{enter_arg, exit_result};
 use crate::{
     conn, emit,
-    flow::{args, parent_by_unit},
+    flow::parent_by_unit,
     ids::{new_span_id, now},
-    maps::{CONNS, scratch},
+    maps::{CONNS, Scratch, scratch},
     pending::{self, AF_UNIX},
     scope::{in_scope, is_self},
     settings::setting,
     unit,
-    walk::{field, process_key, socket_of},
+    walk::{Registers, Sock, Typed, Untyped, field, process_key, socket_of, syscall_args},
 };
 
-/// `TCP_SYN_SENT` (include/net/tcp_states.h).
+const AF_INET: u16 = 2;
+/// `connect` (arch/x86/entry/syscalls/syscall_64.tbl).
+const CALL_CONNECT: u64 = 42;
+/// "Cannot assign requested address" (include/uapi/asm-generic/errno.h).
+const EADDRNOTAVAIL: u32 = 99;
+/// `TCP_ESTABLISHED` (include/net/tcp_states.h).
+const TCP_ESTABLISHED: u32 = 1;
+/// `TCP_SYN_SENT`
 const TCP_SYN_SENT: u8 = 2;
 /// `TCP_FIN_WAIT1`: this side closed first.
 const TCP_FIN_WAIT1: u8 = 4;
@@ -39,25 +45,82 @@ const TCP_LISTEN: u32 = 10;
 /// `TCP_LAST_ACK`: this side closed second.
 const TCP_LAST_ACK: u8 = 9;
 
-/// connect(fd, addr, addrlen): the connection is known before it is made, so that its failure can be told.
-#[tracepoint]
-pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
-    let fd = enter_arg(&ctx, 0);
-    if connecting(fd, enter_arg(&ctx, 1)).is_some() {
-        info!(&ctx, "connect: fd {} is followed", fd);
+/// A connection attempt is known before it is made, so that its failure can be told. `conn` in the scratch has its
+/// remote address.
+#[inline(always)]
+fn attempt(scratch: &mut Scratch, key: &SocketKey) -> Option<()> {
+    scratch.conn.flags |= conn_flag::ADDRESS_PARTIAL;
+    scratch.announced.exchange = ExchangeIds {
+        span_id: new_span_id(),
+        ..ExchangeIds::default()
+    };
+    parent_by_unit(now(), &mut scratch.announced.exchange);
+    let ids = &scratch.announced.exchange;
+    if ids.evidence == evidence::TURN {
+        scratch.conn.trace_id = ids.trace_id;
+        scratch.conn.parent_span_id = ids.parent_span_id;
+        scratch.conn.flags |= conn_flag::BOUND;
+    }
+    if conn::insert(scratch, key.sk) == 0 {
+        return None;
+    }
+    let conn = conn::find(*key)?;
+    if conn.verdict != verdict::IGNORED {
+        conn::announce_as(scratch, key, conn, 1);
+    }
+    Some(())
+}
+
+/// `inet_sock_set_state` again, for the state that only connect() sets, in its caller's context: a program of its own,
+/// because it works with the scratch, which [`sock_state`] in softirq must not find in use.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn connecting(ctx: BtfTracePointContext) -> i32 {
+    let state: i32 = ctx.arg(2);
+    if state == i32::from(TCP_SYN_SENT) {
+        let _ = tcp_connecting(Typed(ctx.arg(0)));
     }
     0
 }
 
 #[inline(always)]
-fn connecting(fd: u64, addr: u64) -> Option<()> {
+fn tcp_connecting(sock: Typed) -> Option<()> {
+    let is_own = is_self();
+    if !is_own && !in_scope() {
+        return None;
+    }
+    let key = sock.socket()?.key;
+    let family: u16 = sock.read(setting!(offsets.skc_family));
+    if !conn::is_stream(sock, family) {
+        return None;
+    }
+    let scratch = scratch()?;
+    conn::begin(scratch, &key, family);
+    conn::addresses(&mut scratch.conn, key.sk, family);
+    if is_own {
+        scratch.conn.verdict = verdict::IGNORED;
+        scratch.conn.flags = conn_flag::OWN;
+        conn::insert(scratch, key.sk);
+        return None;
+    }
+    attempt(scratch, &key)
+}
+
+/// connect(fd, addr, addrlen) of unix sockets, which have no states.
+#[tracepoint]
+pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
+    let _ = unix_connecting(enter_arg(&ctx, 0));
+    0
+}
+
+#[inline(always)]
+fn unix_connecting(fd: u64) -> Option<()> {
     if !in_scope() {
         return None;
     }
     let socket = socket_of(fd)?;
     let key = socket.key;
     let family: u16 = field(key.sk, setting!(offsets.skc_family));
-    if !conn::is_stream(key.sk, family) {
+    if family != AF_UNIX || !conn::is_stream(Untyped(key.sk), family) {
         return None;
     }
     // A second connect() on a socket asks for the result of the first.
@@ -65,73 +128,74 @@ fn connecting(fd: u64, addr: u64) -> Option<()> {
         return None;
     }
     let scratch = scratch()?;
-    let now = now();
-    conn::begin(scratch, &key, family, now);
-    if family != AF_UNIX {
-        // SAFETY: the helper checks the address; a sockaddr_in is 16 bytes and may end a page, so v6 is read apart.
-        let head = unsafe { bpf_probe_read_user(addr as *const [u8; 8]) }.ok()?;
-        scratch.conn.remote_port = u16::from_be_bytes([head[2], head[3]]);
-        let named = u16::from_ne_bytes([head[0], head[1]]);
-        if named == 2 {
-            scratch.conn.remote_addr = [
-                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, head[4], head[5], head[6], head[7],
-            ];
-        } else {
-            // SAFETY: the helper checks the address.
-            scratch.conn.remote_addr =
-                unsafe { bpf_probe_read_user((addr + 8) as *const [u8; 16]) }.ok()?;
-        }
-    }
-    scratch.conn.flags |= conn_flag::ADDRESS_PARTIAL;
-    scratch.announced.exchange = ExchangeIds {
-        span_id: new_span_id(),
-        ..ExchangeIds::default()
-    };
-    parent_by_unit(now, &mut scratch.announced.exchange);
-    let ids = &scratch.announced.exchange;
-    if ids.evidence == evidence::TURN {
-        scratch.conn.bound_trace_id = ids.trace_id;
-        scratch.conn.bound_span_id = ids.parent_span_id;
-        scratch.conn.flags |= conn_flag::BOUND;
-    }
-    if conn::insert(scratch, key.sk) == 0 {
-        return None;
-    }
-    let conn = conn::find(key)?;
-    if conn.verdict != verdict::IGNORED {
-        conn::announce_as(scratch, &key, conn, now, 1);
-    }
-    Some(())
+    conn::begin(scratch, &key, family);
+    attempt(scratch, &key)
 }
 
-/// connect returned an error of its own (a TCP refusal was told by the state's change already, and its entry is gone).
+/// connect returned an error of its own: a unix socket's, or one TCP gave before it tried.
 #[tracepoint]
 pub(crate) fn exit_connect(ctx: TracePointContext) -> u32 {
     /// In progress, already, is connected, interrupted, would block: not failures.
     const NOT_FAILURES: [i64; 4] = [-115, -114, -106, -11];
     let result = exit_result(&ctx);
-    if is_self() {
-        let [fd, ..] = args();
-        if let Some(socket) = socket_of(fd)
-            && conn::find(socket.key).is_none()
-            && let Some(scratch) = scratch()
-        {
-            conn::own(scratch, &socket, now());
-        }
-        return 0;
-    }
     // BOUND: 4.
     if result >= 0 || result == -4 || result <= -512 || NOT_FAILURES.contains(&result) {
         return 0;
     }
-    let [fd, ..] = args();
-    if let Some(socket) = socket_of(fd)
-        && let Some(conn) = conn::find(socket.key)
-        && conn.flags & conn_flag::ADDRESS_PARTIAL != 0
-    {
-        closed(conn, socket.key, TCP_SYN_SENT, TCP_CLOSE, (-result) as u16);
-    }
+    let [fd, addr, ..] = syscall_args();
+    let _ = refused(fd, addr, (-result) as u16);
     0
+}
+
+#[inline(always)]
+fn refused(fd: u64, addr: u64, error: u16) -> Option<()> {
+    if !in_scope() {
+        return None;
+    }
+    let socket = socket_of(fd)?;
+    let key = socket.key;
+    if let Some(conn) = conn::find(key) {
+        if conn.flags & conn_flag::ADDRESS_PARTIAL != 0 {
+            closed(conn, key, TCP_SYN_SENT, TCP_CLOSE, error);
+        }
+        return None;
+    }
+    // No route, or no such address: TCP never came to a state. (A refusal did, and its entry is gone.)
+    let family: u16 = field(key.sk, setting!(offsets.skc_family));
+    if family == AF_UNIX
+        || !is_before_any_attempt(error)
+        || !conn::is_stream(Untyped(key.sk), family)
+    {
+        return None;
+    }
+    let scratch = scratch()?;
+    conn::begin(scratch, &key, family);
+    named(&mut scratch.conn, addr)?;
+    attempt(scratch, &key)?;
+    closed(conn::find(key)?, key, TCP_SYN_SENT, TCP_CLOSE, error);
+    Some(())
+}
+
+/// EACCES, EPERM, EINVAL, ENETUNREACH, EHOSTUNREACH: what `ip_route_connect` and its IPv6 sister say (net/ipv4/tcp_ipv4.c,
+/// net/ipv6/tcp_ipv6.c, 6.18). Others come after the attempt and were told by the state's change.
+#[inline(always)]
+fn is_before_any_attempt(error: u16) -> bool {
+    matches!(error, 1 | 13 | 22 | 101 | 113)
+}
+
+/// The address a program wants to connect to.
+#[inline(always)]
+fn named(conn: &mut Conn, addr: u64) -> Option<()> {
+    // SAFETY: the helper checks the address; a sockaddr_in is 16 bytes and may end a page, so v6 is read apart.
+    let head = unsafe { bpf_probe_read_user(addr as *const [u8; 8]) }.ok()?;
+    conn.remote_port = u16::from_be_bytes([head[2], head[3]]);
+    if u16::from_ne_bytes([head[0], head[1]]) == AF_INET {
+        conn.remote_addr = conn::mapped(u32::from_ne_bytes([head[4], head[5], head[6], head[7]]));
+    } else {
+        // SAFETY: the helper checks the address.
+        conn.remote_addr = unsafe { bpf_probe_read_user((addr + 8) as *const Words) }.ok()?;
+    }
+    Some(())
 }
 
 /// Tells a state and, for TCP_CLOSE, forgets the connection.
@@ -162,8 +226,7 @@ fn closed(conn: &mut Conn, key: SocketKey, old_state: u8, new_state: u8, error: 
         emit::small(&record);
     }
     if new_state == TCP_CLOSE {
-        conn::forget_own(conn);
-        conn::remove(key.sk);
+        conn::remove(conn, key.sk);
     }
 }
 
@@ -185,7 +248,23 @@ pub(crate) fn sock_state(ctx: RawTracePointContext) -> i32 {
     let conn = unsafe { &mut *place };
     let old_state: u32 = ctx.arg(1);
     let key = SocketKey { sk, ino: conn.ino };
-    let error: u32 = field(sk, setting!(offsets.sk_err));
+    if new_state == TCP_ESTABLISHED && conn.flags & conn_flag::OWN != 0 {
+        // Now its own port is known, and its backend has not read a byte yet.
+        let family = conn.family;
+        conn::addresses(conn, sk, family);
+        conn::own(conn);
+        return 0;
+    }
+    let mut error: u32 = field(sk, setting!(offsets.sk_err));
+    if error == 0
+        && old_state == u32::from(TCP_SYN_SENT)
+        && new_state == u32::from(TCP_CLOSE)
+        && Registers::current().call() == CALL_CONNECT
+    {
+        // connect() itself takes the attempt back only where no port is free (`inet_hash_connect`); the socket has no
+        // error then, the call returns it.
+        error = EADDRNOTAVAIL;
+    }
     closed(conn, key, old_state as u8, new_state as u8, error as u16);
     0
 }

@@ -8,19 +8,16 @@ use agent_common::{
     counters::Counter,
 };
 use aya_ebpf::{
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
-    macros::{raw_tracepoint, tracepoint},
-    programs::{RawTracePointContext, TracePointContext},
+    helpers::bpf_get_current_comm, macros::raw_tracepoint, programs::RawTracePointContext,
 };
 
-use super::exit_result;
 use crate::{
     emit,
     ids::now,
     maps::{RUNTIMES, SCOPE, THREADS, count},
     scope::in_scope,
     settings::setting,
-    walk::{field, process_key},
+    walk::{field, pid_tgid, process_key, tgid, tid},
 };
 
 /// Tells something about the current process.
@@ -34,7 +31,7 @@ pub(super) fn tell(what: u16, process: ProcessKey, other: u32) {
             ktime_ns: now(),
         },
         process,
-        tid: bpf_get_current_pid_tgid() as u32,
+        tid: tid(),
         other,
         comm: bpf_get_current_comm().unwrap_or_default(),
     };
@@ -46,7 +43,7 @@ pub(super) fn tell(what: u16, process: ProcessKey, other: u32) {
 pub(crate) fn fork(ctx: RawTracePointContext) -> i32 {
     let child: u64 = ctx.arg(1);
     let child_tgid: u32 = field(child, setting!(offsets.task_tgid));
-    let parent_tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let parent_tgid = tgid();
     if child_tgid == parent_tgid {
         return 0;
     }
@@ -74,7 +71,7 @@ pub(crate) fn exec(_ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exit(task)`: for each thread.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
-    let pid_tgid = bpf_get_current_pid_tgid();
+    let pid_tgid = pid_tgid();
     let _ = THREADS.remove(pid_tgid);
     let tgid = (pid_tgid >> 32) as u32;
     if tgid == pid_tgid as u32 {
@@ -85,10 +82,10 @@ pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// io_uring_setup returned a descriptor: what the process moves through it is not seen.
-#[tracepoint]
-pub(crate) fn exit_io_uring_setup(ctx: TracePointContext) -> u32 {
-    if exit_result(&ctx) >= 0 && in_scope() {
+/// `io_uring_create(…)` (include/trace/events/io_uring.h, 5.1+): what the process moves through the ring is not seen.
+#[raw_tracepoint(tracepoint = "io_uring_create")]
+pub(crate) fn io_uring_create(_ctx: RawTracePointContext) -> i32 {
+    if in_scope() {
         count(Counter::IoUring, 1);
         tell(kind::IO_URING, process_key(), 0);
     }

@@ -1,14 +1,23 @@
 //! The programs themselves, one module per family of hooks. `agent/src/attach/table.rs` has one row for each.
 //!
+//! Bytes are seen in one of two ways: `read` and `write` hook the syscalls (every kernel), `sockets` the tracepoints
+//! inside of the socket calls (6.16+, cheaper). Both lead to the same functions of `flow`.
+//!
 //! Always holds: an exit program leaves before it looks at anything but the result when that result says "later".
 
 mod connect;
 mod lifetime;
 mod read;
+mod sockets;
 mod wait;
 mod write;
 
 use aya_ebpf::{EbpfContext, programs::TracePointContext};
+
+/// `MSG_PEEK`: the bytes stay in the queue and come again (include/linux/socket.h).
+const MSG_PEEK: u64 = 0x2;
+/// `MSG_DONTWAIT`: this call does not block, whatever the socket does.
+const MSG_DONTWAIT: u64 = 0x40;
 
 /// Argument `index` of a `syscalls:sys_enter_*` tracepoint: an array of longs at byte 16
 /// (`events/syscalls/sys_enter_write/format`).

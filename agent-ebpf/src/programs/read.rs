@@ -4,30 +4,47 @@ use agent_common::{abi::op, counters::Counter, limits::MMSG_MAX};
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use aya_log_ebpf::debug;
 
-use super::exit_result;
+use super::{MSG_DONTWAIT, MSG_PEEK, exit_result};
 use crate::{
-    flow::{after_read, after_read_before, args, is_later},
+    conn,
+    flow::{self, Call, is_later},
     maps::count,
+    scope::in_scope,
     user::{MMSGHDR_SIZE, View},
+    walk::{Untyped, socket_of, syscall_args},
 };
 
-/// `MSG_PEEK`: the bytes stay in the queue and come again.
-const MSG_PEEK: u64 = 0x2;
-/// `MSG_DONTWAIT`: this call does not block, whatever the socket does.
-const MSG_DONTWAIT: u64 = 0x40;
+/// A read returned; `behind` further bytes were read after these by the same call.
+#[inline(always)]
+fn after_read(fd: u64, call: Call, behind: u32, view: impl FnOnce() -> View) -> Option<()> {
+    if !in_scope() {
+        return None;
+    }
+    let socket = socket_of(fd)?;
+    if call.moved <= 0 {
+        return flow::failed(&socket.key, call, agent_common::abi::direction::RX);
+    }
+    let sock = Untyped(socket.key.sk);
+    let conn = conn::follow(sock, &socket)?;
+    flow::was_read(sock, &socket, conn, call, behind, view)
+}
 
 /// read(fd, buf, count)
 #[tracepoint]
 pub(crate) fn exit_read(ctx: TracePointContext) -> u32 {
-    let result = exit_result(&ctx);
-    if is_later(result) {
+    let moved = exit_result(&ctx);
+    if is_later(moved) {
         return 0;
     }
-    let [fd, buffer, size, _] = args();
+    let [fd, buffer, size, _] = syscall_args();
     if size != 0 {
-        let told = after_read(fd, View::plain(buffer), result, op::READ, false);
-        if told.is_some() {
-            debug!(&ctx, "read: {} bytes on fd {}", result, fd);
+        let call = Call {
+            moved,
+            op: op::READ,
+            dont_wait: false,
+        };
+        if after_read(fd, call, 0, || View::plain(buffer)).is_some() {
+            debug!(&ctx, "read: {} bytes on fd {}", moved, fd);
         }
     }
     0
@@ -36,28 +53,36 @@ pub(crate) fn exit_read(ctx: TracePointContext) -> u32 {
 /// readv(fd, iov, iovcnt)
 #[tracepoint]
 pub(crate) fn exit_readv(ctx: TracePointContext) -> u32 {
-    let result = exit_result(&ctx);
-    if is_later(result) {
+    let moved = exit_result(&ctx);
+    if is_later(moved) {
         return 0;
     }
-    let [fd, vectors, size, _] = args();
-    let _ = after_read(fd, View::vectors(vectors, size), result, op::READV, false);
+    let [fd, vectors, size, _] = syscall_args();
+    let call = Call {
+        moved,
+        op: op::READV,
+        dont_wait: false,
+    };
+    let _ = after_read(fd, call, 0, || View::vectors(vectors, size));
     0
 }
 
 /// recvfrom(fd, buf, len, flags, …)
 #[tracepoint]
 pub(crate) fn exit_recvfrom(ctx: TracePointContext) -> u32 {
-    let result = exit_result(&ctx);
-    if is_later(result) {
+    let moved = exit_result(&ctx);
+    if is_later(moved) {
         return 0;
     }
-    let [fd, buffer, size, flags] = args();
+    let [fd, buffer, size, flags] = syscall_args();
     if size != 0 && flags & MSG_PEEK == 0 {
-        let is_dont_wait = flags & MSG_DONTWAIT != 0;
-        let told = after_read(fd, View::plain(buffer), result, op::RECVFROM, is_dont_wait);
-        if told.is_some() {
-            debug!(&ctx, "recvfrom: {} bytes on fd {}", result, fd);
+        let call = Call {
+            moved,
+            op: op::RECVFROM,
+            dont_wait: flags & MSG_DONTWAIT != 0,
+        };
+        if after_read(fd, call, 0, || View::plain(buffer)).is_some() {
+            debug!(&ctx, "recvfrom: {} bytes on fd {}", moved, fd);
         }
     }
     0
@@ -66,19 +91,18 @@ pub(crate) fn exit_recvfrom(ctx: TracePointContext) -> u32 {
 /// recvmsg(fd, msg, flags)
 #[tracepoint]
 pub(crate) fn exit_recvmsg(ctx: TracePointContext) -> u32 {
-    let result = exit_result(&ctx);
-    if is_later(result) {
+    let moved = exit_result(&ctx);
+    if is_later(moved) {
         return 0;
     }
-    let [fd, header, flags, _] = args();
+    let [fd, header, flags, _] = syscall_args();
     if flags & MSG_PEEK == 0 {
-        let _ = after_read(
-            fd,
-            View::message(header),
-            result,
-            op::RECVMSG,
-            flags & MSG_DONTWAIT != 0,
-        );
+        let call = Call {
+            moved,
+            op: op::RECVMSG,
+            dont_wait: flags & MSG_DONTWAIT != 0,
+        };
+        let _ = after_read(fd, call, 0, || View::message(header));
     }
     0
 }
@@ -87,10 +111,15 @@ pub(crate) fn exit_recvmsg(ctx: TracePointContext) -> u32 {
 /// the other way: both in one need more stack than 6.1's verifier allows.)
 #[tracepoint]
 pub(crate) fn exit_splice_in(ctx: TracePointContext) -> u32 {
-    let result = exit_result(&ctx);
-    if result > 0 {
-        let [fd_in, ..] = args();
-        let _ = after_read(fd_in, View::default(), result, op::SPLICE_IN, false);
+    let moved = exit_result(&ctx);
+    if moved > 0 {
+        let [fd_in, ..] = syscall_args();
+        let call = Call {
+            moved,
+            op: op::SPLICE_IN,
+            dont_wait: false,
+        };
+        let _ = after_read(fd_in, call, 0, View::default);
     }
     0
 }
@@ -102,13 +131,17 @@ pub(crate) fn exit_recvmmsg(ctx: TracePointContext) -> u32 {
     if is_later(result) {
         return 0;
     }
-    let [fd, vector, _, flags] = args();
+    let [fd, vector, _, flags] = syscall_args();
     if flags & MSG_PEEK != 0 {
         return 0;
     }
-    let dont_wait = flags & MSG_DONTWAIT != 0;
+    let call = |moved| Call {
+        moved,
+        op: op::RECVMMSG,
+        dont_wait: flags & MSG_DONTWAIT != 0,
+    };
     if result <= 0 {
-        let _ = after_read(fd, View::default(), result, op::RECVMMSG, dont_wait);
+        let _ = after_read(fd, call(result), 0, View::default);
         return 0;
     }
     let mut behind = 0u32;
@@ -128,8 +161,7 @@ pub(crate) fn exit_recvmmsg(ctx: TracePointContext) -> u32 {
         let moved = View::mmsg_len(header);
         behind = behind.wrapping_sub(moved);
         if moved != 0 {
-            let view = View::message(header);
-            let _ = after_read_before(fd, view, i64::from(moved), op::RECVMMSG, dont_wait, behind);
+            let _ = after_read(fd, call(i64::from(moved)), behind, || View::message(header));
         }
     }
     if result > MMSG_MAX as i64 {

@@ -1,19 +1,74 @@
 //! Syscalls that write to sockets: enter (a client's request is registered before its peer can read it) and exit
 //! (what moved is told).
 
-use agent_common::{abi::op, counters::Counter, limits::MMSG_MAX};
+use agent_common::{
+    abi::{direction, op},
+    counters::Counter,
+    limits::MMSG_MAX,
+};
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use aya_log_ebpf::debug;
 
 use super::{enter_arg, exit_result};
 use crate::{
-    flow::{after_write, args, before_write, end_write, forget_write, is_later},
+    conn,
+    flow::{self, Call},
+    ids::now,
     maps::count,
+    scope::in_scope,
+    unit,
     user::{MMSGHDR_SIZE, View},
+    walk::{Untyped, socket_of, syscall_args},
 };
 
 /// What may be moved is not known before the call: as much as the caller wants.
 const ALL: u64 = u32::MAX as u64;
+
+/// A write is about to happen. `upto` is at least the number of bytes it may move.
+#[inline(always)]
+fn before_write(fd: u64, upto: u64, view: impl FnOnce() -> View) -> Option<()> {
+    if !in_scope() {
+        return None;
+    }
+    let socket = socket_of(fd)?;
+    let conn = conn::follow(Untyped(socket.key.sk), &socket)?;
+    let pos = flow::write_pos(conn, socket.key.sk);
+    let inflight = &mut unit::current()?.inflight;
+    inflight.socket = socket.key;
+    inflight.enter_ktime_ns = now();
+    inflight.pos = pos;
+    flow::before_write(&socket, conn, view, upto)
+}
+
+/// A write returned, or one message of a sendmmsg.
+#[inline(always)]
+fn after_write(moved: i64, op: u8, view: impl FnOnce() -> View) -> Option<()> {
+    let inflight = &mut unit::existing()?.inflight;
+    if inflight.socket.sk == 0 {
+        return None;
+    }
+    let socket = crate::walk::Socket {
+        key: inflight.socket,
+        file: 0,
+    };
+    if op != op::SENDMMSG {
+        inflight.socket.sk = 0;
+    }
+    let call = Call {
+        moved,
+        op,
+        dont_wait: false,
+    };
+    if moved <= 0 {
+        return flow::failed(&socket.key, call, direction::TX);
+    }
+    let pos = inflight.pos;
+    // For the next message of the same sendmmsg.
+    inflight.pos = pos.wrapping_add(moved as u32);
+    let enter_ns = inflight.enter_ktime_ns;
+    let conn = conn::find(socket.key)?;
+    flow::wrote(&socket, conn, call, pos, enter_ns, view)
+}
 
 macro_rules! write_pair {
     ($enter:ident, $exit:ident, $op:expr, |$fd:ident, $a:ident, $b:ident| $view:expr, $upto:expr) => {
@@ -22,7 +77,10 @@ macro_rules! write_pair {
             let ($fd, $a, $b) = (enter_arg(&ctx, 0), enter_arg(&ctx, 1), enter_arg(&ctx, 2));
             let upto: u64 = $upto;
             if upto != 0 {
-                let _ = before_write($fd, $view, upto);
+                let _ = before_write($fd, upto, || {
+                    let _ = ($a, $b);
+                    $view
+                });
             }
             0
         }
@@ -30,13 +88,9 @@ macro_rules! write_pair {
         #[tracepoint]
         pub(crate) fn $exit(ctx: TracePointContext) -> u32 {
             let result = exit_result(&ctx);
-            if is_later(result) {
-                forget_write();
-                return 0;
-            }
             let told = after_write(result, $op, || {
-                let [$fd, $a, $b, _] = args();
-                let _ = ($fd, $b);
+                let [$fd, $a, $b, _] = syscall_args();
+                let _ = ($fd, $a, $b);
                 $view
             });
             if told.is_some() {
@@ -87,26 +141,22 @@ write_pair!(
 /// splice(fd_in, off_in, fd_out, off_out, len, flags), towards a socket.
 #[tracepoint]
 pub(crate) fn enter_splice(ctx: TracePointContext) -> u32 {
-    let _ = before_write(enter_arg(&ctx, 2), View::default(), ALL);
+    let _ = before_write(enter_arg(&ctx, 2), ALL, View::default);
     0
 }
 
 /// splice returned: from a pipe to a socket, if the entry found one.
 #[tracepoint]
 pub(crate) fn exit_splice(ctx: TracePointContext) -> u32 {
-    let result = exit_result(&ctx);
-    if is_later(result) {
-        forget_write();
-        return 0;
-    }
-    let _ = after_write(result, op::SPLICE_OUT, View::default);
+    let _ = after_write(exit_result(&ctx), op::SPLICE_OUT, View::default);
     0
 }
 
 /// sendmmsg(fd, msgvec, vlen, flags): the first message decides what begins.
 #[tracepoint]
 pub(crate) fn enter_sendmmsg(ctx: TracePointContext) -> u32 {
-    let _ = before_write(enter_arg(&ctx, 0), View::message(enter_arg(&ctx, 1)), ALL);
+    let header = enter_arg(&ctx, 1);
+    let _ = before_write(enter_arg(&ctx, 0), ALL, || View::message(header));
     0
 }
 
@@ -114,14 +164,10 @@ pub(crate) fn enter_sendmmsg(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub(crate) fn exit_sendmmsg(ctx: TracePointContext) -> u32 {
     let result = exit_result(&ctx);
-    if is_later(result) {
-        forget_write();
-        return 0;
-    }
     if result < 0 {
         let _ = after_write(result, op::SENDMMSG, View::default);
     }
-    let [_, vector, ..] = args();
+    let [_, vector, ..] = syscall_args();
     // BOUND: MMSG_MAX.
     for index in 0..MMSG_MAX {
         if index as i64 >= result {
@@ -136,6 +182,8 @@ pub(crate) fn exit_sendmmsg(ctx: TracePointContext) -> u32 {
     if result > MMSG_MAX as i64 {
         count(Counter::MmsgBeyond, 1);
     }
-    end_write();
+    if let Some(thread) = unit::existing() {
+        thread.inflight.socket.sk = 0;
+    }
     0
 }

@@ -14,7 +14,7 @@ pub mod chain;
 
 use agent_common::abi::{
     ConnRecord, ExchangeIds, ProcessKey, RecordHead, SegmentRecord, SocketKey, StateRecord,
-    TaskRecord, direction, evidence, kind, op, protocol, role, segment_flag,
+    TaskRecord, direction, evidence, kind, op, protocol, role, segment_flag, words_of,
 };
 use agent_trace::counters::Counter;
 use agent_trace::frame::Frame;
@@ -105,9 +105,9 @@ pub fn pair(n: u8, client: u32, server: u32) -> (End, End) {
 pub fn ids(trace: u8, span: u8, parent: Option<(u8, u8)>) -> ExchangeIds {
     let (parent, evidence) = parent.unwrap_or((0, evidence::NONE));
     ExchangeIds {
-        trace_id: [trace; 16],
-        span_id: [span; 8],
-        parent_span_id: [parent; 8],
+        trace_id: words_of([trace; 16]),
+        span_id: u64::from_ne_bytes([span; 8]),
+        parent_span_id: u64::from_ne_bytes([parent; 8]),
         evidence,
         zero: [0; 7],
     }
@@ -165,8 +165,8 @@ impl World {
             head: self.head(kind::CONN, size_of::<ConnRecord>(), 0),
             process: end.process,
             socket: end.socket,
-            local_addr: end.local.0,
-            remote_addr: end.remote.0,
+            local_addr: words_of(end.local.0),
+            remote_addr: words_of(end.remote.0),
             local_port: end.local.1,
             remote_port: end.remote.1,
             family: end.family,
@@ -244,10 +244,9 @@ impl World {
                 }),
             role: end.role,
             protocol: end.protocol,
-            zero: 0,
+            zero: [0; 5],
             tail: if cut { tail } else { [0; 8] },
             exchange: ids.unwrap_or_default(),
-            zero_end: [0; 4],
         };
         (record, payload)
     }

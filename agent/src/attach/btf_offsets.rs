@@ -106,10 +106,12 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
         task_group_leader: need("task_struct", "group_leader", IDENTITY)?,
         task_start_time: need("task_struct", "start_time", IDENTITY)?,
         task_tgid: need("task_struct", "tgid", IDENTITY)?,
+        task_pid: need("task_struct", "pid", IDENTITY)?,
         files_fdt: need("files_struct", "fdt", FD_WALK)?,
         fdt_fd: need("fdtable", "fd", FD_WALK)?,
         fdt_max_fds: need("fdtable", "max_fds", FD_WALK)?,
         file_private: need("file", "private_data", FD_WALK)?,
+        file_inode: need("file", "f_inode", FD_WALK)?,
         file_flags: need(
             "file",
             "f_flags",
@@ -128,13 +130,17 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
             "sockets cannot be told from other files",
         )?,
         socket_file: need("socket", "file", FD_WALK)?,
-        socket_sk: need("socket", "sk", FD_WALK)?,
+        socket_sk: behind(
+            need("socket", "file", FD_WALK)?,
+            need("socket", "sk", FD_WALK)?,
+        )?,
         sk_type: need(
             "sock",
             "sk_type",
             "stream sockets cannot be told from others",
         )?,
         sk_protocol: need("sock", "sk_protocol", "TCP cannot be told from MPTCP")?,
+        sk_socket: need("sock", "sk_socket", FD_WALK)?,
         sk_err: need("sock", "sk_err", STATES)?,
         skc_family: need("sock_common", "skc_family", ADDRESSES)?,
         skc_daddr: need("sock_common", "skc_daddr", ADDRESSES)?,
@@ -158,6 +164,37 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
         tcp_rcv_nxt: need("tcp_sock", "rcv_nxt", POSITIONS)?,
         unix_peer: need("unix_sock", "peer", UNIX)?,
     })
+}
+
+/// `socket.sk` stands in the word behind `socket.file`: the programs read both at once (`walk::socket_of`).
+fn behind(file: u32, sk: u32) -> Result<u32, OffsetsError> {
+    if sk == file + 8 {
+        return Ok(sk);
+    }
+    Err(OffsetsError::Missing {
+        in_struct: "socket",
+        member: "sk behind file",
+        consequence: FD_WALK,
+    })
+}
+
+/// Whether the kernel at `path` has all of these tracepoints, with arguments that its BTF describes.
+///
+/// # Errors
+/// The file cannot be read or is damaged.
+pub fn has_tracepoints(path: &Path, names: &[&str]) -> Result<bool, OffsetsError> {
+    let bytes = std::fs::read(path).map_err(|source| OffsetsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let types = Types::index(&bytes)?;
+    for name in names {
+        // include/trace/bpf_probe.h
+        if !types.has_typedef(&format!("btf_trace_{name}"))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 // include/uapi/linux/btf.h
@@ -291,6 +328,16 @@ impl<'a> Types<'a> {
             .is_some_and(|rest| {
                 rest.starts_with(wanted.as_bytes()) && rest.get(wanted.len()) == Some(&0)
             })
+    }
+
+    fn has_typedef(&self, name: &str) -> Result<bool, OffsetsError> {
+        for start in &self.starts {
+            let found = self.at(*start as usize)?;
+            if found.kind == KIND_TYPEDEF && self.is_named(found.name, name) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Byte offset of `path` (members with dots between) in `struct name`. Where BTF holds several structs of one name

@@ -12,16 +12,16 @@ use std::{
     path::Path,
 };
 
-use agent_common::{limits, offsets::Settings};
+use agent_common::{abi::demand, limits, offsets::Settings};
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{ProgramError, RawTracePoint, TracePoint},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, ProgramError, RawTracePoint, TracePoint},
 };
 
 use aya_log::EbpfLogger;
 
-use table::{HOOKS, Hook, Need, Place};
+use table::{HOOKS, Hook, Need, Place, Way};
 
 /// The BPF object, built by `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SUTURE_BPF_OBJECT"));
@@ -39,6 +39,8 @@ pub struct Options {
     pub runtimes: Vec<(u32, u8)>,
     /// Pass on what the programs log (`--bpf-log`).
     pub bpf_log: bool,
+    /// How bytes are seen; none: the cheapest way that this kernel has.
+    pub way: Option<Way>,
 }
 
 /// Why nothing is attached.
@@ -62,6 +64,11 @@ pub enum AttachError {
         /// What the kernel said.
         source: Box<ProgramError>,
     },
+    /// The kernel's types cannot be read for the tracepoints' arguments.
+    #[error(
+        "cannot read the kernel's type information: {0}; nothing is traced; `suture doctor` says what this kernel allows"
+    )]
+    Types(#[from] aya::BtfError),
     /// A required hook is not there.
     #[error(
         "cannot attach {program} to {place:?}: {source}; without it Suture would not see {loss}, so it does not start"
@@ -104,6 +111,11 @@ pub struct Missing {
 pub struct Attached {
     ebpf: Ebpf,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
+    demands: Array<MapData, u64>,
+    /// Groups of `abi::demand` that are attached.
+    armed: u64,
+    /// How bytes are seen.
+    pub way: Way,
     /// Optional hooks this kernel does not have.
     pub missing: Vec<Missing>,
 }
@@ -124,17 +136,46 @@ fn settings_bytes(settings: &Settings) -> &[u8] {
     }
 }
 
-/// Loads and attaches everything.
+/// Tracepoints that [`Way::Sockets`] cannot do without.
+const SOCKETS_NEED: &[&str] = &["tcp_sendmsg_locked", "sock_send_length", "sock_recv_length"];
+
+/// Loads and attaches everything, in the way asked for or else the cheapest that works.
 ///
 /// # Errors
 /// [`AttachError`]; nothing stays attached.
 pub fn attach(options: &Options) -> Result<Attached, AttachError> {
+    if let Some(way) = options.way {
+        return attach_in(way, options);
+    }
+    if has_sockets_way() {
+        match attach_in(Way::Sockets, options) {
+            Ok(attached) => return Ok(attached),
+            Err(error) => {
+                tracing::warn!("{error}. Bytes are seen at the syscalls instead, at a higher cost")
+            }
+        }
+    }
+    attach_in(Way::Syscalls, options)
+}
+
+/// Whether this kernel has [`Way::Sockets`].
+#[must_use]
+pub fn has_sockets_way() -> bool {
+    // BTF that cannot be read is told of when the offsets are.
+    btf_offsets::has_tracepoints(Path::new(btf_offsets::KERNEL_BTF), SOCKETS_NEED).unwrap_or(false)
+}
+
+/// Loads and attaches what serves one way of seeing bytes.
+fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
+    let cpus = aya::util::nr_cpus().map_or(1, |cpus| cpus as u32);
     let settings = Settings {
         offsets: btf_offsets::read(Path::new(btf_offsets::KERNEL_BTF))?,
         self_tgid: std::process::id(),
         scope_all: u32::from(options.processes.is_none()),
         ports_all: u32::from(options.ports.is_empty()),
         head_bytes: options.head_bytes.min(limits::HEAD_CAPTURE_MAX as u32),
+        wake_bytes: limits::RING_WAKE_BYTES / cpus.max(1),
+        all_armed: u32::from(way == Way::Syscalls),
     };
     let log_level = if options.bpf_log {
         aya_log::Level::Debug as u8
@@ -148,17 +189,31 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         // A constant to the verifier: at level 0 the programs' log statements are removed when they are loaded.
         .override_global(aya_log::LEVEL, &log_level, true)
         .load(OBJECT)?;
-    for hook in HOOKS {
-        load(&mut ebpf, hook)?;
+    // The tracepoints' types are looked up in it; what it costs is given back when the agent is ready.
+    let types = Btf::from_sys_fs()?;
+    for hook in HOOKS.iter().filter(|hook| hook.serves(way)) {
+        load(&mut ebpf, hook, &types)?;
     }
+    drop(types);
     let log = if options.bpf_log {
         EbpfLogger::init(&mut ebpf).ok()
     } else {
         None
     };
+    let demands = Array::try_from(
+        ebpf.take_map("DEMANDS")
+            .ok_or(AttachError::Absent("DEMANDS"))?,
+    )
+    .map_err(|source| AttachError::Map {
+        name: "DEMANDS",
+        source: Box::new(source),
+    })?;
     let mut attached = Attached {
         ebpf,
         log,
+        demands,
+        armed: 0,
+        way,
         missing: Vec::new(),
     };
     attached.fill(
@@ -167,21 +222,11 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     )?;
     attached.fill("PORTS", options.ports.iter().map(|port| (*port, 1u8)))?;
     attached.fill("RUNTIMES", options.runtimes.iter().copied())?;
-    for hook in HOOKS {
-        if let Err(source) = attach_one(&mut attached.ebpf, hook)? {
-            if hook.need == Need::Required {
-                return Err(AttachError::Attach {
-                    program: hook.program,
-                    place: hook.place,
-                    loss: hook.loss,
-                    source: Box::new(source),
-                });
-            }
-            attached.missing.push(Missing {
-                hook,
-                reason: source.to_string(),
-            });
-        }
+    for hook in HOOKS.iter().filter(|hook| hook.at_once(way)) {
+        attached.hook(hook)?;
+    }
+    if way == Way::Syscalls {
+        attached.armed = demand::ALL;
     }
     Ok(attached)
 }
@@ -206,13 +251,16 @@ fn map_fd(map: &Map) -> Option<i32> {
 }
 
 /// Passes one program through the verifier.
-fn load(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), AttachError> {
+fn load(ebpf: &mut Ebpf, hook: &Hook, types: &Btf) -> Result<(), AttachError> {
     let program = ebpf
         .program_mut(hook.program)
         .ok_or(AttachError::Absent(hook.program))?;
     let loaded = match hook.place {
         Place::Syscall(_) => <&mut TracePoint>::try_from(program).and_then(TracePoint::load),
         Place::Raw(_) => <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load),
+        Place::Btf(name) => {
+            <&mut BtfTracePoint>::try_from(program).and_then(|program| program.load(name, types))
+        }
     };
     loaded.map_err(|source| AttachError::Program {
         program: hook.program,
@@ -230,10 +278,72 @@ fn attach_one(ebpf: &mut Ebpf, hook: &Hook) -> Result<Result<(), ProgramError>, 
             .and_then(|program| program.attach("syscalls", name).map(|_| ())),
         Place::Raw(name) => <&mut RawTracePoint>::try_from(program)
             .and_then(|program| program.attach(name).map(|_| ())),
+        Place::Btf(_) => {
+            <&mut BtfTracePoint>::try_from(program).and_then(|program| program.attach().map(|_| ()))
+        }
     })
 }
 
 impl Attached {
+    /// Attaches one row; an optional one that this kernel does not have is noted.
+    fn hook(&mut self, hook: &'static Hook) -> Result<(), AttachError> {
+        let Err(source) = attach_one(&mut self.ebpf, hook)? else {
+            return Ok(());
+        };
+        if hook.need == Need::Required {
+            return Err(AttachError::Attach {
+                program: hook.program,
+                place: hook.place,
+                loss: hook.loss,
+                source: Box::new(source),
+            });
+        }
+        self.missing.push(Missing {
+            hook,
+            reason: source.to_string(),
+        });
+        Ok(())
+    }
+
+    /// Groups of `abi::demand` that the programs ask for and that are not attached.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.demands.get(&demand::ASKED, 0).unwrap_or(0) & !self.armed
+    }
+
+    /// Attaches the hooks of these groups. What depends on them counts from the moment it returns. Returns the groups
+    /// that are new.
+    ///
+    /// # Errors
+    /// [`AttachError::Absent`] and [`AttachError::Map`]; a hook that the kernel refuses is noted in `missing`, and what
+    /// depends on its group stays off.
+    pub fn arm(&mut self, groups: u64) -> Result<u64, AttachError> {
+        let new = groups & demand::ALL & !self.armed;
+        if new == 0 {
+            return Ok(0);
+        }
+        for hook in HOOKS {
+            let is_attached = hook.on_demand & self.armed != 0;
+            if hook.serves(self.way) && hook.on_demand & new != 0 && !is_attached {
+                self.hook(hook)?;
+            }
+        }
+        self.armed |= new;
+        let refused = self
+            .missing
+            .iter()
+            // Every group asks for connect's hooks, which none of them depends on.
+            .filter(|missing| missing.hook.on_demand != demand::ALL)
+            .fold(0, |groups, missing| groups | missing.hook.on_demand);
+        self.demands
+            .set(demand::ARMED, self.armed & !refused, 0)
+            .map_err(|source| AttachError::Map {
+                name: "DEMANDS",
+                source: Box::new(source),
+            })?;
+        Ok(new)
+    }
+
     fn fill<K: aya::Pod, V: aya::Pod>(
         &mut self,
         name: &'static str,

@@ -4,6 +4,16 @@
 //! program without a row (a test compares them in both directions). Refuses: hooks on syscalls that never carry
 //! traced bytes: an enter+exit pair costs about 255 ns on its own syscall, and turns on 40 ns for every other one
 //! (measured on 6.18, DESIGN §3).
+//!
+//! Bytes are seen in one of two ways ([`Way`]), and the rest of the rows serve both. `Sockets` rows replace all
+//! `Syscalls` rows but those with a demand, which are attached when a program or a process that was found asks for them.
+//!
+//! | way | what it needs | costs a syscall that moves bytes | costs every other syscall |
+//! |---|---|---|---|
+//! | Sockets | 6.16+ (`tcp_sendmsg_locked`) | a raw tracepoint, 30 ns, before and after | nothing until a demand |
+//! | Syscalls | 5.15+ | perf's pair, 255 ns | 40 ns |
+
+use agent_common::abi::demand;
 
 /// Where a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +22,17 @@ pub enum Place {
     Syscall(&'static str),
     /// A raw tracepoint by name.
     Raw(&'static str),
+    /// A raw tracepoint by name, whose arguments the verifier knows by the kernel's BTF: fields are plain loads.
+    Btf(&'static str),
+}
+
+/// How bytes are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// At the entry and the exit of syscalls.
+    Syscalls,
+    /// At tracepoints inside of the socket calls.
+    Sockets,
 }
 
 /// Whether the agent can work without a hook.
@@ -32,8 +53,40 @@ pub struct Hook {
     pub place: Place,
     /// Whether it must be there.
     pub need: Need,
+    /// The way of seeing bytes it belongs to; none for both.
+    pub way: Option<Way>,
+    /// Groups of `abi::demand` that ask for it where bytes are seen by [`Way::Sockets`]; 0: attached from the start.
+    pub on_demand: u64,
     /// What is lost without it, in plain words.
     pub loss: &'static str,
+}
+
+impl Hook {
+    /// Whether the row has a part in a way of seeing bytes.
+    #[must_use]
+    pub fn serves(&self, way: Way) -> bool {
+        self.way.is_none_or(|own| own == way) || (way == Way::Sockets && self.on_demand != 0)
+    }
+
+    /// Whether the row is attached from the start.
+    #[must_use]
+    pub fn at_once(&self, way: Way) -> bool {
+        self.serves(way) && (way == Way::Syscalls || self.on_demand == 0)
+    }
+
+    const fn on(self, groups: u64) -> Self {
+        Self {
+            on_demand: groups,
+            ..self
+        }
+    }
+
+    const fn by(self, way: Way) -> Self {
+        Self {
+            way: Some(way),
+            ..self
+        }
+    }
 }
 
 const fn required(program: &'static str, place: Place, loss: &'static str) -> Hook {
@@ -41,6 +94,8 @@ const fn required(program: &'static str, place: Place, loss: &'static str) -> Ho
         program,
         place,
         need: Need::Required,
+        way: None,
+        on_demand: 0,
         loss,
     }
 }
@@ -50,12 +105,16 @@ const fn optional(program: &'static str, place: Place, loss: &'static str) -> Ho
         program,
         place,
         need: Need::Optional,
+        way: None,
+        on_demand: 0,
         loss,
     }
 }
 
 const READS: &str = "what programs read with this call";
 const WRITES: &str = "what programs write with this call";
+const RINGS: &str = "which processes use io_uring";
+const FAILURES: &str = "connects that fail before TCP tries, and those of unix sockets";
 const LOOPS: &str = "event loops cannot be told from threads";
 
 /// All hooks, in the order they are attached: life and death of sockets and processes first, so that nothing is
@@ -82,71 +141,98 @@ pub const HOOKS: &[Hook] = &[
         Place::Raw("sched_process_exec"),
         "a process that becomes another program keeps its old name",
     ),
+    required(
+        "connecting",
+        Place::Btf("inet_sock_set_state"),
+        "refused connects, and proxies' parents",
+    ),
+    optional("io_uring_create", Place::Raw("io_uring_create"), RINGS),
     optional(
         "enter_close",
         Place::Syscall("sys_enter_close"),
         "when unix connections end",
-    ),
+    )
+    .on(demand::UNIX),
     optional(
         "enter_connect",
         Place::Syscall("sys_enter_connect"),
-        "refused connects, and proxies' parents",
-    ),
-    optional(
-        "exit_connect",
-        Place::Syscall("sys_exit_connect"),
-        "connects that fail at once",
-    ),
+        FAILURES,
+    )
+    .on(demand::ALL),
+    optional("exit_connect", Place::Syscall("sys_exit_connect"), FAILURES).on(demand::ALL),
     optional(
         "enter_epoll_wait",
         Place::Syscall("sys_enter_epoll_wait"),
         LOOPS,
-    ),
+    )
+    .on(demand::LOOPS),
     optional(
         "enter_epoll_pwait",
         Place::Syscall("sys_enter_epoll_pwait"),
         LOOPS,
-    ),
+    )
+    .on(demand::LOOPS),
     optional(
         "enter_epoll_pwait2",
         Place::Syscall("sys_enter_epoll_pwait2"),
         LOOPS,
-    ),
+    )
+    .on(demand::LOOPS),
     optional(
-        "exit_io_uring_setup",
-        Place::Syscall("sys_exit_io_uring_setup"),
-        "which processes use io_uring",
-    ),
-    required("exit_write", Place::Syscall("sys_exit_write"), WRITES),
-    required("enter_write", Place::Syscall("sys_enter_write"), WRITES),
-    required("exit_writev", Place::Syscall("sys_exit_writev"), WRITES),
-    required("enter_writev", Place::Syscall("sys_enter_writev"), WRITES),
-    required("exit_sendto", Place::Syscall("sys_exit_sendto"), WRITES),
-    required("enter_sendto", Place::Syscall("sys_enter_sendto"), WRITES),
-    required("exit_sendmsg", Place::Syscall("sys_exit_sendmsg"), WRITES),
-    required("enter_sendmsg", Place::Syscall("sys_enter_sendmsg"), WRITES),
-    optional("exit_sendmmsg", Place::Syscall("sys_exit_sendmmsg"), WRITES),
+        "sk_data_ready",
+        Place::Btf("sk_data_ready"),
+        "some parents of requests over unix sockets, when the server is fast",
+    )
+    .by(Way::Sockets)
+    .on(demand::UNIX),
+    required("sock_send_length", Place::Btf("sock_send_length"), WRITES).by(Way::Sockets),
+    required(
+        "tcp_sendmsg_locked",
+        Place::Btf("tcp_sendmsg_locked"),
+        WRITES,
+    )
+    .by(Way::Sockets),
+    required("sock_recv_length", Place::Btf("sock_recv_length"), READS).by(Way::Sockets),
+    required("exit_write", Place::Syscall("sys_exit_write"), WRITES).by(Way::Syscalls),
+    required("enter_write", Place::Syscall("sys_enter_write"), WRITES).by(Way::Syscalls),
+    required("exit_writev", Place::Syscall("sys_exit_writev"), WRITES).by(Way::Syscalls),
+    required("enter_writev", Place::Syscall("sys_enter_writev"), WRITES).by(Way::Syscalls),
+    required("exit_sendto", Place::Syscall("sys_exit_sendto"), WRITES).by(Way::Syscalls),
+    required("enter_sendto", Place::Syscall("sys_enter_sendto"), WRITES).by(Way::Syscalls),
+    required("exit_sendmsg", Place::Syscall("sys_exit_sendmsg"), WRITES).by(Way::Syscalls),
+    required("enter_sendmsg", Place::Syscall("sys_enter_sendmsg"), WRITES).by(Way::Syscalls),
+    optional("exit_sendmmsg", Place::Syscall("sys_exit_sendmmsg"), WRITES)
+        .by(Way::Syscalls)
+        .on(demand::MMSG),
     optional(
         "enter_sendmmsg",
         Place::Syscall("sys_enter_sendmmsg"),
         WRITES,
-    ),
+    )
+    .by(Way::Syscalls)
+    .on(demand::MMSG),
     optional(
         "exit_sendfile64",
         Place::Syscall("sys_exit_sendfile64"),
         WRITES,
-    ),
+    )
+    .by(Way::Syscalls),
     optional(
         "enter_sendfile64",
         Place::Syscall("sys_enter_sendfile64"),
         WRITES,
-    ),
-    optional("exit_splice", Place::Syscall("sys_exit_splice"), WRITES),
-    optional("exit_splice_in", Place::Syscall("sys_exit_splice"), READS),
-    optional("enter_splice", Place::Syscall("sys_enter_splice"), WRITES),
-    required("exit_read", Place::Syscall("sys_exit_read"), READS),
-    required("exit_readv", Place::Syscall("sys_exit_readv"), READS),
-    required("exit_recvfrom", Place::Syscall("sys_exit_recvfrom"), READS),
-    required("exit_recvmsg", Place::Syscall("sys_exit_recvmsg"), READS),
-    optional("exit_recvmmsg", Place::Syscall("sys_exit_recvmmsg"), READS),
+    )
+    .by(Way::Syscalls),
+    optional("exit_splice", Place::Syscall("sys_exit_splice"), WRITES).by(Way::Syscalls),
+    optional("enter_splice", Place::Syscall("sys_enter_splice"), WRITES).by(Way::Syscalls),
+    optional("exit_splice_in", Place::Syscall("sys_exit_splice"), READS)
+        .by(Way::Syscalls)
+        .on(demand::SPLICE),
+    required("exit_read", Place::Syscall("sys_exit_read"), READS).by(Way::Syscalls),
+    required("exit_readv", Place::Syscall("sys_exit_readv"), READS).by(Way::Syscalls),
+    required("exit_recvfrom", Place::Syscall("sys_exit_recvfrom"), READS).by(Way::Syscalls),
+    required("exit_recvmsg", Place::Syscall("sys_exit_recvmsg"), READS).by(Way::Syscalls),
+    optional("exit_recvmmsg", Place::Syscall("sys_exit_recvmmsg"), READS)
+        .by(Way::Syscalls)
+        .on(demand::MMSG),
 ];

@@ -6,10 +6,7 @@
 
 use std::os::fd::AsRawFd;
 
-use agent_common::{
-    abi::{Conn, Pending, PendingKey, SocketKey, verdict},
-    limits::PENDING_AGE_MAX_NS,
-};
+use agent_common::abi::{Conn, PeerKey, SocketKey, verdict};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 
 use crate::attach::{AttachError, Attached, Missing};
@@ -28,14 +25,14 @@ macro_rules! pod {
     };
 }
 pod!(ConnValue, Conn);
-pod!(PendingKeyBytes, PendingKey);
-pod!(PendingValue, Pending);
+pod!(PeerKeyBytes, PeerKey);
+pod!(SocketValue, SocketKey);
 
 /// The running kernel side. Dropping it detaches everything.
 pub struct Kernel {
     ring: RingBuf<MapData>,
     conns: HashMap<MapData, u64, ConnValue>,
-    pending: HashMap<MapData, PendingKeyBytes, PendingValue>,
+    peers: HashMap<MapData, PeerKeyBytes, SocketValue>,
     runtimes: HashMap<MapData, u32, u8>,
     scope: HashMap<MapData, u32, u8>,
     counters: PerCpuArray<MapData, u64>,
@@ -62,7 +59,7 @@ impl Kernel {
         Ok(Self {
             ring: attached.ring()?,
             conns: attached.hash("CONNS")?,
-            pending: attached.hash("PENDING")?,
+            peers: attached.hash("PEERS")?,
             runtimes: attached.hash("RUNTIMES")?,
             scope: attached.hash("SCOPE")?,
             counters: attached.counters()?,
@@ -141,16 +138,24 @@ impl Kernel {
         let _ = self.scope.insert(tgid, 1, 0);
     }
 
-    /// Deletes client exchanges that no server has read, and connections of processes that are gone and whose end no
-    /// hook tells (unix sockets closed by a process' exit). Returns how many entries went.
+    /// Groups of hooks that the programs ask for (`abi::demand`).
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.attached.asked()
+    }
+
+    /// Attaches groups of hooks. A failure leaves what depends on them off.
+    pub fn arm(&mut self, groups: u64) {
+        match self.attached.arm(groups) {
+            Ok(0) => {}
+            Ok(new) => tracing::debug!(new, "hooks attached on demand"),
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
+    /// Deletes unix connections without a byte for `idle_ns` (their close may have come before its hook was attached),
+    /// and addresses of clients whose connection is gone. Returns how many entries went.
     pub fn sweep(&mut self, now_ns: u64, idle_ns: u64) -> usize {
-        let old: Vec<PendingKeyBytes> = self
-            .pending
-            .iter()
-            .flatten()
-            .filter(|(_, value)| now_ns.saturating_sub(value.0.ktime_ns) > PENDING_AGE_MAX_NS)
-            .map(|(key, _)| key)
-            .collect();
         let idle: Vec<u64> = self
             .conns
             .iter()
@@ -161,12 +166,23 @@ impl Kernel {
             })
             .map(|(sk, _)| sk)
             .collect();
-        for key in &old {
-            let _ = self.pending.remove(key);
-        }
         for sk in &idle {
             let _ = self.conns.remove(sk);
         }
-        old.len() + idle.len()
+        let gone: Vec<PeerKeyBytes> = self
+            .peers
+            .iter()
+            .flatten()
+            .filter(|(_, SocketValue(client))| {
+                self.conns
+                    .get(&client.sk, 0)
+                    .map_or(true, |ConnValue(conn)| conn.ino != client.ino)
+            })
+            .map(|(key, _)| key)
+            .collect();
+        for key in &gone {
+            let _ = self.peers.remove(key);
+        }
+        idle.len() + gone.len()
     }
 }

@@ -60,6 +60,10 @@ fn capture(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigEr
         &mut config.capture.head_bytes,
         head_bytes.map(|bytes| bytes as u32),
     );
+    set(
+        &mut config.capture.hooks,
+        section.parsed("hooks", value::hooks)?,
+    );
     section.finish()
 }
 

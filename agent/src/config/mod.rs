@@ -21,6 +21,7 @@ use agent_common::limits::HEAD_CAPTURE_DEFAULT;
 use agent_trace::config::{QueryPolicy, Sampler, TracerConfig};
 use agent_trace::frame::ResourceValue;
 
+use crate::attach::table::Way;
 use crate::cli::RunArgs;
 pub use endpoint::Endpoint;
 pub use error::{ConfigError, Source};
@@ -57,6 +58,8 @@ pub struct Config {
 pub struct Capture {
     /// Bytes of a message head that are captured per change of direction, 256 to 16,384.
     pub head_bytes: u32,
+    /// How bytes are seen; none: the cheapest way that the kernel has.
+    pub hooks: Option<Way>,
 }
 
 /// `[http]`.
@@ -86,6 +89,7 @@ impl Default for Config {
         Self {
             capture: Capture {
                 head_bytes: HEAD_CAPTURE_DEFAULT as u32,
+                hooks: None,
             },
             scope: Scope::default(),
             export: OtlpSettings::default(),

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use agent_trace::config::{QueryPolicy, Sampler};
 
+use crate::attach::table::Way;
+
 /// How spans travel to the backend (OpenTelemetry: `OTEL_EXPORTER_OTLP_PROTOCOL`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -92,6 +94,21 @@ pub fn query(text: &str) -> Result<QueryPolicy, String> {
         "drop" => Ok(QueryPolicy::Omit),
         other => Err(format!(
             "unknown policy `{other}`; allowed: redact, keep, drop"
+        )),
+    }
+}
+
+/// Parses how bytes are seen (`capture.hooks`).
+///
+/// # Errors
+/// A sentence with the allowed words.
+pub fn hooks(text: &str) -> Result<Option<Way>, String> {
+    match text {
+        "auto" => Ok(None),
+        "sockets" => Ok(Some(Way::Sockets)),
+        "syscalls" => Ok(Some(Way::Syscalls)),
+        other => Err(format!(
+            "unknown way `{other}`; allowed: auto, sockets, syscalls"
         )),
     }
 }

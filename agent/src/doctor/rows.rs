@@ -257,7 +257,7 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
     };
     let is_there = |place: Place| match place {
         Place::Syscall(name) => events.contains(&format!("syscalls:{name}")),
-        Place::Raw(name) => events.iter().any(|event| {
+        Place::Raw(name) | Place::Btf(name) => events.iter().any(|event| {
             event
                 .split_once(':')
                 .is_some_and(|(_, event)| event == name)
@@ -281,7 +281,7 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
             .iter()
             .filter(|other| other.need == hook.need && other.loss == hook.loss)
             .map(|other| match other.place {
-                Place::Syscall(name) | Place::Raw(name) => name,
+                Place::Syscall(name) | Place::Raw(name) | Place::Btf(name) => name,
             })
             .collect();
         let (state, verb) = match hook.need {
@@ -296,7 +296,9 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
                 Place::Syscall(_) => {
                     "boot a kernel with CONFIG_FTRACE_SYSCALLS=y, as distribution kernels are"
                 }
-                Place::Raw(_) => "boot a distribution kernel, and report this one's version",
+                Place::Raw(_) | Place::Btf(_) => {
+                    "boot a distribution kernel, and report this one's version"
+                }
             },
         ));
     }

@@ -169,6 +169,7 @@ impl<O: Output> Live<O> {
                 MOST_PER_TICK
             };
             self.read(most, now.0, &mut table, &mut uring, &mut failure);
+            self.kernel.arm(self.kernel.asked());
             while let Some((key, class)) = self.runtimes.poll(now.0) {
                 self.kernel.set_runtime(key.tgid, class);
             }

@@ -16,7 +16,7 @@ use agent_trace::frame::Frame;
 use super::mask::Masker;
 
 /// First bytes of a recording; the digit is the format's version.
-pub const MAGIC: &[u8; 8] = b"SUTURE1\n";
+pub const MAGIC: &[u8; 8] = b"SUTURE2\n";
 /// Longest frame, bytes: a record with the largest payload fits with room to spare.
 pub const FRAME_MAX: usize = 1 << 20;
 
@@ -40,7 +40,7 @@ pub enum RecordingError {
     },
     /// The file is no recording of this version.
     #[error(
-        "{path} is not a Suture recording (it does not begin with SUTURE1); record one with `suture record FILE`"
+        "{path} is not a Suture recording (it does not begin with SUTURE2); record one with `suture record FILE`"
     )]
     NotARecording {
         /// The file.
