@@ -12,6 +12,7 @@ pub mod facts;
 pub mod host;
 pub mod keys;
 pub mod naming;
+pub mod nginx;
 pub mod proc_root;
 pub mod runtime;
 pub mod scope;
