@@ -16,4 +16,5 @@ pub mod nginx;
 pub mod proc_root;
 pub mod runtime;
 pub mod scope;
+pub mod serving;
 pub mod table;
