@@ -224,6 +224,16 @@ impl ProcRoot {
                     .saturating_add(2 * tick_ns)
     }
 
+    /// When a process started, by the wall clock as it is set now: ns since 1970, cut to ticks of USER_HZ.
+    pub fn started_unix_ns(&self, stat: &Stat) -> u64 {
+        let boot_unix_ns =
+            clock_ns(libc::CLOCK_REALTIME).saturating_sub(clock_ns(libc::CLOCK_BOOTTIME));
+        let since_boot_ns = stat
+            .start_ticks
+            .saturating_mul(1_000_000_000 / self.user_hz);
+        boot_unix_ns.saturating_add(since_boot_ns)
+    }
+
     /// The key of a running process as far as `/proc` tells it: exact to a tick of USER_HZ, on a machine that was not suspended
     /// after the process started.
     ///
@@ -255,18 +265,20 @@ pub fn read_bounded(path: &Path, bound: usize) -> io::Result<Vec<u8>> {
 
 /// Nanoseconds this machine has been suspended since boot.
 fn suspended_ns() -> u64 {
-    let read = |clock| {
-        let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: `time` is a valid timespec for the kernel to write.
-        unsafe { libc::clock_gettime(clock, &raw mut time) };
-        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
-            + u64::try_from(time.tv_nsec).unwrap_or(0)
+    let monotonic = clock_ns(libc::CLOCK_MONOTONIC);
+    clock_ns(libc::CLOCK_BOOTTIME).saturating_sub(monotonic)
+}
+
+/// What a clock says, ns.
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
     };
-    let monotonic = read(libc::CLOCK_MONOTONIC);
-    read(libc::CLOCK_BOOTTIME).saturating_sub(monotonic)
+    // SAFETY: `time` is a valid timespec for the kernel to write.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// `PID (COMM) STATE PPID …`; COMM may hold blanks and parentheses, so it ends at the last `)`.
