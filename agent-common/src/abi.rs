@@ -454,6 +454,10 @@ pub struct Thread {
     pub unit: Unit,
     /// The write it is in.
     pub inflight: Inflight,
+    /// One of [`runtime`], as it was looked up at `class_ktime_ns`.
+    pub class: u64,
+    /// CLOCK_MONOTONIC.
+    pub class_ktime_ns: u64,
 }
 
 /// A write between sys_enter and sys_exit.
@@ -497,7 +501,7 @@ const _: () = {
     assert!(size_of::<Unit>() == 56);
     assert!(size_of::<Conn>() == 176);
     assert!(size_of::<Inflight>() == 32);
-    assert!(size_of::<Thread>() == 56 + 32);
+    assert!(size_of::<Thread>() == 56 + 32 + 16);
     assert!(size_of::<RecordHead>() == 16);
     assert!(size_of::<ProcessKey>() == 16);
     assert!(size_of::<SocketKey>() == 16);

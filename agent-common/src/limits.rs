@@ -18,7 +18,7 @@ pub const MMSG_MAX: usize = 2;
 pub const CONNS_MAX: u32 = 32_768;
 /// TCP connections of clients, by the address their servers see.
 pub const PEERS_MAX: u32 = 16_384;
-/// Threads that move bytes on followed sockets or wait with epoll. A value is 88 bytes: about 5 MiB.
+/// Threads that move bytes on followed sockets or wait with epoll. A value is 104 bytes: about 5 MiB.
 pub const THREADS_MAX: u32 = 32_768;
 /// Processes with a runtime class or in the scope.
 pub const PROCESSES_MAX: u32 = 32_768;

@@ -5,7 +5,7 @@
 //! not in `tcp_sock`), which are counted.
 
 use agent_common::{
-    abi::{Conn, ConnRecord, ExchangeIds, SocketKey, Words, conn_flag, demand, kind, verdict},
+    abi::{Conn, ConnRecord, SocketKey, Words, conn_flag, demand, kind, verdict},
     counters::Counter,
 };
 use aya_ebpf::helpers::bpf_get_current_comm;
@@ -15,8 +15,9 @@ use crate::{
     ids::now,
     maps::{CONNS, OWN, PORTS, Scratch, count, is_armed, scratch},
     pending::{self, AF_UNIX, peer_key},
+    segment,
     settings::setting,
-    walk::{Sock, Socket, field, process_key, tid},
+    walk::{Sock, Socket, Task, field},
 };
 
 const AF_INET: u16 = 2;
@@ -171,7 +172,7 @@ pub(crate) fn begin(scratch: &mut Scratch, key: &SocketKey, family: u16) -> u64 
     // SAFETY: a Conn is integers and byte arrays, for which all zero is a value.
     unsafe { core::ptr::write_bytes(&raw mut *conn, 0, 1) };
     conn.ino = key.ino;
-    conn.process = process_key();
+    conn.process = Task::current().process_key();
     conn.last_ns = now();
     conn.family = family;
     conn.verdict = verdict::SNIFF;
@@ -212,7 +213,7 @@ pub(crate) fn announce(scratch: &mut Scratch, key: &SocketKey, conn: &mut Conn) 
     if conn.family == AF_UNIX {
         is_armed(demand::UNIX);
     }
-    scratch.announced.exchange = ExchangeIds::default();
+    segment::clear(&raw mut scratch.announced.exchange);
     conn.flags |= conn_flag::TOLD;
     announce_as(scratch, key, conn, 0)
 }
@@ -240,7 +241,7 @@ pub(crate) fn announce_as(
     record.family = conn.family;
     record.by_connect = by_connect;
     record.netns = conn.netns;
-    record.tid = tid();
+    record.tid = Task::current().tid();
     record.comm = bpf_get_current_comm().unwrap_or_default();
     emit::waking(&scratch.announced);
     1

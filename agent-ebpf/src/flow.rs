@@ -26,7 +26,7 @@ use agent_common::{
 
 use crate::{
     conn, emit,
-    ids::{new_span_id, new_trace_id, now},
+    ids::{copy, new_span_id, new_trace_id, now},
     maps::{Scratch, count, scratch},
     pending::{self, AF_UNIX},
     segment::{Segment, fill, send},
@@ -34,12 +34,14 @@ use crate::{
     sniff::{self, Token},
     unit,
     user::{self, View},
-    walk::{Sock, Socket, field, is_nonblocking, pid_tgid},
+    walk::{Sock, Socket, Task, field, is_nonblocking},
 };
 
 /// What a call did.
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
+    /// Who made it.
+    pub task: Task,
     /// Its result.
     pub moved: i64,
     /// One of `op`.
@@ -81,6 +83,15 @@ fn read_pos<S: Sock>(conn: &Conn, sock: S) -> u32 {
     copied
 }
 
+/// No ids. Word by word, see [`copy`].
+#[inline(always)]
+pub(crate) fn no_ids() -> ExchangeIds {
+    let mut ids = core::mem::MaybeUninit::<ExchangeIds>::uninit();
+    crate::segment::clear(ids.as_mut_ptr());
+    // SAFETY: `clear` wrote all of it.
+    unsafe { ids.assume_init() }
+}
+
 /// Whether a write in this direction may be a client's next request.
 #[inline(always)]
 fn may_begin_client(conn: &Conn) -> bool {
@@ -91,6 +102,7 @@ fn may_begin_client(conn: &Conn) -> bool {
 /// of bytes it may move.
 #[inline(always)]
 pub(crate) fn before_write(
+    task: Task,
     socket: &Socket,
     conn: &mut Conn,
     view: impl FnOnce() -> View,
@@ -105,7 +117,7 @@ pub(crate) fn before_write(
     let token = sniff::token(&scratch.sniff, len);
     if is_request(token) {
         let pos = write_pos(conn, socket.key.sk);
-        begin_client(&socket.key, conn, pos, token.protocol());
+        begin_client(&socket.key, conn, pos, token.protocol(), task.pid_tgid());
     }
     Some(())
 }
@@ -117,7 +129,7 @@ fn is_request(token: Token) -> bool {
 
 /// A client begins a request: ids, parent, and a note for the server on this host.
 #[inline(never)]
-fn begin_client(key: &SocketKey, conn: &mut Conn, seq: u32, protocol: u8) -> u64 {
+fn begin_client(key: &SocketKey, conn: &mut Conn, seq: u32, protocol: u8, pid_tgid: u64) -> u64 {
     let now = now();
     conn.span_id = new_span_id();
     if conn.flags & conn_flag::BOUND != 0 {
@@ -125,9 +137,9 @@ fn begin_client(key: &SocketKey, conn: &mut Conn, seq: u32, protocol: u8) -> u64
         conn.flags &= !conn_flag::BOUND;
         conn.evidence = evidence::TURN;
     } else {
-        let mut ids = ExchangeIds::default();
-        parent_by_unit(now, &mut ids);
-        conn.trace_id = ids.trace_id;
+        let mut ids = no_ids();
+        parent_by_unit(pid_tgid, now, &mut ids);
+        copy(&mut conn.trace_id, &ids.trace_id);
         conn.parent_span_id = ids.parent_span_id;
         conn.evidence = ids.evidence;
     }
@@ -157,29 +169,26 @@ fn take_back(conn: &mut Conn) {
 
 /// Parent of a call the current unit makes; a new trace when there is none.
 #[inline(always)]
-pub(crate) fn parent_by_unit(now: u64, ids: &mut ExchangeIds) {
-    let known = match unit::existing() {
-        Some(thread) => unit::context(&mut thread.unit, now, ids),
+pub(crate) fn parent_by_unit(pid_tgid: u64, now: u64, ids: &mut ExchangeIds) {
+    let known = match unit::existing(pid_tgid) {
+        Some(thread) => unit::context(pid_tgid, thread, now, ids),
         None => 0,
     };
     if known == 0 {
-        ids.trace_id = new_trace_id();
+        copy(&mut ids.trace_id, &new_trace_id());
     }
 }
 
 /// A server begins to read a request: ids, and the client exchange it belongs to if that is on this host.
-#[inline(never)]
-fn begin_server(conn: &mut Conn, sk: u64, seq: u32, ids: &mut ExchangeIds) -> u64 {
-    ids.span_id = new_span_id();
-    if pending::take(conn, sk, seq, ids) == 0 {
-        ids.trace_id = new_trace_id();
+#[inline(always)]
+fn begin_server(conn: &mut Conn, sk: u64, seq: u32) {
+    conn.span_id = new_span_id();
+    if pending::take(conn, sk, seq) == 0 {
+        copy(&mut conn.trace_id, &new_trace_id());
+        conn.parent_span_id = 0;
+        conn.evidence = evidence::NONE;
     }
-    conn.trace_id = ids.trace_id;
-    conn.span_id = ids.span_id;
-    conn.parent_span_id = ids.parent_span_id;
-    conn.evidence = ids.evidence;
     conn.flags &= !(conn_flag::CONSUMED | conn_flag::RESPONDED);
-    1
 }
 
 /// Commits that bytes moved. Returns whether the segment is told to user space.
@@ -280,7 +289,8 @@ pub(crate) fn wrote(
     let token = scratch.found.token();
     if conn.flags & conn_flag::BEGUN == 0 {
         if is_request(token) && may_begin_client(conn) {
-            begin_client(&socket.key, conn, pos, token.protocol());
+            let key = call.task.pid_tgid();
+            begin_client(&socket.key, conn, pos, token.protocol(), key);
         } else if !commit(conn, direction::TX, token) {
             conn.tx_bytes += moved;
             return None;
@@ -299,19 +309,13 @@ pub(crate) fn wrote(
         op: call.op,
         flags: scratch.found.flags(),
     };
-    scratch.record.exchange = ExchangeIds::default();
     if conn.flags & conn_flag::BEGUN != 0 {
         conn.flags &= !conn_flag::BEGUN;
         segment.flags |= segment_flag::EXCHANGE;
         segment.pos = conn.pending_seq;
         segment.enter_ns = conn.begun_ns;
-        let ids = &mut scratch.record.exchange;
-        ids.trace_id = conn.trace_id;
-        ids.span_id = conn.span_id;
-        ids.parent_span_id = conn.parent_span_id;
-        ids.evidence = conn.evidence;
     }
-    fill(&mut scratch.record, conn, &socket.key, segment);
+    fill(&mut scratch.record, conn, &socket.key, call.task, segment);
     send(scratch, view.place, view.vectors);
     Some(())
 }
@@ -348,13 +352,22 @@ pub(crate) fn was_read<S: Sock>(
         conn::announce(scratch, &socket.key, conn);
     }
     let mut flags = scratch.found.flags();
-    scratch.record.exchange = ExchangeIds::default();
     if begins {
-        begin_server(conn, socket.key.sk, pos, &mut scratch.record.exchange);
+        begin_server(conn, socket.key.sk, pos);
         flags |= segment_flag::EXCHANGE;
     }
-    if conn.role == role::SERVER && conn.flags & (conn_flag::RESPONDED | conn_flag::CONSUMED) == 0 {
-        serve(conn, socket, begins, call.dont_wait, now);
+    if conn.role == role::SERVER
+        && conn.flags & (conn_flag::RESPONDED | conn_flag::CONSUMED) == 0
+        && conn.span_id != 0
+    {
+        let is_blocking = !call.dont_wait && (socket.file == 0 || !is_nonblocking(socket.file));
+        let key = call.task.pid_tgid();
+        // When another unit reads on, that one serves the request.
+        if !begins && conn.unit != key {
+            unit::leave(conn);
+        }
+        conn.unit = key;
+        serve(&socket.key, conn, is_blocking, now);
     }
     let segment = Segment {
         moved: moved as u32,
@@ -365,24 +378,15 @@ pub(crate) fn was_read<S: Sock>(
         op: call.op,
         flags,
     };
-    fill(&mut scratch.record, conn, &socket.key, segment);
+    fill(&mut scratch.record, conn, &socket.key, call.task, segment);
     send(scratch, view.place, view.vectors);
     Some(())
 }
 
-/// The unit that reads a request's bytes serves it; when another unit reads on, that one does.
+/// The unit that reads a request's bytes serves it.
 #[inline(never)]
-fn serve(conn: &mut Conn, socket: &Socket, begins: bool, dont_wait: bool, now: u64) -> u64 {
-    if conn.span_id == 0 {
-        return 0;
-    }
-    let key = pid_tgid();
-    if !begins && conn.unit != key {
-        unit::leave(conn);
-    }
-    conn.unit = key;
-    let is_blocking = !dont_wait && (socket.file == 0 || !is_nonblocking(socket.file));
-    unit::enter(&socket.key, conn, is_blocking, now)
+fn serve(key: &SocketKey, conn: &mut Conn, is_blocking: bool, now: u64) -> u64 {
+    unit::enter(conn.unit, key, conn, is_blocking, now)
 }
 
 /// A call moved nothing: end of stream, an error, or it will be made again. Told only for connections that speak a
@@ -415,9 +419,8 @@ pub(crate) fn failed(key: &SocketKey, call: Call, way: u8) -> Option<()> {
         op: call.op,
         flags,
     };
-    fill(&mut scratch.record, conn, key, segment);
+    fill(&mut scratch.record, conn, key, call.task, segment);
     scratch.record.error = (-call.moved) as u16;
-    scratch.record.exchange = ExchangeIds::default();
     emit::segment(scratch, 0);
     Some(())
 }

@@ -42,6 +42,17 @@ fn next() -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+/// Copies a trace id. Word by word: bpf-linker turns any copy that LLVM makes into one of memmove, a call with a loop
+/// over bytes (its expand-memcpy-in-order), and so it does with zeros and memset.
+#[inline(always)]
+pub(crate) fn copy(to: &mut Words, from: &Words) {
+    // SAFETY: both are references to two words.
+    unsafe {
+        core::ptr::write_volatile(&raw mut to[0], from[0]);
+        core::ptr::write_volatile(&raw mut to[1], from[1]);
+    }
+}
+
 /// A span id.
 #[inline(always)]
 pub(crate) fn new_span_id() -> u64 {

@@ -6,12 +6,13 @@
 //! position that is not exactly the registered one.
 
 use agent_common::{
-    abi::{Conn, ExchangeIds, PeerKey, SocketKey, Words, conn_flag, evidence},
+    abi::{Conn, PeerKey, SocketKey, Words, conn_flag, evidence},
     counters::Counter,
 };
 
 use crate::{
     conn,
+    ids::copy,
     maps::{PEERS, count},
 };
 
@@ -80,9 +81,10 @@ fn client(conn: &mut Conn) -> Option<&'static mut Conn> {
     conn::find(key)
 }
 
-/// A server read a request whose first byte is at `seq`: whose was it? Fills `ids` and returns 1 if that is known.
+/// A server read a request whose first byte is at `seq`: whose was it? Puts trace and parent into `conn` and returns 1 if
+/// that is known.
 #[inline(never)]
-pub(crate) fn take(conn: &mut Conn, sk: u64, seq: u32, ids: &mut ExchangeIds) -> u64 {
+pub(crate) fn take(conn: &mut Conn, sk: u64, seq: u32) -> u64 {
     let taken = if conn.evidence == evidence::SOCKET {
         conn.parent_span_id
     } else {
@@ -102,8 +104,8 @@ pub(crate) fn take(conn: &mut Conn, sk: u64, seq: u32, ids: &mut ExchangeIds) ->
     if found.flags & conn_flag::PENDING == 0 || found.span_id == taken {
         return 0;
     }
-    ids.trace_id = found.trace_id;
-    ids.parent_span_id = found.span_id;
-    ids.evidence = evidence::SOCKET;
+    copy(&mut conn.trace_id, &found.trace_id);
+    conn.parent_span_id = found.span_id;
+    conn.evidence = evidence::SOCKET;
     1
 }

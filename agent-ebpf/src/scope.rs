@@ -1,22 +1,22 @@
 //! Which processes are traced.
 //!
-//! In: the current process, the settings, the SCOPE map. Out: yes or no. Always holds: the agent itself is never traced.
+//! In: the current task, the settings, the SCOPE map. Out: yes or no. Always holds: the agent itself is never traced.
 
-use crate::{maps::SCOPE, settings::setting, walk::tgid};
+use crate::{maps::SCOPE, settings::setting, walk::Task};
 
-/// Whether the current process is the agent.
+/// Whether the task is the agent's.
 #[inline(always)]
-pub(crate) fn is_self() -> bool {
-    tgid() == setting!(self_tgid)
+pub(crate) fn is_self(task: Task) -> bool {
+    task.tgid() == setting!(self_tgid)
 }
 
-/// Whether the current process is traced at all.
+/// The current task, if its process is traced at all.
 #[inline(always)]
-pub(crate) fn in_scope() -> bool {
-    let tgid = tgid();
-    if tgid == setting!(self_tgid) {
-        return false;
+pub(crate) fn task_in_scope() -> Option<Task> {
+    let task = Task::current();
+    if is_self(task) {
+        return None;
     }
     // SAFETY: one byte, only tested for presence.
-    setting!(scope_all) != 0 || unsafe { SCOPE.get(tgid) }.is_some()
+    (setting!(scope_all) != 0 || unsafe { SCOPE.get(task.tgid()) }.is_some()).then_some(task)
 }

@@ -5,13 +5,14 @@
 
 use crate::{
     emit,
+    ids::copy,
     maps::{Scratch, count},
     pending::AF_UNIX,
     user,
-    walk::{process_key, tid},
+    walk::Task,
 };
 use agent_common::{
-    abi::{Conn, SegmentRecord, SocketKey, kind, segment_flag},
+    abi::{Conn, ExchangeIds, SegmentRecord, SocketKey, kind, segment_flag},
     counters::Counter,
 };
 
@@ -48,18 +49,36 @@ pub(crate) fn send(scratch: &mut Scratch, place: u64, vectors: u64) -> u64 {
     emit::segment(scratch, captured)
 }
 
-/// Fills the fixed part of a segment's record, but for its exchange. Inlined into its callers, where the arguments
-/// stay in registers: stack is short on the way from here to `capture` (512 bytes for all frames together).
+/// Writes no ids. Word by word, see [`crate::ids::copy`].
 #[inline(always)]
-pub(crate) fn fill(record: &mut SegmentRecord, conn: &Conn, key: &SocketKey, segment: Segment) {
+pub(crate) fn clear(ids: *mut ExchangeIds) {
+    let words = ids.cast::<u64>();
+    // BOUND: the words of ExchangeIds, 5.
+    for index in 0..size_of::<ExchangeIds>() / 8 {
+        // SAFETY: inside of the 40 bytes that `ids` points to, which are aligned for a u64.
+        unsafe { core::ptr::write_volatile(words.add(index), 0) };
+    }
+}
+
+/// Fills the fixed part of a segment's record; its exchange is the connection's where the segment begins one. Inlined
+/// into its callers, where the arguments stay in registers: stack is short on the way from here to `capture` (512 bytes
+/// for all frames together).
+#[inline(always)]
+pub(crate) fn fill(
+    record: &mut SegmentRecord,
+    conn: &Conn,
+    key: &SocketKey,
+    task: Task,
+    segment: Segment,
+) {
     record.head.kind = kind::SEGMENT;
     record.head.ktime_ns = segment.now;
-    record.process = process_key();
+    record.process = task.process_key();
     record.socket = *key;
     record.enter_ktime_ns = segment.enter_ns;
     record.pos = segment.pos;
     record.len = segment.moved;
-    record.tid = tid();
+    record.tid = task.tid();
     record.error = 0;
     record.direction = segment.way;
     record.op = segment.op;
@@ -69,5 +88,14 @@ pub(crate) fn fill(record: &mut SegmentRecord, conn: &Conn, key: &SocketKey, seg
     }
     record.role = conn.role;
     record.protocol = conn.protocol;
-    record.tail = [0; 8];
+    // SAFETY: eight bytes, aligned for a u64 (their offset is asserted in abi.rs).
+    unsafe { core::ptr::write_volatile(record.tail.as_mut_ptr().cast::<u64>(), 0) };
+    let ids = &mut record.exchange;
+    clear(&raw mut *ids);
+    if segment.flags & segment_flag::EXCHANGE != 0 {
+        copy(&mut ids.trace_id, &conn.trace_id);
+        ids.span_id = conn.span_id;
+        ids.parent_span_id = conn.parent_span_id;
+        ids.evidence = conn.evidence;
+    }
 }

@@ -26,8 +26,8 @@ use agent_common::{
 
 use crate::{
     conn,
+    ids::copy,
     maps::{RUNTIMES, THREADS, count, is_armed},
-    walk::{pid_tgid, tgid},
 };
 
 /// Runtime class of a process.
@@ -39,10 +39,9 @@ pub(crate) fn runtime_of(tgid: u32) -> u8 {
         .unwrap_or(runtime::NATIVE)
 }
 
-/// The current thread's entry, made if need be.
+/// A thread's entry, made if need be. `key` is that of the current thread.
 #[inline(always)]
-pub(crate) fn current() -> Option<&'static mut Thread> {
-    let key = pid_tgid();
+pub(crate) fn current(key: u64) -> Option<&'static mut Thread> {
     let mut place = THREADS.get_ptr_mut(key);
     if place.is_none() {
         if THREADS.insert(key, EMPTY, 0).is_err() {
@@ -59,11 +58,9 @@ pub(crate) fn current() -> Option<&'static mut Thread> {
 
 /// The current thread's entry, if it has one.
 #[inline(always)]
-pub(crate) fn existing() -> Option<&'static mut Thread> {
+pub(crate) fn existing(key: u64) -> Option<&'static mut Thread> {
     // SAFETY: see `current`.
-    THREADS
-        .get_ptr_mut(pid_tgid())
-        .map(|place| unsafe { &mut *place })
+    THREADS.get_ptr_mut(key).map(|place| unsafe { &mut *place })
 }
 
 /// What a thread begins with; a static, because it is too large for the stack.
@@ -82,22 +79,32 @@ static EMPTY: Thread = Thread {
         pos: 0,
         zero: 0,
     },
+    class: 0,
+    class_ktime_ns: 0,
 };
 
-/// Runtime class of the current process.
+/// How long a thread keeps the runtime class it looked up. User space finds a class milliseconds after a process' first
+/// record; a look-up for each request costs more than the rest of [`enter`].
+const CLASS_KEPT_NS: u64 = 10_000_000;
+
+/// Runtime class of the process of the thread `key`, whose entry is `thread`.
 #[inline(always)]
-fn own_runtime() -> u8 {
-    runtime_of(tgid())
+fn class_of(thread: &mut Thread, key: u64, now: u64) -> u8 {
+    if now.wrapping_sub(thread.class_ktime_ns) > CLASS_KEPT_NS {
+        thread.class = u64::from(runtime_of((key >> 32) as u32));
+        thread.class_ktime_ns = now;
+    }
+    thread.class as u8
 }
 
 /// The unit read bytes of the request whose exchange is `conn`'s.
-#[inline(never)]
-pub(crate) fn enter(socket: &SocketKey, conn: &Conn, is_blocking: bool, now: u64) -> u64 {
-    let class = own_runtime();
+#[inline(always)]
+pub(crate) fn enter(key: u64, socket: &SocketKey, conn: &Conn, is_blocking: bool, now: u64) -> u64 {
+    let Some(thread) = current(key) else { return 0 };
+    let class = class_of(thread, key, now);
     if class == runtime::MULTIPLEXING {
         return 0;
     }
-    let Some(thread) = current() else { return 0 };
     let unit = &mut thread.unit;
     let is_other = unit.span_id != conn.span_id;
     if class == runtime::TURN_PROXY {
@@ -107,7 +114,7 @@ pub(crate) fn enter(socket: &SocketKey, conn: &Conn, is_blocking: bool, now: u64
     } else if unit.flags & unit_flag::LIVE != 0 && is_other {
         unit.flags |= unit_flag::MULTIPLEX;
     }
-    unit.trace_id = conn.trace_id;
+    copy(&mut unit.trace_id, &conn.trace_id);
     unit.span_id = conn.span_id;
     unit.ktime_ns = now;
     unit.socket = *socket;
@@ -135,17 +142,17 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
     1
 }
 
-/// The unit is about to wait with epoll.
+/// The current unit is about to wait with epoll.
 #[inline(always)]
-pub(crate) fn wait() {
-    match own_runtime() {
+pub(crate) fn wait(key: u64) {
+    match runtime_of((key >> 32) as u32) {
         runtime::THREADED => {
-            if let Some(thread) = current() {
+            if let Some(thread) = current(key) {
                 thread.unit.flags |= unit_flag::EPOLL;
             }
         }
         runtime::TURN_PROXY => {
-            if let Some(thread) = existing() {
+            if let Some(thread) = existing(key) {
                 thread.unit.flags &= !unit_flag::LIVE;
                 thread.unit.turn_heads = 0;
             }
@@ -157,16 +164,17 @@ pub(crate) fn wait() {
 /// The context a call made now belongs to: fills `ids` and returns 1 if there is one. For a proxy's turn the context
 /// is taken: it counts once.
 #[inline(never)]
-pub(crate) fn context(unit: &mut Unit, now: u64, ids: &mut ExchangeIds) -> u64 {
-    if unit.flags & unit_flag::LIVE == 0 {
+pub(crate) fn context(key: u64, thread: &mut Thread, now: u64, ids: &mut ExchangeIds) -> u64 {
+    if thread.unit.flags & unit_flag::LIVE == 0 {
         return 0;
     }
+    let class = class_of(thread, key, now);
+    let unit = &mut thread.unit;
     if now.wrapping_sub(unit.ktime_ns) > CONTEXT_AGE_MAX_NS {
         unit.flags &= !unit_flag::LIVE;
         count(Counter::ContextAged, 1);
         return 0;
     }
-    let class = own_runtime();
     let mut found = evidence::THREAD;
     let counts = match class {
         runtime::TURN_PROXY => {
@@ -193,7 +201,7 @@ pub(crate) fn context(unit: &mut Unit, now: u64, ids: &mut ExchangeIds) -> u64 {
         count(Counter::Multiplexed, 1);
         return 0;
     }
-    ids.trace_id = unit.trace_id;
+    copy(&mut ids.trace_id, &unit.trace_id);
     ids.parent_span_id = unit.span_id;
     ids.evidence = found;
     1

@@ -21,7 +21,7 @@ pub(crate) struct IoVec {
 }
 
 /// Where a call's bytes are.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct View {
     /// The buffer, or the first `struct iovec`; 0 when the bytes cannot be seen (sendfile, splice).
     pub place: u64,
@@ -37,6 +37,15 @@ pub(crate) const MMSGHDR_SIZE: u64 = 64;
 const MMSGHDR_LEN: u64 = 56;
 
 impl View {
+    /// Bytes that cannot be seen. (Not two zeros: LLVM would make memset of them, see [`crate::ids::copy`].)
+    #[inline(always)]
+    pub(crate) fn unseen() -> Self {
+        Self {
+            place: core::hint::black_box(0),
+            vectors: 0,
+        }
+    }
+
     /// One buffer.
     #[inline(always)]
     pub(crate) fn plain(place: u64) -> Self {
@@ -48,7 +57,7 @@ impl View {
     pub(crate) fn vectors(place: u64, vectors: u64) -> Self {
         // A count of zero would read as "plain buffer"; such a call moves nothing.
         if vectors == 0 {
-            Self::default()
+            Self::unseen()
         } else {
             Self { place, vectors }
         }
@@ -62,7 +71,7 @@ impl View {
             Ok(IoVec { base, len }) => Self::vectors(base, len),
             Err(_) => {
                 count(Counter::UserFault, 1);
-                Self::default()
+                Self::unseen()
             }
         }
     }

@@ -87,12 +87,88 @@ impl Typed {
     }
 }
 
-/// The current task, typed for the verifier.
-#[inline(always)]
-pub(crate) fn current() -> *const u8 {
-    // SAFETY: the helper has no preconditions.
-    let task: *mut task_struct = unsafe { bpf_get_current_task_btf() };
-    task as *const u8
+/// The current task, typed for the verifier: its fields are plain loads. Asked for once in a program: it costs a call.
+#[derive(Clone, Copy)]
+pub(crate) struct Task(*const u8);
+
+impl Task {
+    /// The task that runs.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: the helper has no preconditions.
+        let task: *mut task_struct = unsafe { bpf_get_current_task_btf() };
+        Self(task as *const u8)
+    }
+
+    /// Its process.
+    #[inline(always)]
+    pub(crate) fn tgid(self) -> u32 {
+        typed(self.0, setting!(offsets.task_tgid))
+    }
+
+    /// Its thread.
+    #[inline(always)]
+    pub(crate) fn tid(self) -> u32 {
+        typed(self.0, setting!(offsets.task_pid))
+    }
+
+    /// tgid << 32 | tid: key of its thread.
+    #[inline(always)]
+    pub(crate) fn pid_tgid(self) -> u64 {
+        (u64::from(self.tgid()) << 32) | u64::from(self.tid())
+    }
+
+    /// Its process, exact over pid reuse.
+    #[inline(always)]
+    pub(crate) fn process_key(self) -> ProcessKey {
+        let leader: *const u8 = typed(self.0, setting!(offsets.task_group_leader));
+        ProcessKey {
+            start_ns: typed(leader, setting!(offsets.task_start_time)),
+            tgid: self.tgid(),
+            zero: 0,
+        }
+    }
+
+    /// The registers its syscall was made with.
+    #[inline(always)]
+    pub(crate) fn registers(self) -> Registers {
+        // SAFETY: the task is the current one; the helper returns its saved registers (5.15+).
+        Registers(unsafe { bpf_task_pt_regs(self.0 as *mut task_struct) } as *const u8)
+    }
+
+    /// The socket behind `fd`, if it is one.
+    #[inline(always)]
+    pub(crate) fn socket_of(self, fd: u64) -> Option<Socket> {
+        let files: *const u8 = typed(self.0, setting!(offsets.task_files));
+        let fdt: *const u8 = typed(files, setting!(offsets.files_fdt));
+        let max_fds: u32 = typed(fdt, setting!(offsets.fdt_max_fds));
+        let fd = fd as u32;
+        if fd >= max_fds {
+            return None;
+        }
+        let table: u64 = typed(fdt, setting!(offsets.fdt_fd));
+        let file: u64 = field(table + u64::from(fd) * 8, 0);
+        if file == 0 {
+            return None;
+        }
+        let private: u64 = field(file, setting!(offsets.file_private));
+        if private == 0 {
+            return None;
+        }
+        // `struct socket` points back to its file, with `sk` in the next word: one read tells sockets from other files
+        // and finds the `struct sock`.
+        let [back, sk]: [u64; 2] = field(private, setting!(offsets.socket_file));
+        if back != file || sk == 0 {
+            return None;
+        }
+        // A socket's inode is part of its `struct socket_alloc` (include/net/sock.h).
+        let inode = private + u64::from(setting!(offsets.socket_alloc_inode));
+        let ino: u64 = field(inode, setting!(offsets.inode_ino));
+        Some(Socket {
+            key: SocketKey { sk, ino },
+            file,
+        })
+    }
 }
 
 /// Loads a field of a struct whose type the verifier knows.
@@ -109,36 +185,6 @@ pub(crate) fn field<T: Copy + Default>(base: u64, offset: u32) -> T {
     let place = (base + u64::from(offset)) as *const T;
     // SAFETY: the helper checks the address and faults softly.
     unsafe { bpf_probe_read_kernel(place) }.unwrap_or_default()
-}
-
-/// The current process, exact over pid reuse.
-#[inline(always)]
-pub(crate) fn process_key() -> ProcessKey {
-    let task = current();
-    let leader: *const u8 = typed(task, setting!(offsets.task_group_leader));
-    ProcessKey {
-        start_ns: typed(leader, setting!(offsets.task_start_time)),
-        tgid: tgid(),
-        zero: 0,
-    }
-}
-
-/// The current process. Read from the task: `bpf_get_current_pid_tgid` costs a call.
-#[inline(always)]
-pub(crate) fn tgid() -> u32 {
-    typed(current(), setting!(offsets.task_tgid))
-}
-
-/// The current thread.
-#[inline(always)]
-pub(crate) fn tid() -> u32 {
-    typed(current(), setting!(offsets.task_pid))
-}
-
-/// tgid << 32 | tid: key of the current thread.
-#[inline(always)]
-pub(crate) fn pid_tgid() -> u64 {
-    (u64::from(tgid()) << 32) | u64::from(tid())
 }
 
 // Byte offsets in x86-64's struct pt_regs (arch/x86/include/asm/ptrace.h). The entry code saves a syscall's arguments
@@ -158,13 +204,6 @@ const USER_CS: u64 = 0x33;
 pub(crate) struct Registers(*const u8);
 
 impl Registers {
-    /// Those of the call the current task is in.
-    #[inline(always)]
-    pub(crate) fn current() -> Self {
-        // SAFETY: the task is the current one; the helper returns its saved registers (5.15+).
-        Self(unsafe { bpf_task_pt_regs(current() as *mut task_struct) } as *const u8)
-    }
-
     /// The call's first four arguments.
     #[inline(always)]
     pub(crate) fn args(self) -> [u64; 4] {
@@ -189,46 +228,6 @@ impl Registers {
 
 /// No syscall has this number.
 pub(crate) const NOT_A_CALL: u64 = u64::MAX;
-
-/// The first four arguments of the syscall the current task is leaving.
-#[inline(always)]
-pub(crate) fn syscall_args() -> [u64; 4] {
-    Registers::current().args()
-}
-
-/// The socket behind `fd`, if it is one.
-#[inline(always)]
-pub(crate) fn socket_of(fd: u64) -> Option<Socket> {
-    let files: *const u8 = typed(current(), setting!(offsets.task_files));
-    let fdt: *const u8 = typed(files, setting!(offsets.files_fdt));
-    let max_fds: u32 = typed(fdt, setting!(offsets.fdt_max_fds));
-    let fd = fd as u32;
-    if fd >= max_fds {
-        return None;
-    }
-    let table: u64 = typed(fdt, setting!(offsets.fdt_fd));
-    let file: u64 = field(table + u64::from(fd) * 8, 0);
-    if file == 0 {
-        return None;
-    }
-    let private: u64 = field(file, setting!(offsets.file_private));
-    if private == 0 {
-        return None;
-    }
-    // `struct socket` points back to its file, with `sk` in the next word: one read tells sockets from other files
-    // and finds the `struct sock`.
-    let [back, sk]: [u64; 2] = field(private, setting!(offsets.socket_file));
-    if back != file || sk == 0 {
-        return None;
-    }
-    // A socket's inode is part of its `struct socket_alloc` (include/net/sock.h).
-    let inode = private + u64::from(setting!(offsets.socket_alloc_inode));
-    let ino: u64 = field(inode, setting!(offsets.inode_ino));
-    Some(Socket {
-        key: SocketKey { sk, ino },
-        file,
-    })
-}
 
 /// `O_NONBLOCK` of the open file (include/uapi/asm-generic/fcntl.h).
 #[inline(always)]

@@ -73,14 +73,11 @@ fn round(n: u64) -> Vec<Step> {
     }
     for i in 0..EXCHANGES * u64::from(CONNS) {
         let (client, server) = &mut ends[(i % u64::from(CONNS)) as usize];
-        let id = |side: u64| {
-            ((n * 1_000_000 + i) * 2 + side + 1)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .to_be_bytes()
-        };
+        let id =
+            |side: u64| ((n * 1_000_000 + i) * 2 + side + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut first = ids(1, 1, None);
         first.span_id = id(0);
-        first.trace_id[..8].copy_from_slice(&id(0));
+        first.trace_id[0] = id(0);
         let mut second = first;
         second.span_id = id(1);
         second.parent_span_id = id(0);

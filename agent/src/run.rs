@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use agent_common::abi::demand;
 use anyhow::Context;
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
         proc_root::ProcRoot,
         runtime::{RuntimeClasses, uses_io_uring},
         scope::{ExeGlobs, processes_in_scope},
+        serving::{listens, needs_loops},
     },
     export::{Exports, summary},
     pipeline::{
@@ -49,13 +51,15 @@ struct Running {
     classes: Vec<(u32, u8)>,
     /// Processes that use io_uring, by tgid.
     uring: Vec<u32>,
+    /// One of them serves in a way that cannot be told without seeing it wait with epoll.
+    needs_loops: bool,
 }
 
 /// Processes that run already: their runtime classes, and which use io_uring.
 fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
     let own = std::process::id();
     let mut runtimes = RuntimeClasses::new(root.clone(), RUNTIMES_MAX);
-    let (mut classes, mut uring) = (Vec::new(), Vec::new());
+    let (mut classes, mut uring, mut loops) = (Vec::new(), Vec::new(), false);
     let tgids = root
         .tgids()
         .context("cannot list processes in /proc; mount it (`mount -t proc proc /proc`)")?;
@@ -64,7 +68,9 @@ fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
         let Ok(key) = root.approximate_key(tgid) else {
             continue;
         };
-        classes.push((tgid, runtimes.look(key, ktime_ns)));
+        let class = runtimes.look(key, ktime_ns);
+        loops = loops || (needs_loops(root, tgid, class) && listens(root, tgid));
+        classes.push((tgid, class));
         if uses_io_uring(root, tgid) {
             uring.push(tgid);
         }
@@ -73,6 +79,7 @@ fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
         runtimes,
         classes,
         uring,
+        needs_loops: loops,
     })
 }
 
@@ -99,7 +106,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         .then(|| processes_in_scope(&root, &exes, &config.scope.pids))
         .transpose()
         .context("cannot list processes in /proc")?;
-    let attached = attach::attach(&Options {
+    let mut attached = attach::attach(&Options {
         head_bytes: config.capture.head_bytes,
         processes,
         ports: config.scope.ports.clone(),
@@ -107,6 +114,9 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         bpf_log: config.bpf_log,
         way: config.capture.hooks,
     })?;
+    if running.needs_loops {
+        attached.arm(demand::LOOPS)?;
+    }
     for missing in &attached.missing {
         tracing::warn!(
             "{} is off ({}): {} cannot be seen",

@@ -5,8 +5,7 @@
 //! when its last descriptor is closed.
 
 use agent_common::abi::{
-    Conn, ExchangeIds, RecordHead, SocketKey, StateRecord, Words, conn_flag, evidence, kind, role,
-    verdict,
+    Conn, RecordHead, SocketKey, StateRecord, Words, conn_flag, evidence, kind, role, verdict,
 };
 use aya_ebpf::{
     helpers::bpf_probe_read_user,
@@ -21,10 +20,11 @@ use crate::{
     ids::{new_span_id, now},
     maps::{CONNS, Scratch, scratch},
     pending::{self, AF_UNIX},
-    scope::{in_scope, is_self},
+    scope::{is_self, task_in_scope},
+    segment::clear,
     settings::setting,
     unit,
-    walk::{Registers, Sock, Typed, Untyped, field, process_key, socket_of, syscall_args},
+    walk::{Sock, Task, Typed, Untyped, field},
 };
 
 const AF_INET: u16 = 2;
@@ -48,13 +48,11 @@ const TCP_LAST_ACK: u8 = 9;
 /// A connection attempt is known before it is made, so that its failure can be told. `conn` in the scratch has its
 /// remote address.
 #[inline(always)]
-fn attempt(scratch: &mut Scratch, key: &SocketKey) -> Option<()> {
+fn attempt(task: Task, scratch: &mut Scratch, key: &SocketKey) -> Option<()> {
     scratch.conn.flags |= conn_flag::ADDRESS_PARTIAL;
-    scratch.announced.exchange = ExchangeIds {
-        span_id: new_span_id(),
-        ..ExchangeIds::default()
-    };
-    parent_by_unit(now(), &mut scratch.announced.exchange);
+    clear(&raw mut scratch.announced.exchange);
+    scratch.announced.exchange.span_id = new_span_id();
+    parent_by_unit(task.pid_tgid(), now(), &mut scratch.announced.exchange);
     let ids = &scratch.announced.exchange;
     if ids.evidence == evidence::TURN {
         scratch.conn.trace_id = ids.trace_id;
@@ -84,9 +82,10 @@ pub(crate) fn connecting(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn tcp_connecting(sock: Typed) -> Option<()> {
-    let is_own = is_self();
-    if !is_own && !in_scope() {
-        return None;
+    let task = Task::current();
+    let is_own = is_self(task);
+    if !is_own {
+        task_in_scope()?;
     }
     let key = sock.socket()?.key;
     let family: u16 = sock.read(setting!(offsets.skc_family));
@@ -102,7 +101,7 @@ fn tcp_connecting(sock: Typed) -> Option<()> {
         conn::insert(scratch, key.sk);
         return None;
     }
-    attempt(scratch, &key)
+    attempt(task, scratch, &key)
 }
 
 /// connect(fd, addr, addrlen) of unix sockets, which have no states.
@@ -114,10 +113,8 @@ pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn unix_connecting(fd: u64) -> Option<()> {
-    if !in_scope() {
-        return None;
-    }
-    let socket = socket_of(fd)?;
+    let task = task_in_scope()?;
+    let socket = task.socket_of(fd)?;
     let key = socket.key;
     let family: u16 = field(key.sk, setting!(offsets.skc_family));
     if family != AF_UNIX || !conn::is_stream(Untyped(key.sk), family) {
@@ -129,7 +126,7 @@ fn unix_connecting(fd: u64) -> Option<()> {
     }
     let scratch = scratch()?;
     conn::begin(scratch, &key, family);
-    attempt(scratch, &key)
+    attempt(task, scratch, &key)
 }
 
 /// connect returned an error of its own: a unix socket's, or one TCP gave before it tried.
@@ -142,17 +139,15 @@ pub(crate) fn exit_connect(ctx: TracePointContext) -> u32 {
     if result >= 0 || result == -4 || result <= -512 || NOT_FAILURES.contains(&result) {
         return 0;
     }
-    let [fd, addr, ..] = syscall_args();
+    let [fd, addr, ..] = Task::current().registers().args();
     let _ = refused(fd, addr, (-result) as u16);
     0
 }
 
 #[inline(always)]
 fn refused(fd: u64, addr: u64, error: u16) -> Option<()> {
-    if !in_scope() {
-        return None;
-    }
-    let socket = socket_of(fd)?;
+    let task = task_in_scope()?;
+    let socket = task.socket_of(fd)?;
     let key = socket.key;
     if let Some(conn) = conn::find(key) {
         if conn.flags & conn_flag::ADDRESS_PARTIAL != 0 {
@@ -171,7 +166,7 @@ fn refused(fd: u64, addr: u64, error: u16) -> Option<()> {
     let scratch = scratch()?;
     conn::begin(scratch, &key, family);
     named(&mut scratch.conn, addr)?;
-    attempt(scratch, &key)?;
+    attempt(task, scratch, &key)?;
     closed(conn::find(key)?, key, TCP_SYN_SENT, TCP_CLOSE, error);
     Some(())
 }
@@ -236,9 +231,11 @@ fn closed(conn: &mut Conn, key: SocketKey, old_state: u8, new_state: u8, error: 
 pub(crate) fn sock_state(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
     let new_state: u32 = ctx.arg(2);
-    if new_state == TCP_LISTEN && in_scope() {
+    if new_state == TCP_LISTEN
+        && let Some(task) = task_in_scope()
+    {
         let port: u16 = field(sk, setting!(offsets.skc_num));
-        super::lifetime::tell(kind::LISTEN, process_key(), u32::from(port));
+        super::lifetime::tell(kind::LISTEN, task, u32::from(port));
         return 0;
     }
     let Some(place) = CONNS.get_ptr_mut(sk) else {
@@ -259,7 +256,7 @@ pub(crate) fn sock_state(ctx: RawTracePointContext) -> i32 {
     if error == 0
         && old_state == u32::from(TCP_SYN_SENT)
         && new_state == u32::from(TCP_CLOSE)
-        && Registers::current().call() == CALL_CONNECT
+        && Task::current().registers().call() == CALL_CONNECT
     {
         // connect() itself takes the attempt back only where no port is free (`inet_hash_connect`); the socket has no
         // error then, the call returns it.
@@ -272,7 +269,7 @@ pub(crate) fn sock_state(ctx: RawTracePointContext) -> i32 {
 /// close(fd): the only sign that a unix connection ends. TCP has its states.
 #[tracepoint]
 pub(crate) fn enter_close(ctx: TracePointContext) -> u32 {
-    let Some(socket) = socket_of(enter_arg(&ctx, 0)) else {
+    let Some(socket) = Task::current().socket_of(enter_arg(&ctx, 0)) else {
         return 0;
     };
     let Some(conn) = conn::find(socket.key) else {

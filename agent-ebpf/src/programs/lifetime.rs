@@ -4,7 +4,7 @@
 //! it; a thread's entries are gone when the thread is.
 
 use agent_common::{
-    abi::{ProcessKey, RecordHead, TaskRecord, kind},
+    abi::{RecordHead, TaskRecord, kind},
     counters::Counter,
 };
 use aya_ebpf::{
@@ -15,14 +15,14 @@ use crate::{
     emit,
     ids::now,
     maps::{RUNTIMES, SCOPE, THREADS, count},
-    scope::in_scope,
+    scope::task_in_scope,
     settings::setting,
-    walk::{field, pid_tgid, process_key, tgid, tid},
+    walk::{Task, field},
 };
 
 /// Tells something about the current process.
 #[inline(always)]
-pub(super) fn tell(what: u16, process: ProcessKey, other: u32) {
+pub(super) fn tell(what: u16, task: Task, other: u32) {
     let record = TaskRecord {
         head: RecordHead {
             kind: what,
@@ -30,8 +30,8 @@ pub(super) fn tell(what: u16, process: ProcessKey, other: u32) {
             size: size_of::<TaskRecord>() as u32,
             ktime_ns: now(),
         },
-        process,
-        tid: tid(),
+        process: task.process_key(),
+        tid: task.tid(),
         other,
         comm: bpf_get_current_comm().unwrap_or_default(),
     };
@@ -43,7 +43,7 @@ pub(super) fn tell(what: u16, process: ProcessKey, other: u32) {
 pub(crate) fn fork(ctx: RawTracePointContext) -> i32 {
     let child: u64 = ctx.arg(1);
     let child_tgid: u32 = field(child, setting!(offsets.task_tgid));
-    let parent_tgid = tgid();
+    let parent_tgid = Task::current().tgid();
     if child_tgid == parent_tgid {
         return 0;
     }
@@ -62,22 +62,25 @@ pub(crate) fn fork(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exec(task, old_pid, bprm)`: the process is another program now.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub(crate) fn exec(_ctx: RawTracePointContext) -> i32 {
-    let process = process_key();
-    let _ = RUNTIMES.remove(process.tgid);
-    tell(kind::EXEC, process, 0);
+    let task = Task::current();
+    let _ = RUNTIMES.remove(task.tgid());
+    // What the thread did as the old program is nothing to the new one.
+    let _ = THREADS.remove(task.pid_tgid());
+    tell(kind::EXEC, task, 0);
     0
 }
 
 /// `sched_process_exit(task)`: for each thread.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
-    let pid_tgid = pid_tgid();
+    let task = Task::current();
+    let pid_tgid = task.pid_tgid();
     let _ = THREADS.remove(pid_tgid);
     let tgid = (pid_tgid >> 32) as u32;
     if tgid == pid_tgid as u32 {
         let _ = RUNTIMES.remove(tgid);
         let _ = SCOPE.remove(tgid);
-        tell(kind::EXIT, process_key(), 0);
+        tell(kind::EXIT, task, 0);
     }
     0
 }
@@ -85,9 +88,9 @@ pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
 /// `io_uring_create(…)` (include/trace/events/io_uring.h, 5.1+): what the process moves through the ring is not seen.
 #[raw_tracepoint(tracepoint = "io_uring_create")]
 pub(crate) fn io_uring_create(_ctx: RawTracePointContext) -> i32 {
-    if in_scope() {
+    if let Some(task) = task_in_scope() {
         count(Counter::IoUring, 1);
-        tell(kind::IO_URING, process_key(), 0);
+        tell(kind::IO_URING, task, 0);
     }
     0
 }

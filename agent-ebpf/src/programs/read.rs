@@ -1,6 +1,10 @@
 //! Syscalls that read from sockets: exit only. Their arguments are read back from the saved registers.
 
-use agent_common::{abi::op, counters::Counter, limits::MMSG_MAX};
+use agent_common::{
+    abi::{direction, op},
+    counters::Counter,
+    limits::MMSG_MAX,
+};
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use aya_log_ebpf::debug;
 
@@ -9,36 +13,43 @@ use crate::{
     conn,
     flow::{self, Call, is_later},
     maps::count,
-    scope::in_scope,
+    scope::task_in_scope,
     user::{MMSGHDR_SIZE, View},
-    walk::{Untyped, socket_of, syscall_args},
+    walk::{Task, Untyped},
 };
 
 /// A read returned; `behind` further bytes were read after these by the same call.
 #[inline(always)]
 fn after_read(fd: u64, call: Call, behind: u32, view: impl FnOnce() -> View) -> Option<()> {
-    if !in_scope() {
-        return None;
-    }
-    let socket = socket_of(fd)?;
+    let socket = call.task.socket_of(fd)?;
     if call.moved <= 0 {
-        return flow::failed(&socket.key, call, agent_common::abi::direction::RX);
+        return flow::failed(&socket.key, call, direction::RX);
     }
     let sock = Untyped(socket.key.sk);
     let conn = conn::follow(sock, &socket)?;
     flow::was_read(sock, &socket, conn, call, behind, view)
 }
 
+/// The task and its call's arguments, if the process is traced and the call's result is one to be told.
+#[inline(always)]
+fn returned(ctx: &TracePointContext) -> Option<(i64, Task, [u64; 4])> {
+    let moved = exit_result(ctx);
+    if is_later(moved) {
+        return None;
+    }
+    let task = task_in_scope()?;
+    Some((moved, task, task.registers().args()))
+}
+
 /// read(fd, buf, count)
 #[tracepoint]
 pub(crate) fn exit_read(ctx: TracePointContext) -> u32 {
-    let moved = exit_result(&ctx);
-    if is_later(moved) {
+    let Some((moved, task, [fd, buffer, size, _])) = returned(&ctx) else {
         return 0;
-    }
-    let [fd, buffer, size, _] = syscall_args();
+    };
     if size != 0 {
         let call = Call {
+            task,
             moved,
             op: op::READ,
             dont_wait: false,
@@ -53,12 +64,11 @@ pub(crate) fn exit_read(ctx: TracePointContext) -> u32 {
 /// readv(fd, iov, iovcnt)
 #[tracepoint]
 pub(crate) fn exit_readv(ctx: TracePointContext) -> u32 {
-    let moved = exit_result(&ctx);
-    if is_later(moved) {
+    let Some((moved, task, [fd, vectors, size, _])) = returned(&ctx) else {
         return 0;
-    }
-    let [fd, vectors, size, _] = syscall_args();
+    };
     let call = Call {
+        task,
         moved,
         op: op::READV,
         dont_wait: false,
@@ -70,13 +80,12 @@ pub(crate) fn exit_readv(ctx: TracePointContext) -> u32 {
 /// recvfrom(fd, buf, len, flags, …)
 #[tracepoint]
 pub(crate) fn exit_recvfrom(ctx: TracePointContext) -> u32 {
-    let moved = exit_result(&ctx);
-    if is_later(moved) {
+    let Some((moved, task, [fd, buffer, size, flags])) = returned(&ctx) else {
         return 0;
-    }
-    let [fd, buffer, size, flags] = syscall_args();
+    };
     if size != 0 && flags & MSG_PEEK == 0 {
         let call = Call {
+            task,
             moved,
             op: op::RECVFROM,
             dont_wait: flags & MSG_DONTWAIT != 0,
@@ -91,13 +100,12 @@ pub(crate) fn exit_recvfrom(ctx: TracePointContext) -> u32 {
 /// recvmsg(fd, msg, flags)
 #[tracepoint]
 pub(crate) fn exit_recvmsg(ctx: TracePointContext) -> u32 {
-    let moved = exit_result(&ctx);
-    if is_later(moved) {
+    let Some((moved, task, [fd, header, flags, _])) = returned(&ctx) else {
         return 0;
-    }
-    let [fd, header, flags, _] = syscall_args();
+    };
     if flags & MSG_PEEK == 0 {
         let call = Call {
+            task,
             moved,
             op: op::RECVMSG,
             dont_wait: flags & MSG_DONTWAIT != 0,
@@ -111,15 +119,17 @@ pub(crate) fn exit_recvmsg(ctx: TracePointContext) -> u32 {
 /// the other way: both in one need more stack than 6.1's verifier allows.)
 #[tracepoint]
 pub(crate) fn exit_splice_in(ctx: TracePointContext) -> u32 {
-    let moved = exit_result(&ctx);
+    let Some((moved, task, [fd_in, ..])) = returned(&ctx) else {
+        return 0;
+    };
     if moved > 0 {
-        let [fd_in, ..] = syscall_args();
         let call = Call {
+            task,
             moved,
             op: op::SPLICE_IN,
             dont_wait: false,
         };
-        let _ = after_read(fd_in, call, 0, View::default);
+        let _ = after_read(fd_in, call, 0, View::unseen);
     }
     0
 }
@@ -127,21 +137,20 @@ pub(crate) fn exit_splice_in(ctx: TracePointContext) -> u32 {
 /// recvmmsg(fd, msgvec, vlen, flags, timeout): each message is a segment.
 #[tracepoint]
 pub(crate) fn exit_recvmmsg(ctx: TracePointContext) -> u32 {
-    let result = exit_result(&ctx);
-    if is_later(result) {
+    let Some((result, task, [fd, vector, _, flags])) = returned(&ctx) else {
         return 0;
-    }
-    let [fd, vector, _, flags] = syscall_args();
+    };
     if flags & MSG_PEEK != 0 {
         return 0;
     }
     let call = |moved| Call {
+        task,
         moved,
         op: op::RECVMMSG,
         dont_wait: flags & MSG_DONTWAIT != 0,
     };
     if result <= 0 {
-        let _ = after_read(fd, call(result), 0, View::default);
+        let _ = after_read(fd, call(result), 0, View::unseen);
         return 0;
     }
     let mut behind = 0u32;

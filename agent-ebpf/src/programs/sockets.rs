@@ -19,7 +19,7 @@ use crate::{
     flow::{self, Call, is_later, write_pos},
     maps::{count, is_armed},
     pending::AF_UNIX,
-    scope::in_scope,
+    scope::task_in_scope,
     settings::setting,
     user::View,
     walk::{Registers, Sock, Typed, field},
@@ -78,7 +78,7 @@ fn place(op: u8, registers: Registers) -> View {
         op::READ | op::WRITE | op::RECVFROM | op::SENDTO => View::plain(second),
         op::READV | op::WRITEV => View::vectors(second, third),
         op::RECVMSG | op::SENDMSG => View::message(second),
-        _ => View::default(),
+        _ => View::unseen(),
     }
 }
 
@@ -99,17 +99,16 @@ pub(crate) fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn received(sock: Typed, moved: i64, dont_wait: bool) -> Option<()> {
-    if !in_scope() {
-        return None;
-    }
+    let task = task_in_scope()?;
     let socket = sock.socket()?;
-    let registers = Registers::current();
+    let registers = task.registers();
     if moved <= 0 {
         // A read of no bytes is no end of the stream.
         if moved == 0 && registers.call() == call::RECVFROM && registers.args()[2] == 0 {
             return None;
         }
         let call = Call {
+            task,
             moved,
             op: op::OTHER,
             dont_wait,
@@ -132,6 +131,7 @@ fn received(sock: Typed, moved: i64, dont_wait: bool) -> Option<()> {
         _ => op::OTHER,
     };
     let call = Call {
+        task,
         moved,
         op,
         dont_wait,
@@ -150,17 +150,15 @@ pub(crate) fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
 /// The current task is about to send on `sock`, or its bytes are just becoming readable.
 #[inline(always)]
 fn sends(sock: Typed) -> Option<()> {
-    if !in_scope() {
-        return None;
-    }
+    let task = task_in_scope()?;
     let socket = sock.socket()?;
     let conn = conn::follow(sock, &socket)?;
     if conn.role == role::SERVER || conn.last_direction == direction::TX {
         return None;
     }
-    let registers = Registers::current();
+    let registers = task.registers();
     let op = sending(registers)?;
-    flow::before_write(&socket, conn, || place(op, registers), ALL)
+    flow::before_write(task, &socket, conn, || place(op, registers), ALL)
 }
 
 /// `sock_send_length(sk, ret, flags)`: `sock_sendmsg` returned.
@@ -175,12 +173,11 @@ pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn sent(sock: Typed, moved: i64) -> Option<()> {
-    if !in_scope() {
-        return None;
-    }
+    let task = task_in_scope()?;
     let socket = sock.socket()?;
     if moved <= 0 {
         let call = Call {
+            task,
             moved,
             op: op::OTHER,
             dont_wait: false,
@@ -188,13 +185,14 @@ fn sent(sock: Typed, moved: i64) -> Option<()> {
         return flow::failed(&socket.key, call, direction::TX);
     }
     let conn = conn::follow(sock, &socket)?;
-    let registers = Registers::current();
+    let registers = task.registers();
     let op = sending(registers)?;
     let mut pos = write_pos(conn, socket.key.sk);
     if conn.family != AF_UNIX {
         pos = pos.wrapping_sub(moved as u32);
     }
     let call = Call {
+        task,
         moved,
         op,
         dont_wait: false,
@@ -215,15 +213,13 @@ pub(crate) fn sk_data_ready(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn sends_to(reader: Typed) -> Option<()> {
-    if !in_scope() {
-        return None;
-    }
+    let task = task_in_scope()?;
     let peer: u64 = field(reader.address(), setting!(offsets.unix_peer));
     let conn = conn::find_sender(peer, reader.address())?;
     if conn.role == role::SERVER || conn.last_direction == direction::TX {
         return None;
     }
-    let registers = Registers::current();
+    let registers = task.registers();
     let op = sending(registers)?;
     let socket = crate::walk::Socket {
         key: agent_common::abi::SocketKey {
@@ -232,5 +228,5 @@ fn sends_to(reader: Typed) -> Option<()> {
         },
         file: 0,
     };
-    flow::before_write(&socket, conn, || place(op, registers), ALL)
+    flow::before_write(task, &socket, conn, || place(op, registers), ALL)
 }

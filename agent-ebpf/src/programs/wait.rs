@@ -2,13 +2,13 @@
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 
-use crate::unit;
+use crate::{unit, walk::Task};
 
 macro_rules! wait {
     ($name:ident) => {
         #[tracepoint]
         pub(crate) fn $name(_ctx: TracePointContext) -> u32 {
-            unit::wait();
+            unit::wait(Task::current().pid_tgid());
             0
         }
     };

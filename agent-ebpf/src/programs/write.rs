@@ -15,10 +15,10 @@ use crate::{
     flow::{self, Call},
     ids::now,
     maps::count,
-    scope::in_scope,
+    scope::task_in_scope,
     unit,
     user::{MMSGHDR_SIZE, View},
-    walk::{Untyped, socket_of, syscall_args},
+    walk::{Task, Untyped},
 };
 
 /// What may be moved is not known before the call: as much as the caller wants.
@@ -27,23 +27,21 @@ const ALL: u64 = u32::MAX as u64;
 /// A write is about to happen. `upto` is at least the number of bytes it may move.
 #[inline(always)]
 fn before_write(fd: u64, upto: u64, view: impl FnOnce() -> View) -> Option<()> {
-    if !in_scope() {
-        return None;
-    }
-    let socket = socket_of(fd)?;
+    let task = task_in_scope()?;
+    let socket = task.socket_of(fd)?;
     let conn = conn::follow(Untyped(socket.key.sk), &socket)?;
     let pos = flow::write_pos(conn, socket.key.sk);
-    let inflight = &mut unit::current()?.inflight;
+    let inflight = &mut unit::current(task.pid_tgid())?.inflight;
     inflight.socket = socket.key;
     inflight.enter_ktime_ns = now();
     inflight.pos = pos;
-    flow::before_write(&socket, conn, view, upto)
+    flow::before_write(task, &socket, conn, view, upto)
 }
 
 /// A write returned, or one message of a sendmmsg.
 #[inline(always)]
-fn after_write(moved: i64, op: u8, view: impl FnOnce() -> View) -> Option<()> {
-    let inflight = &mut unit::existing()?.inflight;
+fn after_write(task: Task, moved: i64, op: u8, view: impl FnOnce() -> View) -> Option<()> {
+    let inflight = &mut unit::existing(task.pid_tgid())?.inflight;
     if inflight.socket.sk == 0 {
         return None;
     }
@@ -55,6 +53,7 @@ fn after_write(moved: i64, op: u8, view: impl FnOnce() -> View) -> Option<()> {
         inflight.socket.sk = 0;
     }
     let call = Call {
+        task,
         moved,
         op,
         dont_wait: false,
@@ -88,8 +87,9 @@ macro_rules! write_pair {
         #[tracepoint]
         pub(crate) fn $exit(ctx: TracePointContext) -> u32 {
             let result = exit_result(&ctx);
-            let told = after_write(result, $op, || {
-                let [$fd, $a, $b, _] = syscall_args();
+            let task = Task::current();
+            let told = after_write(task, result, $op, || {
+                let [$fd, $a, $b, _] = task.registers().args();
                 let _ = ($fd, $a, $b);
                 $view
             });
@@ -134,21 +134,26 @@ write_pair!(
     enter_sendfile64,
     exit_sendfile64,
     op::SENDFILE,
-    |fd, _a, _b| View::default(),
+    |fd, _a, _b| View::unseen(),
     ALL
 );
 
 /// splice(fd_in, off_in, fd_out, off_out, len, flags), towards a socket.
 #[tracepoint]
 pub(crate) fn enter_splice(ctx: TracePointContext) -> u32 {
-    let _ = before_write(enter_arg(&ctx, 2), ALL, View::default);
+    let _ = before_write(enter_arg(&ctx, 2), ALL, View::unseen);
     0
 }
 
 /// splice returned: from a pipe to a socket, if the entry found one.
 #[tracepoint]
 pub(crate) fn exit_splice(ctx: TracePointContext) -> u32 {
-    let _ = after_write(exit_result(&ctx), op::SPLICE_OUT, View::default);
+    let _ = after_write(
+        Task::current(),
+        exit_result(&ctx),
+        op::SPLICE_OUT,
+        View::unseen,
+    );
     0
 }
 
@@ -164,10 +169,11 @@ pub(crate) fn enter_sendmmsg(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub(crate) fn exit_sendmmsg(ctx: TracePointContext) -> u32 {
     let result = exit_result(&ctx);
+    let task = Task::current();
     if result < 0 {
-        let _ = after_write(result, op::SENDMMSG, View::default);
+        let _ = after_write(task, result, op::SENDMMSG, View::unseen);
     }
-    let [_, vector, ..] = syscall_args();
+    let [_, vector, ..] = task.registers().args();
     // BOUND: MMSG_MAX.
     for index in 0..MMSG_MAX {
         if index as i64 >= result {
@@ -176,13 +182,15 @@ pub(crate) fn exit_sendmmsg(ctx: TracePointContext) -> u32 {
         let header = vector + index as u64 * MMSGHDR_SIZE;
         let moved = View::mmsg_len(header);
         if moved != 0 {
-            let _ = after_write(i64::from(moved), op::SENDMMSG, || View::message(header));
+            let _ = after_write(task, i64::from(moved), op::SENDMMSG, || {
+                View::message(header)
+            });
         }
     }
     if result > MMSG_MAX as i64 {
         count(Counter::MmsgBeyond, 1);
     }
-    if let Some(thread) = unit::existing() {
+    if let Some(thread) = unit::existing(task.pid_tgid()) {
         thread.inflight.socket.sk = 0;
     }
     0

@@ -311,6 +311,12 @@ impl Attached {
         self.demands.get(&demand::ASKED, 0).unwrap_or(0) & !self.armed
     }
 
+    /// Whether the hooks of a group are attached.
+    #[must_use]
+    pub fn is_armed(&self, group: u64) -> bool {
+        self.armed & group == group
+    }
+
     /// Attaches the hooks of these groups. What depends on them counts from the moment it returns. Returns the groups
     /// that are new.
     ///

@@ -144,6 +144,12 @@ impl Kernel {
         self.attached.asked()
     }
 
+    /// Whether a group of hooks is attached.
+    #[must_use]
+    pub fn is_armed(&self, group: u64) -> bool {
+        self.attached.is_armed(group)
+    }
+
     /// Attaches groups of hooks. A failure leaves what depends on them off.
     pub fn arm(&mut self, groups: u64) {
         match self.attached.arm(groups) {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use agent_common::{
-    abi::{ProcessKey, RecordHead, StateRecord, TaskRecord, kind},
+    abi::{ProcessKey, RecordHead, StateRecord, TaskRecord, demand, kind, runtime},
     limits::{RING_BYTES, RING_POLL_MS},
 };
 use agent_trace::{frame::Frame, tracer::Command};
@@ -28,6 +28,7 @@ use crate::{
         proc_root::ProcRoot,
         runtime::RuntimeClasses,
         scope::ExeGlobs,
+        serving::needs_loops,
         table::{ProcessTable, TableCounts},
     },
 };
@@ -247,6 +248,10 @@ impl<O: Output> Live<O> {
                     // have loaded more since (gunicorn with gevent).
                     if let Some(class) = self.runtimes.first(key, now_ns) {
                         self.kernel.set_runtime(key.tgid, class);
+                        // A proxy's new worker, after it read its configuration again.
+                        if class == runtime::TURN_PROXY {
+                            self.arm_loops(key.tgid, class);
+                        }
                     }
                     let frame = Frame::Process(table.describe(key, &comm).clone());
                     record_frame(&mut self.recorder, &frame, failure);
@@ -289,8 +294,10 @@ impl<O: Output> Live<O> {
                 uring.remove(&key);
             }
             Task::Listen(key) => {
-                self.kernel
-                    .set_runtime(key.tgid, self.runtimes.look(key, now_ns));
+                let class = self.runtimes.look(key, now_ns);
+                self.kernel.set_runtime(key.tgid, class);
+                // Before its first request, so that what the first request calls has its parent, too.
+                self.arm_loops(key.tgid, class);
             }
             Task::IoUring(key, comm) => {
                 let name = table.describe(key, &comm).service_name.clone();
@@ -301,6 +308,13 @@ impl<O: Output> Live<O> {
                 );
                 uring.insert(key, name);
             }
+        }
+    }
+
+    /// Attaches the hooks on epoll if what this process does cannot be told without them.
+    fn arm_loops(&mut self, tgid: u32, class: u8) {
+        if !self.kernel.is_armed(demand::LOOPS) && needs_loops(&ProcRoot::live(), tgid, class) {
+            self.kernel.arm(demand::LOOPS);
         }
     }
 
