@@ -56,13 +56,13 @@ pub enum AttachError {
     Load(#[from] aya::EbpfError),
     /// The kernel's verifier refused a program.
     #[error(
-        "the kernel refused BPF program {program}: {source}; nothing is traced; please report the kernel version"
+        "the kernel refused BPF program {program}: {reason}; nothing is traced; please report the kernel version"
     )]
     Program {
         /// The program.
         program: &'static str,
-        /// What the kernel said.
-        source: Box<ProgramError>,
+        /// What the kernel said, the last of it: a verifier's log has up to a million lines.
+        reason: String,
     },
     /// The kernel's types cannot be read for the tracepoints' arguments.
     #[error(
@@ -137,7 +137,7 @@ fn settings_bytes(settings: &Settings) -> &[u8] {
 }
 
 /// Tracepoints that [`Way::Sockets`] cannot do without.
-const SOCKETS_NEED: &[&str] = &["tcp_sendmsg_locked", "sock_send_length", "sock_recv_length"];
+pub const SOCKETS_NEED: &[&str] = &["tcp_sendmsg_locked", "sock_send_length", "sock_recv_length"];
 
 /// Loads and attaches everything, in the way asked for or else the cheapest that works.
 ///
@@ -264,8 +264,20 @@ fn load(ebpf: &mut Ebpf, hook: &Hook, types: &Btf) -> Result<(), AttachError> {
     };
     loaded.map_err(|source| AttachError::Program {
         program: hook.program,
-        source: Box::new(source),
+        reason: last_words(&source.to_string()),
     })
+}
+
+/// The first line of a message and its last ones.
+fn last_words(text: &str) -> String {
+    const LAST: usize = 4;
+    let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+    let first = lines.first().copied().unwrap_or_default();
+    let last = lines.len().saturating_sub(LAST).max(1);
+    std::iter::once(first)
+        .chain(lines.get(last..).unwrap_or_default().iter().copied())
+        .collect::<Vec<_>>()
+        .join(" … ")
 }
 
 /// Attaches one program. The inner error is the kernel's refusal.

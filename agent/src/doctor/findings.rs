@@ -107,6 +107,8 @@ pub struct Findings {
     pub unprivileged_bpf: Option<u32>,
     /// BTF.
     pub btf: BtfState,
+    /// The kernel has the tracepoints of `Way::Sockets`.
+    pub sockets_way: bool,
     /// Outcome of making a ring buffer map of one page; the error is an errno.
     pub ring: Result<(), i32>,
     /// Outcome of loading a program of two instructions; the error is an errno.

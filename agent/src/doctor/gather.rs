@@ -15,7 +15,10 @@ use super::{
     instance,
 };
 use crate::{
-    attach::btf_offsets::{self, KERNEL_BTF},
+    attach::{
+        self,
+        btf_offsets::{self, KERNEL_BTF},
+    },
     enrich::proc_root::{ProcRoot, read_bounded},
 };
 
@@ -65,6 +68,7 @@ pub fn quick() -> Findings {
         initial_pidns: namespace("pid") == Path::new(INITIAL_PID),
         lockdown: bracketed(&text(Path::new("/sys/kernel/security/lockdown"))),
         unprivileged_bpf: kernel("unprivileged_bpf_disabled").parse().ok(),
+        sockets_way: attach::has_sockets_way(),
         btf: if Path::new(KERNEL_BTF).exists() {
             BtfState::Present
         } else {

@@ -15,7 +15,7 @@ use crate::{
 pub(in crate::doctor) fn good() -> Findings {
     let events = HOOKS.iter().map(|hook| match hook.place {
         Place::Syscall(name) => format!("syscalls:{name}"),
-        Place::Raw(name) => format!("group:{name}"),
+        Place::Raw(name) | Place::Btf(name) => format!("group:{name}"),
     });
     Findings {
         release: "6.1.0-56-amd64".into(),
@@ -29,6 +29,7 @@ pub(in crate::doctor) fn good() -> Findings {
         lockdown: Some("none".into()),
         unprivileged_bpf: Some(2),
         btf: BtfState::Complete,
+        sockets_way: false,
         ring: Ok(()),
         program: Ok(()),
         tracefs: Tracefs::Mounted(PathBuf::from("/sys/kernel/tracing")),
@@ -57,6 +58,15 @@ fn snapshot(name: &str, findings: &Findings, can_run: bool) {
 #[test]
 fn a_good_machine() {
     snapshot("good", &good(), true);
+}
+
+#[test]
+fn a_kernel_with_tracepoints_inside_of_the_socket_calls() {
+    let findings = Findings {
+        sockets_way: true,
+        ..good()
+    };
+    snapshot("sockets", &findings, true);
 }
 
 #[test]

@@ -7,7 +7,10 @@ use super::{
     findings::{BtfState, Findings, Holder, Tracefs, Version, cap},
     report::{Row, State},
 };
-use crate::attach::table::{HOOKS, Need, Place};
+use crate::attach::{
+    SOCKETS_NEED,
+    table::{HOOKS, Need, Place, Way},
+};
 
 /// Oldest kernel that can work: the first with the BPF ring buffer.
 pub const OLDEST: Version = Version(5, 15, 0);
@@ -244,7 +247,22 @@ fn tracefs(findings: &Findings) -> Row {
     }
 }
 
-/// One row when all is there, else a row for each loss.
+/// How bytes are seen.
+fn seen(way: Way) -> Row {
+    let what = "bytes";
+    match way {
+        Way::Sockets => ok(
+            what,
+            "are seen inside of the socket calls; other syscalls pay nothing until something needs their hooks",
+        ),
+        Way::Syscalls => ok(
+            what,
+            "are seen at the syscalls; Linux 6.16 has tcp_sendmsg_locked, with which that costs half as much",
+        ),
+    }
+}
+
+/// How bytes are seen, and one row when all is there for it, else a row for each loss.
 fn tracepoints(findings: &Findings) -> Vec<Row> {
     let what = "tracepoints";
     let Some(events) = &findings.events else {
@@ -255,7 +273,14 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
             "see tracefs",
         )];
     };
+    let way = if findings.sockets_way {
+        Way::Sockets
+    } else {
+        Way::Syscalls
+    };
     let is_there = |place: Place| match place {
+        // No event of tracefs; the kernel's types were asked for them.
+        Place::Btf(name) if SOCKETS_NEED.contains(&name) => findings.sockets_way,
         Place::Syscall(name) => events.contains(&format!("syscalls:{name}")),
         Place::Raw(name) | Place::Btf(name) => events.iter().any(|event| {
             event
@@ -263,14 +288,16 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
                 .is_some_and(|(_, event)| event == name)
         }),
     };
-    let absent: Vec<_> = HOOKS.iter().filter(|hook| !is_there(hook.place)).collect();
+    let hooks: Vec<_> = HOOKS.iter().filter(|hook| hook.serves(way)).collect();
+    let absent: Vec<_> = hooks.iter().filter(|hook| !is_there(hook.place)).collect();
+    let mut rows = vec![seen(way)];
     if absent.is_empty() {
-        return vec![ok(
+        rows.push(ok(
             what,
-            format!("those of all {} hooks are there", HOOKS.len()),
-        )];
+            format!("those of all {} hooks are there", hooks.len()),
+        ));
+        return rows;
     }
-    let mut rows: Vec<Row> = Vec::new();
     let mut losses: Vec<(Need, &str)> = Vec::new();
     for hook in &absent {
         if losses.contains(&(hook.need, hook.loss)) {
