@@ -16,6 +16,7 @@ mod scenarios {
     pub mod export;
     pub mod http1_cases;
     pub mod lifecycle;
+    pub mod load;
     pub mod proxies;
     pub mod receiver;
     pub mod scope;

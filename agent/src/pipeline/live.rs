@@ -112,6 +112,14 @@ enum Task {
     IoUring(ProcessKey, String),
 }
 
+/// When a record was made, CLOCK_MONOTONIC ns.
+fn ktime_of(record: &[u8]) -> Option<u64> {
+    let word = record
+        .get(offset_of!(RecordHead, ktime_ns)..)?
+        .first_chunk()?;
+    Some(u64::from_ne_bytes(*word))
+}
+
 /// The task record in `bytes`, if it is one.
 fn task_of(bytes: &[u8]) -> Option<Task> {
     let what = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
@@ -162,14 +170,18 @@ impl<O: Output> Live<O> {
             let is_last = self.stop.load(Ordering::Acquire);
             self.kernel.wait(if is_last { 0 } else { RING_POLL_MS });
             // Taken before reading: every record made before this time is in the ring already.
-            let now = clocks();
+            let mut now = clocks();
             // At the end all that the ring can hold is read, not only one tick's share: it would be lost uncounted.
             let most = if is_last {
                 RECORDS_IN_RING
             } else {
                 MOST_PER_TICK
             };
-            self.read(most, now.0, &mut table, &mut uring, &mut failure);
+            let left_at = self.read(most, now.0, &mut table, &mut uring, &mut failure);
+            if let Some(ktime_ns) = left_at {
+                // Records wait that were made before `now`: time is told only as far as they were read.
+                now.0 = now.0.min(ktime_ns);
+            }
             self.kernel.arm(self.kernel.asked());
             while let Some((key, class)) = self.runtimes.poll(now.0) {
                 self.kernel.set_runtime(key.tgid, class);
@@ -198,7 +210,7 @@ impl<O: Output> Live<O> {
         (self.pipeline.output, failure)
     }
 
-    /// Reads what waits, up to a bound.
+    /// Reads what waits, up to a bound. Returns the time of the last record read when the bound ended it.
     fn read(
         &mut self,
         most: usize,
@@ -206,14 +218,16 @@ impl<O: Output> Live<O> {
         table: &mut ProcessTable,
         uring: &mut HashMap<ProcessKey, String>,
         failure: &mut Option<super::recording::RecordingError>,
-    ) {
+    ) -> Option<u64> {
         let mut read = 0;
         let mut bytes = 0;
+        let mut last_ns = 0;
         while read < most {
             let mut tasks = Vec::new();
             let (pipeline, recorder) = (&mut self.pipeline, &mut self.recorder);
             let count = self.kernel.read(BATCH, |record| {
                 bytes += record.len() as u64;
+                last_ns = ktime_of(record).unwrap_or(last_ns);
                 let frame = Frame::Kernel(record);
                 record_frame(recorder, &frame, failure);
                 tasks.extend(task_of(record));
@@ -231,6 +245,7 @@ impl<O: Output> Live<O> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.records += read as u64;
         counts.record_bytes += bytes;
+        (read >= most).then_some(last_ns)
     }
 
     /// Does what the tracer asks.

@@ -1,0 +1,96 @@
+//! Full load: what the agent saw is delivered when it ends in the middle of it, and the traffic goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use suture_tests::Scene;
+use suture_tests::client::Connection;
+use suture_tests::receiver::Mood;
+use suture_tests::scene::scaled;
+use suture_tests::victims::nginx::{Behind, nginx};
+
+/// SpanKind of OTLP.
+const SERVER: i32 = 2;
+const CLIENT: i32 = 3;
+
+/// Connections that ask for a file again and again, as fast as it is answered.
+struct Load {
+    ends: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Load {
+    fn begin(port: u16, connections: usize) -> Self {
+        let (ends, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let threads = (0..connections)
+            .map(|_| {
+                let (ends, answered) = (Arc::clone(&ends), Arc::clone(&answered));
+                std::thread::spawn(move || {
+                    let mut connection = Connection::local(port)?;
+                    while !ends.load(Ordering::Relaxed) {
+                        let answer = connection.get("/static/hello.txt")?;
+                        anyhow::ensure!(answer.status == 200, "{answer:?}");
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        Self {
+            ends,
+            answered,
+            threads,
+        }
+    }
+
+    fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Ends it. No request may have failed.
+    fn end(self) {
+        self.ends.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap().unwrap();
+        }
+    }
+}
+
+#[test]
+fn stopped_under_full_load_it_delivers_what_it_saw_and_the_traffic_goes_on() {
+    const CONNECTIONS: u64 = 8;
+    let scene = Scene::open().unwrap();
+    let victim = nginx(1, &Behind::Nothing).unwrap();
+    scene.receiver().set_mood(Mood::Count);
+    let agent = scene.agent().start().unwrap();
+    let load = Load::begin(victim.port, CONNECTIONS as usize);
+    std::thread::sleep(scaled(Duration::from_secs(2)));
+    let before = load.answered();
+    let ended = agent.stop().unwrap();
+    let after = load.answered();
+    std::thread::sleep(scaled(Duration::from_millis(500)));
+    let last = load.answered();
+    load.end();
+    assert!(last > after, "the traffic stopped with the agent");
+    let spans = |kind: i32| -> u64 {
+        scene
+            .receiver()
+            .counts()
+            .iter()
+            .filter(|((_, of), _)| *of == kind)
+            .map(|(_, count)| count)
+            .sum()
+    };
+    // What was under way when the signal came may have a span or not.
+    let range = before..=after + CONNECTIONS;
+    for (kind, count) in [("SERVER", spans(SERVER)), ("CLIENT", spans(CLIENT))] {
+        assert!(
+            range.contains(&count),
+            "{count} {kind} spans of {before} to {after} requests\n--- the agent's stderr ---\n{}",
+            ended.stderr
+        );
+    }
+}
