@@ -40,7 +40,7 @@ impl Conn {
             return;
         }
         let awaited = self.is_awaited(moved_ns);
-        let turn = self.request_is_newer && awaited && self.may_begin_response(payload);
+        let turn = self.moves.request_is_newer() && awaited && self.may_begin_response(payload);
         let Some(parsers) = &mut self.parsers else {
             return;
         };
@@ -94,8 +94,7 @@ impl Conn {
         if eof {
             return;
         }
-        self.request_is_newer = false;
-        self.response_is_newer = true;
+        self.moves.response(moved_ns);
         self.last_response_ktime_ns = ktime_ns;
         if !awaited && self.open.is_empty() && self.answering != Answering::Front {
             self.stray = true;

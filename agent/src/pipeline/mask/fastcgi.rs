@@ -310,7 +310,7 @@ impl FastCgi {
                 self.params = Params::new();
                 self.cut = false;
                 self.content = Content::Fixed;
-                turns.request_is_newer = true;
+                turns.begin();
             } else if self.stage == Stage::None || !own {
                 return;
             } else if kind == PARAMS && self.stage == Stage::Head && !self.cut {
