@@ -4,15 +4,13 @@
 //! kept, each value up to its limit and all of them up to `Limits::head_bytes`, whatever length they claim. Refuses: a request without `REQUEST_METHOD`.
 
 use crate::http1::head::text;
-use crate::http1::request::{Known, SHORT_MAX, keep_extra, known};
+use crate::http1::request::{Known, METHOD_MAX, SHORT_MAX, keep_extra, known};
 use crate::http1::{Method, RequestHead, Target, Version};
 use crate::stream::{KEEP_VALUE_MAX, Limits};
 use crate::tracecontext::{BAGGAGE_MAX, Traceparent};
 
 /// Longest parameter name that can be wanted.
 const NAME_MAX: usize = 128;
-/// Longest method, as in `http1`.
-const METHOD_MAX: usize = 32;
 
 /// ```text
 ///   Lengths ──both lengths──▶ Name ──all of it──▶ Value ──all of it──▶ Lengths

@@ -3,6 +3,7 @@
 //! In: pieces. Out: calls of [`Sink`] with record headers and contents. Always holds: eight bytes of memory. Refuses:
 //! a header that is not one; it says so once and waits for a turn.
 
+use crate::http1::Reason;
 use crate::stream::{Begin, Input};
 
 /// FCGI_BEGIN_REQUEST
@@ -65,6 +66,27 @@ pub(super) enum OutOfStep {
     NotRecord,
     /// Met in the middle of the connection.
     Midstream,
+}
+
+impl OutOfStep {
+    /// What is said where a head is missing because of it.
+    pub(super) const fn instead_of_head(self) -> Reason {
+        match self {
+            Self::Unseen => Reason::UnseenHead,
+            Self::Lost => Reason::LostHead,
+            Self::NotRecord => Reason::NotHttp,
+            Self::Midstream => Reason::Midstream,
+        }
+    }
+
+    /// What is said where it is in a body.
+    pub(super) const fn in_body(self) -> Option<Reason> {
+        match self {
+            Self::Lost => Some(Reason::LostBody),
+            Self::NotRecord => Some(Reason::Chunk),
+            Self::Unseen | Self::Midstream => None,
+        }
+    }
 }
 
 /// What takes records.
@@ -137,10 +159,6 @@ impl Framer {
 
     pub(super) fn end(&mut self) {
         self.0 = State::Ended;
-    }
-
-    pub(super) fn is_ended(&self) -> bool {
-        matches!(self.0, State::Ended)
     }
 
     pub(super) fn push(&mut self, input: Input<'_>, sink: &mut dyn Sink) {

@@ -8,12 +8,9 @@ mod partial;
 
 use crate::http1::body::{Body, Chunk, Rest, Step};
 use crate::http1::event::{BodyEnd, Ended, Reason};
-use crate::stream::{Begin, Input};
+use crate::stream::{Begin, HOPELESS_TURNS, Input};
 
 use self::partial::Partial;
-
-/// Turns without a message after which [`Machine::is_hopeless`] holds.
-const HOPELESS_TURNS: u8 = 4;
 
 /// Whether bytes can begin a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::tracecontext::{
 };
 
 /// Longest method; the longest registered one has 17 bytes.
-const METHOD_MAX: usize = 32;
+pub(crate) const METHOD_MAX: usize = 32;
 /// Most bytes kept of values that are short by nature (`Host`, `Upgrade`, `Content-Type`, `X-Forwarded-*`).
 pub(crate) const SHORT_MAX: usize = 512;
 
@@ -164,11 +164,7 @@ fn read(
     let mut head = RequestHead {
         target: Target::new(parts.target, method == Method::Connect),
         method,
-        version: if parts.minor == 0 {
-            Version::Http10
-        } else {
-            Version::Http11
-        },
+        version: Version::http1(parts.minor),
         host: None,
         user_agent: None,
         traceparent: Traceparent::Absent,

@@ -68,30 +68,15 @@ impl ResponseParser {
         });
     }
 
-    /// Everything from here on is another protocol. A 101 or a 2xx to CONNECT does this by itself.
-    pub fn become_opaque(&mut self) {
-        self.machine.become_opaque();
-    }
-
     /// A message has begun and not ended.
     pub fn in_message(&self) -> bool {
         self.machine.in_message()
-    }
-
-    /// No message was recognised at several turns in a row: this is not HTTP.
-    pub fn is_hopeless(&self) -> bool {
-        self.machine.is_hopeless()
     }
 
     /// Bytes of heap held.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn held_bytes(&self) -> usize {
         self.machine.held_bytes()
-    }
-
-    /// Nothing more will come of this stream: another protocol, or ended.
-    pub fn is_opaque(&self) -> bool {
-        self.machine.is_opaque()
     }
 }
 
@@ -187,11 +172,7 @@ fn read(
 ) -> (ResponseHead, Framing, Option<Reason>) {
     let mut head = ResponseHead {
         status: parts.status,
-        version: if parts.minor == 0 {
-            Version::Http10
-        } else {
-            Version::Http11
-        },
+        version: Version::http1(parts.minor),
         content_length: None,
         upgrade: None,
         extra: Vec::new(),
