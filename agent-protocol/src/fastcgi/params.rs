@@ -3,8 +3,9 @@
 //! In: the contents of PARAMS records, cut anywhere. Out: a [`RequestHead`]. Always holds: only what is wanted is
 //! kept, each value up to its limit and all of them up to `Limits::head_bytes`, whatever length they claim. Refuses: a request without `REQUEST_METHOD`.
 
+use crate::http1::framing::METHOD_MAX;
 use crate::http1::head::text;
-use crate::http1::request::{Known, METHOD_MAX, SHORT_MAX, keep_extra, known};
+use crate::http1::request::{Known, SHORT_MAX, keep_extra, known};
 use crate::http1::{Method, RequestHead, Target, Version};
 use crate::stream::{KEEP_VALUE_MAX, Limits};
 use crate::tracecontext::{BAGGAGE_MAX, Traceparent};

@@ -6,16 +6,15 @@
 use crate::http1::event::{
     BodyEnd, Method, Reason, RequestEvent, RequestHead, USER_AGENT_MAX, Version,
 };
-use crate::http1::head::{self, Coding, Length, RequestParts, join, text};
-use crate::http1::machine::{Framing, Machine, NoHead, Shape, Side, Start};
+use crate::http1::framing::{Coding, Length, METHOD_MAX, Start};
+use crate::http1::head::{self, RequestParts, join, text};
+use crate::http1::machine::{Framing, Machine, NoHead, Shape, Side};
 use crate::http1::target::Target;
 use crate::stream::{Begin, Input, KEEP_VALUE_MAX, Limits};
 use crate::tracecontext::{
     BAGGAGE_MAX, TRACESTATE_MAX, Traceparent, baggage_is_valid, tracestate_is_valid,
 };
 
-/// Longest method; the longest registered one has 17 bytes.
-pub(crate) const METHOD_MAX: usize = 32;
 /// Most bytes kept of values that are short by nature (`Host`, `Upgrade`, `Content-Type`, `X-Forwarded-*`).
 pub(crate) const SHORT_MAX: usize = 512;
 

@@ -4,8 +4,9 @@
 //! [`ResponseEvent`]s. Always holds and refuses: see the module `http1`.
 
 use crate::http1::event::{BodyEnd, Reason, RequestMethod, ResponseEvent, ResponseHead, Version};
-use crate::http1::head::{self, Coding, Length, ResponseParts, text};
-use crate::http1::machine::{Framing, Machine, NoHead, Shape, Side, Start};
+use crate::http1::framing::{Coding, Length, Start, response_start};
+use crate::http1::head::{self, ResponseParts, text};
+use crate::http1::machine::{Framing, Machine, NoHead, Shape, Side};
 use crate::http1::request::keep_extra;
 use crate::stream::{Begin, Input, Limits};
 
@@ -88,28 +89,7 @@ struct Responses<'a> {
 
 impl Side for Responses<'_> {
     fn start(&self, bytes: &[u8]) -> Start {
-        let common = bytes.len().min(b"HTTP/1.".len());
-        if bytes[..common] != b"HTTP/1."[..common] {
-            return Start::No;
-        }
-        match bytes {
-            [
-                _,
-                _,
-                _,
-                _,
-                _,
-                _,
-                _,
-                b'0' | b'1',
-                b' ',
-                b'1'..=b'9',
-                b'0'..=b'9',
-                b'0'..=b'9',
-                ..,
-            ] => Start::Yes,
-            _ => Start::Maybe,
-        }
+        response_start(bytes)
     }
 
     fn first_line(&self, line: &[u8]) -> Result<(), Reason> {

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use agent_common::abi::{SegmentRecord, direction, segment_flag};
+use agent_protocol::http1::framing::{Start, response_start};
 use agent_protocol::http1::{BodyEnd, Ended, Reason, RequestMethod, ResponseEvent, ResponseHead};
 use agent_protocol::stream::Input;
 
@@ -104,12 +105,11 @@ impl Conn {
 
     /// Only a response's first bytes are worth a new try of the parser; a turn inside a body would cut it.
     fn may_begin_response(&self, payload: &[u8]) -> bool {
-        const START: &[u8] = b"HTTP/1.";
         let is_http = self
             .parsers
             .as_ref()
             .is_some_and(|parsers| parsers.wire == Wire::Http1);
-        !is_http || payload.starts_with(START) || START.starts_with(payload)
+        !is_http || response_start(payload) != Start::No
     }
 
     /// Events of the response parser, found out by a record of `ktime_ns`.

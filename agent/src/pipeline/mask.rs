@@ -26,6 +26,7 @@ use agent_common::abi::{
     ConnRecord, RecordHead, SegmentRecord, SocketKey, StateRecord, TaskRecord, direction, kind,
     protocol, role, segment_flag,
 };
+use agent_protocol::http1::framing::{Start, response_start};
 use agent_trace::{
     moves::moved_ktime,
     position::{Place, Position},
@@ -234,7 +235,8 @@ impl Socket {
             turns.burst = boundary || turned;
             boundary || (turned && !stream.in_message())
         } else {
-            turns.moves.request_is_newer() && (fastcgi || may_begin_response(payload))
+            // Only a response's first bytes are a turn.
+            turns.moves.request_is_newer() && (fastcgi || response_start(payload) != Start::No)
         };
         if turned {
             stream.turn();
@@ -370,12 +372,6 @@ fn pieces(
     if unseen > 0 {
         stream.unseen(unseen, tail, turns);
     }
-}
-
-/// Only a response's first bytes are a turn.
-fn may_begin_response(payload: &[u8]) -> bool {
-    const START: &[u8] = b"HTTP/1.";
-    payload.starts_with(START) || START.starts_with(payload)
 }
 
 fn hide_tail(tail: &mut [u8]) {
