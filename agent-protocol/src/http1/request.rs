@@ -161,30 +161,11 @@ fn read(
 ) -> (RequestHead, Framing, Option<Reason>) {
     let method = Method::new(parts.method);
     let mut head = RequestHead {
-        target: Target::new(parts.target, method == Method::Connect),
-        method,
         version: Version::http1(parts.minor),
-        host: None,
-        user_agent: None,
-        traceparent: Traceparent::Absent,
-        tracestate: None,
-        tracestate_invalid: false,
-        baggage: None,
-        baggage_invalid: false,
-        content_length: None,
-        content_type: None,
-        expects_continue: false,
-        upgrade: None,
-        forwarded: None,
-        x_forwarded_for: None,
-        x_forwarded_proto: None,
-        script: None,
-        scheme: None,
-        remote_addr: None,
-        extra: Vec::new(),
         head_bytes: parts.len as u64,
         complete: shape.complete,
         resynced: shape.resynced,
+        ..RequestHead::new(Target::new(parts.target, method == Method::Connect), method)
     };
     let mut length = Length::Absent;
     let mut coding = Coding::Absent;
@@ -256,6 +237,36 @@ pub(crate) fn known(name: &str) -> Option<Known> {
 }
 
 impl RequestHead {
+    /// A head without headers.
+    pub(crate) fn new(target: Target, method: Method) -> Self {
+        Self {
+            method,
+            target,
+            version: Version::Http11,
+            host: None,
+            user_agent: None,
+            traceparent: Traceparent::Absent,
+            tracestate: None,
+            tracestate_invalid: false,
+            baggage: None,
+            baggage_invalid: false,
+            content_length: None,
+            content_type: None,
+            expects_continue: false,
+            upgrade: None,
+            forwarded: None,
+            x_forwarded_for: None,
+            x_forwarded_proto: None,
+            script: None,
+            scheme: None,
+            remote_addr: None,
+            extra: Vec::new(),
+            head_bytes: 0,
+            complete: false,
+            resynced: false,
+        }
+    }
+
     /// Takes one header into account, those of the framing excepted.
     pub(crate) fn keep(&mut self, known: Known, value: &[u8]) {
         let (place, max) = match known {

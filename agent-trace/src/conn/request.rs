@@ -11,7 +11,7 @@ use agent_protocol::tracecontext::Traceparent;
 use super::parking::moved_ktime;
 use super::{Conn, Scratch, pieces};
 use crate::counters::Counter;
-use crate::exchange::{AF_UNIX, Entry, Exchange, Ids, Outcome};
+use crate::exchange::{AF_UNIX, Exchange, Ids};
 use crate::graph::{Origin, Side, WirePlace};
 use crate::ids::{derived_span, first_span};
 use crate::shared::Shared;
@@ -145,24 +145,17 @@ impl Conn {
         }
         self.receiving = Some(ids.span);
         self.open.push_back(Box::new(Exchange {
-            ids,
-            side,
-            process: record.process,
             endpoints: self.endpoints,
             wire,
-            start_ktime_ns,
-            end_ktime_ns: 0,
-            epoch_offset_ns: shared.epoch_offset_ns,
             pos,
             burst_start,
-            entry: Entry::Pending,
-            response_begun: false,
-            response_unseen: false,
-            request: None,
-            request_body: None,
-            response: None,
-            response_body: None,
-            outcome: Outcome::Open,
+            ..Exchange::begun(
+                ids,
+                side,
+                record.process,
+                start_ktime_ns,
+                shared.epoch_offset_ns,
+            )
         }));
     }
 
