@@ -30,6 +30,9 @@ pub const KEEP_HEADERS_MAX: usize = 16;
 /// Most bytes kept of the value of a header named in [`Limits::keep_headers`].
 pub const KEEP_VALUE_MAX: usize = 256;
 
+/// Turns without a request after which a stream is hopeless.
+pub(crate) const HOPELESS_TURNS: u8 = 4;
+
 /// What a parser may keep. Cheap to clone: one per connection is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

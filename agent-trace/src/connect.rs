@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::conn::Conn;
 use crate::conn::tcp_state;
 use crate::counters::Counter;
-use crate::exchange::{AF_UNIX, Endpoints, Entry, Exchange, Ids, Outcome, Wire};
+use crate::exchange::{AF_UNIX, Exchange, Ids, Outcome};
 use crate::graph::{Origin, Side};
 use crate::ids::first_span;
 use crate::semconv;
@@ -86,13 +86,16 @@ impl Connects {
             semconv::error_of_errno(record.error)
         };
         self.held.push_back(Held {
-            exchange: Box::new(failed(
-                ids,
-                attempt.process,
-                ends,
-                attempt.began_ktime_ns,
-                shared.epoch_offset_ns,
-            )),
+            exchange: Box::new(Exchange {
+                endpoints: Some(ends),
+                ..Exchange::begun(
+                    ids,
+                    Side::Client,
+                    attempt.process,
+                    attempt.began_ktime_ns,
+                    shared.epoch_offset_ns,
+                )
+            }),
             error,
             failed_ktime_ns: ktime_ns,
             given_up: record.error == 0,
@@ -161,33 +164,4 @@ impl Connects {
 
 fn is_ipv4(address: [u8; 16]) -> bool {
     std::net::Ipv6Addr::from(address).to_ipv4_mapped().is_some()
-}
-
-fn failed(
-    ids: Ids,
-    process: ProcessKey,
-    ends: Endpoints,
-    start_ktime_ns: u64,
-    epoch_offset_ns: u64,
-) -> Exchange {
-    Exchange {
-        ids,
-        side: Side::Client,
-        process,
-        endpoints: Some(ends),
-        wire: Wire::Http1,
-        start_ktime_ns,
-        end_ktime_ns: 0,
-        epoch_offset_ns,
-        pos: None,
-        burst_start: false,
-        entry: Entry::Pending,
-        response_begun: false,
-        response_unseen: false,
-        request: None,
-        request_body: None,
-        response: None,
-        response_body: None,
-        outcome: Outcome::Open,
-    }
 }

@@ -134,6 +134,36 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
+    /// An exchange of which nothing is known but that it began.
+    pub(crate) const fn begun(
+        ids: Ids,
+        side: Side,
+        process: ProcessKey,
+        start_ktime_ns: u64,
+        epoch_offset_ns: u64,
+    ) -> Self {
+        Self {
+            ids,
+            side,
+            process,
+            endpoints: None,
+            wire: Wire::Http1,
+            start_ktime_ns,
+            end_ktime_ns: 0,
+            epoch_offset_ns,
+            pos: None,
+            burst_start: false,
+            entry: Entry::Pending,
+            response_begun: false,
+            response_unseen: false,
+            request: None,
+            request_body: None,
+            response: None,
+            response_body: None,
+            outcome: Outcome::Open,
+        }
+    }
+
     /// The final response's head is still to come.
     pub(crate) const fn is_unanswered(&self) -> bool {
         self.response.is_none()

@@ -12,6 +12,7 @@ mod exchange;
 pub mod frame;
 mod graph;
 mod ids;
+pub mod moves;
 pub mod position;
 mod render;
 pub mod route;

@@ -19,12 +19,8 @@ use proptest::prelude::{
     Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
 use proptest::sample::Index;
+use support::talk::get;
 use support::{End, Step, World, ids, pair, run, text};
-
-/// A request whose path says which status its response must have.
-fn get(status: u16) -> Vec<u8> {
-    format!("GET /say/{status} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes()
-}
 
 fn answer(status: u16, body: usize, chunked: bool) -> Vec<u8> {
     let text = "b".repeat(body);

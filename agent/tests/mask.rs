@@ -26,6 +26,7 @@ use agent_trace::span::Span;
 use agent_trace::tracer::TracerConfig;
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
+use support::talk::{ANSWER_TO_HEAD, Talk, UNTIL_THE_CLOSE, WITHOUT_BODY, answer, get};
 use support::{EPOCH, Step, World, ids, pair, run};
 use traffic::{
     FIXED, REQUESTS, RESPONSES, SECRET, Turn, conversation, essence, essences, fastcgi_request,
@@ -252,6 +253,33 @@ fn no_run_of_a_secret_survives_any_two_splits() {
     }
 }
 
+#[test]
+fn a_stray_response_is_followed_as_the_tracer_follows_it() {
+    for stray in [ANSWER_TO_HEAD, UNTIL_THE_CLOSE, WITHOUT_BODY] {
+        // In the order of records, after the linger time, and recorded after the request that began later.
+        for wait_ms in [Some(0), Some(300), None] {
+            for mut talk in Talk::both() {
+                talk.lose_request(&get(201));
+                let late = talk.late_response(stray);
+                if let Some(wait_ms) = wait_ms {
+                    talk.world.push(&late);
+                    talk.world.wait(wait_ms);
+                }
+                talk.request(&get(202), Some(ids(1, 1, None)));
+                if wait_ms.is_none() {
+                    talk.world.push(&late);
+                }
+                talk.response(&answer(202));
+                talk.request(&get(203), Some(ids(2, 2, None)));
+                talk.request(&get(204), None);
+                talk.response(&answer(203));
+                talk.response(&answer(204));
+                assert_eq!(same(&talk.world), 3, "{} {wait_ms:?}", stray.escape_ascii());
+            }
+        }
+    }
+}
+
 /// Spans as they come.
 #[derive(Debug, Default)]
 struct Spans(Vec<String>);
@@ -316,8 +344,53 @@ fn a_recording_replays_to_the_spans_of_the_live_run_and_holds_no_secret() {
     assert!(!survives(&[Step::Record(std::fs::read(&path).unwrap())]));
 }
 
+/// What befalls the records of some exchanges.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    RequestLost,
+    ResponseFirst,
+}
+
 proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(1500))]
+
+    // Not both in one conversation: whether a response goes on with a stray body or answers a request whose record
+    // comes later, the tracer can wait for, and a recording cannot.
+    #[test]
+    fn lost_requests_or_responses_recorded_first_replay_to_the_same_spans(
+        exchanges in prop::collection::vec(
+            (any::<bool>(), 0..3_usize, any::<bool>(), prop::bool::weighted(0.2)), 1..8),
+        trouble in prop::sample::select(vec![Trouble::RequestLost, Trouble::ResponseFirst]),
+        serves in any::<bool>(),
+    ) {
+        let [client, server] = Talk::both();
+        let mut talk = if serves { server } else { client };
+        for (n, (troubled, response, by_kernel, waits)) in (1..).zip(exchanges) {
+            let response = [ANSWER_TO_HEAD, UNTIL_THE_CLOSE, WITHOUT_BODY][response];
+            let given = by_kernel.then(|| ids(n, n, None));
+            match trouble {
+                _ if !troubled => {
+                    talk.request(&get(200), given);
+                    talk.response(response);
+                }
+                Trouble::RequestLost => {
+                    talk.lose_request(&get(200));
+                    talk.response(response);
+                }
+                Trouble::ResponseFirst => {
+                    let request = talk.late_request(&get(200), given);
+                    talk.response(response);
+                    talk.world.push(&request);
+                }
+            }
+            if waits {
+                talk.world.wait(300);
+            }
+        }
+        let live = talk.world.run();
+        let replayed = run(&mask(&talk.world.steps), TracerConfig::default());
+        prop_assert_eq!(essences(&live), essences(&replayed));
+    }
 
     #[test]
     fn no_run_of_a_secret_survives_and_a_replay_gives_the_same_spans(

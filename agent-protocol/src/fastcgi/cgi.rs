@@ -2,6 +2,7 @@
 //!
 //! In: its lines, with [`STATUS_LINE`] before them. Out: a [`ResponseHead`]. Refuses: what httparse cannot read.
 
+use crate::http1::framing::Length;
 use crate::http1::head;
 use crate::http1::request::keep_extra;
 use crate::http1::{ResponseHead, Version};
@@ -15,7 +16,7 @@ pub(super) fn cgi_head(cgi: &[u8], limits: &Limits) -> Option<ResponseHead> {
     head::response(cgi, false, &mut |parts| {
         let mut status = None;
         let mut redirect = false;
-        let mut length = head::Length::Absent;
+        let mut length = Length::Absent;
         let mut extra = Vec::new();
         for header in parts.headers {
             match header.name.len() {
@@ -43,8 +44,8 @@ pub(super) fn cgi_head(cgi: &[u8], limits: &Limits) -> Option<ResponseHead> {
             status: status.unwrap_or(if redirect { 302 } else { 200 }),
             version: Version::Http11,
             content_length: match length {
-                head::Length::Known(bytes) => Some(bytes),
-                head::Length::Absent | head::Length::Invalid => None,
+                Length::Known(bytes) => Some(bytes),
+                Length::Absent | Length::Invalid => None,
             },
             upgrade: None,
             extra,

@@ -7,7 +7,7 @@
 
 mod cgi;
 mod params;
-mod record;
+pub mod record;
 mod request;
 mod response;
 

@@ -3,16 +3,15 @@
 //! In: the contents of PARAMS records, cut anywhere. Out: a [`RequestHead`]. Always holds: only what is wanted is
 //! kept, each value up to its limit and all of them up to `Limits::head_bytes`, whatever length they claim. Refuses: a request without `REQUEST_METHOD`.
 
+use crate::http1::framing::METHOD_MAX;
 use crate::http1::head::text;
 use crate::http1::request::{Known, SHORT_MAX, keep_extra, known};
 use crate::http1::{Method, RequestHead, Target, Version};
 use crate::stream::{KEEP_VALUE_MAX, Limits};
-use crate::tracecontext::{BAGGAGE_MAX, Traceparent};
+use crate::tracecontext::BAGGAGE_MAX;
 
 /// Longest parameter name that can be wanted.
 const NAME_MAX: usize = 128;
-/// Longest method, as in `http1`.
-const METHOD_MAX: usize = 32;
 
 /// ```text
 ///   Lengths ──both lengths──▶ Name ──all of it──▶ Value ──all of it──▶ Lengths
@@ -78,7 +77,7 @@ impl Params {
             path_info: None,
             query: None,
             version: Version::Http11,
-            head: empty_head(),
+            head: RequestHead::new(Target::new("", false), Method::Get),
         }
     }
 
@@ -279,33 +278,4 @@ fn wanted(name: &[u8], limits: &Limits) -> usize {
 fn header_name(name: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(name).ok()?.strip_prefix("HTTP_")?;
     (name.len() <= NAME_MAX).then(|| name.to_ascii_lowercase().replace('_', "-"))
-}
-
-fn empty_head() -> RequestHead {
-    RequestHead {
-        method: Method::Get,
-        target: Target::new("", false),
-        version: Version::Http11,
-        host: None,
-        user_agent: None,
-        traceparent: Traceparent::Absent,
-        tracestate: None,
-        tracestate_invalid: false,
-        baggage: None,
-        baggage_invalid: false,
-        content_length: None,
-        content_type: None,
-        expects_continue: false,
-        upgrade: None,
-        forwarded: None,
-        x_forwarded_for: None,
-        x_forwarded_proto: None,
-        script: None,
-        scheme: None,
-        remote_addr: None,
-        extra: Vec::new(),
-        head_bytes: 0,
-        complete: false,
-        resynced: false,
-    }
 }

@@ -1,28 +1,29 @@
 //! Records (FastCGI §3.3) in a stream with gaps.
 //!
-//! In: pieces. Out: calls of [`Sink`] with record headers and contents. Always holds: eight bytes of memory. Refuses:
+//! In: pieces. Out: calls of `Sink` with record headers and contents. Always holds: eight bytes of memory. Refuses:
 //! a header that is not one; it says so once and waits for a turn.
 
+use crate::http1::Reason;
 use crate::stream::{Begin, Input};
 
 /// FCGI_BEGIN_REQUEST
-pub(super) const BEGIN_REQUEST: u8 = 1;
+pub const BEGIN_REQUEST: u8 = 1;
 /// FCGI_ABORT_REQUEST
-pub(super) const ABORT_REQUEST: u8 = 2;
+pub const ABORT_REQUEST: u8 = 2;
 /// FCGI_END_REQUEST
-pub(super) const END_REQUEST: u8 = 3;
+pub const END_REQUEST: u8 = 3;
 /// FCGI_PARAMS
-pub(super) const PARAMS: u8 = 4;
+pub const PARAMS: u8 = 4;
 /// FCGI_STDIN
-pub(super) const STDIN: u8 = 5;
+pub const STDIN: u8 = 5;
 /// FCGI_STDOUT
-pub(super) const STDOUT: u8 = 6;
+pub const STDOUT: u8 = 6;
 /// FCGI_STDERR
-pub(super) const STDERR: u8 = 7;
+pub const STDERR: u8 = 7;
 /// FCGI_MAXTYPE
-const TYPE_MAX: u8 = 11;
+pub const TYPE_MAX: u8 = 11;
 /// FCGI_HEADER_LEN
-const HEADER_LEN: usize = 8;
+pub const HEADER_LEN: usize = 8;
 
 /// A record's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,27 @@ pub(super) enum OutOfStep {
     NotRecord,
     /// Met in the middle of the connection.
     Midstream,
+}
+
+impl OutOfStep {
+    /// What is said where a head is missing because of it.
+    pub(super) const fn instead_of_head(self) -> Reason {
+        match self {
+            Self::Unseen => Reason::UnseenHead,
+            Self::Lost => Reason::LostHead,
+            Self::NotRecord => Reason::NotHttp,
+            Self::Midstream => Reason::Midstream,
+        }
+    }
+
+    /// What is said where it is in a body.
+    pub(super) const fn in_body(self) -> Option<Reason> {
+        match self {
+            Self::Lost => Some(Reason::LostBody),
+            Self::NotRecord => Some(Reason::Chunk),
+            Self::Unseen | Self::Midstream => None,
+        }
+    }
 }
 
 /// What takes records.
@@ -137,10 +159,6 @@ impl Framer {
 
     pub(super) fn end(&mut self) {
         self.0 = State::Ended;
-    }
-
-    pub(super) fn is_ended(&self) -> bool {
-        matches!(self.0, State::Ended)
     }
 
     pub(super) fn push(&mut self, input: Input<'_>, sink: &mut dyn Sink) {

@@ -8,12 +8,10 @@ use crate::fastcgi::record::{
     ABORT_REQUEST, BEGIN_REQUEST, Framer, Header, OutOfStep, PARAMS, STDIN, Sink,
 };
 use crate::http1::{BodyEnd, Ended, Reason, RequestEvent};
-use crate::stream::{Begin, Input, Limits};
+use crate::stream::{Begin, HOPELESS_TURNS, Input, Limits};
 
 /// FCGI_RESPONDER
 const RESPONDER: u16 = 1;
-/// Turns without a request after which the stream is hopeless.
-const HOPELESS_TURNS: u8 = 4;
 
 /// ```text
 ///   None ──BEGIN_REQUEST──▶ Role ──responder──▶ Params ──empty PARAMS──▶ Stdin ──empty STDIN, ABORT_REQUEST──▶ None
@@ -107,7 +105,8 @@ impl RequestParser {
             Message::Stdin { bytes } => sink.end(bytes, Ended::Truncated),
             Message::Rest { bytes } => sink.end(bytes, Ended::Close),
         }
-        self.become_opaque();
+        self.open.message = Message::None;
+        self.framer.end();
     }
 
     /// The connection changed direction towards this one: a request whose rest is unknown ends; a parser that is out
@@ -122,12 +121,6 @@ impl RequestParser {
             .end(bytes, Ended::Turn);
         }
         self.framer.turn();
-    }
-
-    /// Nothing more of this stream is looked at.
-    pub fn become_opaque(&mut self) {
-        self.framer.end();
-        self.open.message = Message::None;
     }
 
     /// A request has begun and not ended.
@@ -147,11 +140,6 @@ impl RequestParser {
             Message::Params { params, .. } => params.held_bytes(),
             _ => 0,
         }
-    }
-
-    /// Nothing more will come of this stream.
-    pub fn is_opaque(&self) -> bool {
-        self.framer.is_ended()
     }
 }
 
@@ -324,31 +312,23 @@ impl Sink for Requests<'_> {
 
     fn out_of_step(&mut self, why: OutOfStep) {
         self.open.record = None;
-        let instead = match why {
-            OutOfStep::Unseen => Reason::UnseenHead,
-            OutOfStep::Lost => Reason::LostHead,
-            OutOfStep::NotRecord => Reason::NotHttp,
-            OutOfStep::Midstream => Reason::Midstream,
-        };
         match self.open.message {
             Message::None | Message::Role { .. } => {
                 self.open.message = Message::None;
-                self.unparsed(instead);
+                self.unparsed(why.instead_of_head());
                 if why == OutOfStep::NotRecord {
                     self.open.misses = self.open.misses.saturating_add(1);
                 }
             }
             Message::Params { .. } => {
-                if self.deliver(false, instead) {
+                if self.deliver(false, why.instead_of_head()) {
                     self.open.message = Message::Rest { bytes: 0 };
                 }
             }
             Message::Stdin { bytes } => {
                 self.open.message = Message::Rest { bytes };
-                match why {
-                    OutOfStep::Lost => self.unparsed(Reason::LostBody),
-                    OutOfStep::NotRecord => self.unparsed(Reason::Chunk),
-                    OutOfStep::Unseen | OutOfStep::Midstream => {}
+                if let Some(why) = why.in_body() {
+                    self.unparsed(why);
                 }
             }
             Message::Rest { .. } => {}

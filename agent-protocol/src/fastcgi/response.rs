@@ -9,9 +9,6 @@ use crate::http1::head;
 use crate::http1::{BodyEnd, Ended, Reason, RequestMethod, ResponseEvent, ResponseHead};
 use crate::stream::{Begin, Input, Limits};
 
-/// Turns without a response after which the stream is hopeless.
-const HOPELESS_TURNS: u8 = 4;
-
 /// ```text
 ///   None ──STDOUT, STDERR, END_REQUEST──▶ Head ──empty line──▶ Body ──END_REQUEST──▶ None
 ///   Head ──no head after all──▶ Skipped ──END_REQUEST──▶ None
@@ -53,7 +50,6 @@ struct Open {
     end: [u8; 5],
     end_len: usize,
     resynced: bool,
-    misses: u8,
 }
 
 impl ResponseParser {
@@ -66,7 +62,6 @@ impl ResponseParser {
             end: [0; 5],
             end_len: 0,
             resynced: false,
-            misses: 0,
         };
         Self {
             framer: Framer::new(begin),
@@ -112,7 +107,8 @@ impl ResponseParser {
             Message::Body { bytes } => sink.end(bytes, Ended::Truncated),
             Message::Rest { bytes } => sink.end(bytes, Ended::Close),
         }
-        self.become_opaque();
+        self.open.message = Message::None;
+        self.framer.end();
     }
 
     /// The connection changed direction towards this one, or the other direction shows that the open response must be
@@ -131,20 +127,9 @@ impl ResponseParser {
         self.framer.turn();
     }
 
-    /// Nothing more of this stream is looked at.
-    pub fn become_opaque(&mut self) {
-        self.framer.end();
-        self.open.message = Message::None;
-    }
-
     /// A response has begun and not ended.
     pub fn in_message(&self) -> bool {
         !matches!(self.open.message, Message::None | Message::Skipped)
-    }
-
-    /// No response was recognised at several turns in a row: this is not FastCGI.
-    pub fn is_hopeless(&self) -> bool {
-        self.open.misses >= HOPELESS_TURNS
     }
 
     /// Bytes of heap held.
@@ -154,11 +139,6 @@ impl ResponseParser {
             Message::Head { cgi, .. } => cgi.capacity(),
             _ => 0,
         }
-    }
-
-    /// Nothing more will come of this stream.
-    pub fn is_opaque(&self) -> bool {
-        self.framer.is_ended()
     }
 }
 
@@ -193,7 +173,6 @@ impl Responses<'_> {
         };
         match head {
             Some(head) => {
-                self.open.misses = 0;
                 (self.method)();
                 (self.out)(ResponseEvent::Head(ResponseHead {
                     complete,
@@ -364,30 +343,19 @@ impl Sink for Responses<'_> {
 
     fn out_of_step(&mut self, why: OutOfStep) {
         self.open.record = None;
-        let instead = match why {
-            OutOfStep::Unseen => Reason::UnseenHead,
-            OutOfStep::Lost => Reason::LostHead,
-            OutOfStep::NotRecord => Reason::NotHttp,
-            OutOfStep::Midstream => Reason::Midstream,
-        };
         match self.open.message {
             Message::None => {
-                self.unparsed(instead);
-                if why == OutOfStep::NotRecord {
-                    self.open.misses = self.open.misses.saturating_add(1);
-                }
+                self.unparsed(why.instead_of_head());
             }
             Message::Head { .. } => {
-                if self.deliver(false, instead) {
+                if self.deliver(false, why.instead_of_head()) {
                     self.open.message = Message::Rest { bytes: 0 };
                 }
             }
             Message::Body { bytes } => {
                 self.open.message = Message::Rest { bytes };
-                match why {
-                    OutOfStep::Lost => self.unparsed(Reason::LostBody),
-                    OutOfStep::NotRecord => self.unparsed(Reason::Chunk),
-                    OutOfStep::Unseen | OutOfStep::Midstream => {}
+                if let Some(why) = why.in_body() {
+                    self.unparsed(why);
                 }
             }
             Message::Rest { .. } => {}

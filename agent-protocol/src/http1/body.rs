@@ -3,6 +3,8 @@
 //! In: body bytes, or counts of bytes that were not seen. Out: how many belong to the body and whether it is over.
 //! Always holds: nothing is kept but counters and eight bytes. Refuses: chunk framing that RFC 9112 does not allow.
 
+use crate::http1::framing::Rest;
+
 /// How a body's end is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
@@ -143,44 +145,4 @@ pub(crate) enum Step {
     Over { used: usize },
     /// The byte at `used` cannot be there.
     Broken { used: usize },
-}
-
-/// The rest of a message whose end is not known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rest {
-    /// It is chunked and its last bytes may tell the end.
-    pub(crate) chunked: bool,
-    /// There was a hole: a piece that begins like a message is taken for one.
-    pub(crate) hole: bool,
-    /// The last bytes that are next to each other, right-aligned.
-    last: [u8; 7],
-    /// How many of `last` count.
-    known: u8,
-}
-
-impl Rest {
-    pub(crate) fn new(chunked: bool, hole: bool) -> Self {
-        Self {
-            chunked,
-            hole,
-            ..Self::default()
-        }
-    }
-
-    /// Bytes of unknown content went by.
-    pub(crate) fn forget(&mut self) {
-        self.known = 0;
-    }
-
-    /// A piece (or the tail of one) went by whose last bytes are `bytes`; `whole`: these are all its bytes. True:
-    /// it ends as a chunked body without trailers must end.
-    pub(crate) fn ends_with(&mut self, bytes: &[u8], whole: bool) -> bool {
-        let kept = bytes.len().min(self.last.len());
-        self.last.rotate_left(kept);
-        let at = self.last.len() - kept;
-        self.last[at..].copy_from_slice(&bytes[bytes.len() - kept..]);
-        self.known = self.known.saturating_add(kept as u8).min(7);
-        self.chunked
-            && (self.known == 7 && &self.last == b"\r\n0\r\n\r\n" || whole && bytes == b"0\r\n\r\n")
-    }
 }

@@ -142,6 +142,15 @@ pub enum Version {
 }
 
 impl Version {
+    /// HTTP/1 with this minor version.
+    pub(crate) const fn http1(minor: u8) -> Self {
+        if minor == 0 {
+            Self::Http10
+        } else {
+            Self::Http11
+        }
+    }
+
     /// The value of `network.protocol.version`.
     pub const fn as_str(self) -> &'static str {
         match self {

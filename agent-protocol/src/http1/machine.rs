@@ -6,25 +6,12 @@
 mod holes;
 mod partial;
 
-use crate::http1::body::{Body, Chunk, Rest, Step};
+use crate::http1::body::{Body, Chunk, Step};
 use crate::http1::event::{BodyEnd, Ended, Reason};
-use crate::stream::{Begin, Input};
+use crate::http1::framing::{Rest, Start};
+use crate::stream::{Begin, HOPELESS_TURNS, Input};
 
 use self::partial::Partial;
-
-/// Turns without a message after which [`Machine::is_hopeless`] holds.
-const HOPELESS_TURNS: u8 = 4;
-
-/// Whether bytes can begin a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Start {
-    /// No.
-    No,
-    /// As far as they go.
-    Maybe,
-    /// They have all the marks of one.
-    Yes,
-}
 
 /// How long a message is, from its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 
 mod body;
 mod event;
+pub mod framing;
 pub(crate) mod head;
 mod machine;
 pub(crate) mod request;

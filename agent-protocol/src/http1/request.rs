@@ -6,16 +6,15 @@
 use crate::http1::event::{
     BodyEnd, Method, Reason, RequestEvent, RequestHead, USER_AGENT_MAX, Version,
 };
-use crate::http1::head::{self, Coding, Length, RequestParts, join, text};
-use crate::http1::machine::{Framing, Machine, NoHead, Shape, Side, Start};
+use crate::http1::framing::{Coding, Length, METHOD_MAX, Start};
+use crate::http1::head::{self, RequestParts, join, text};
+use crate::http1::machine::{Framing, Machine, NoHead, Shape, Side};
 use crate::http1::target::Target;
 use crate::stream::{Begin, Input, KEEP_VALUE_MAX, Limits};
 use crate::tracecontext::{
     BAGGAGE_MAX, TRACESTATE_MAX, Traceparent, baggage_is_valid, tracestate_is_valid,
 };
 
-/// Longest method; the longest registered one has 17 bytes.
-const METHOD_MAX: usize = 32;
 /// Most bytes kept of values that are short by nature (`Host`, `Upgrade`, `Content-Type`, `X-Forwarded-*`).
 pub(crate) const SHORT_MAX: usize = 512;
 
@@ -162,34 +161,11 @@ fn read(
 ) -> (RequestHead, Framing, Option<Reason>) {
     let method = Method::new(parts.method);
     let mut head = RequestHead {
-        target: Target::new(parts.target, method == Method::Connect),
-        method,
-        version: if parts.minor == 0 {
-            Version::Http10
-        } else {
-            Version::Http11
-        },
-        host: None,
-        user_agent: None,
-        traceparent: Traceparent::Absent,
-        tracestate: None,
-        tracestate_invalid: false,
-        baggage: None,
-        baggage_invalid: false,
-        content_length: None,
-        content_type: None,
-        expects_continue: false,
-        upgrade: None,
-        forwarded: None,
-        x_forwarded_for: None,
-        x_forwarded_proto: None,
-        script: None,
-        scheme: None,
-        remote_addr: None,
-        extra: Vec::new(),
+        version: Version::http1(parts.minor),
         head_bytes: parts.len as u64,
         complete: shape.complete,
         resynced: shape.resynced,
+        ..RequestHead::new(Target::new(parts.target, method == Method::Connect), method)
     };
     let mut length = Length::Absent;
     let mut coding = Coding::Absent;
@@ -261,6 +237,36 @@ pub(crate) fn known(name: &str) -> Option<Known> {
 }
 
 impl RequestHead {
+    /// A head without headers.
+    pub(crate) fn new(target: Target, method: Method) -> Self {
+        Self {
+            method,
+            target,
+            version: Version::Http11,
+            host: None,
+            user_agent: None,
+            traceparent: Traceparent::Absent,
+            tracestate: None,
+            tracestate_invalid: false,
+            baggage: None,
+            baggage_invalid: false,
+            content_length: None,
+            content_type: None,
+            expects_continue: false,
+            upgrade: None,
+            forwarded: None,
+            x_forwarded_for: None,
+            x_forwarded_proto: None,
+            script: None,
+            scheme: None,
+            remote_addr: None,
+            extra: Vec::new(),
+            head_bytes: 0,
+            complete: false,
+            resynced: false,
+        }
+    }
+
     /// Takes one header into account, those of the framing excepted.
     pub(crate) fn keep(&mut self, known: Known, value: &[u8]) {
         let (place, max) = match known {

@@ -4,8 +4,9 @@
 //! [`ResponseEvent`]s. Always holds and refuses: see the module `http1`.
 
 use crate::http1::event::{BodyEnd, Reason, RequestMethod, ResponseEvent, ResponseHead, Version};
-use crate::http1::head::{self, Coding, Length, ResponseParts, text};
-use crate::http1::machine::{Framing, Machine, NoHead, Shape, Side, Start};
+use crate::http1::framing::{Coding, Length, Start, response_start};
+use crate::http1::head::{self, ResponseParts, text};
+use crate::http1::machine::{Framing, Machine, NoHead, Shape, Side};
 use crate::http1::request::keep_extra;
 use crate::stream::{Begin, Input, Limits};
 
@@ -68,30 +69,15 @@ impl ResponseParser {
         });
     }
 
-    /// Everything from here on is another protocol. A 101 or a 2xx to CONNECT does this by itself.
-    pub fn become_opaque(&mut self) {
-        self.machine.become_opaque();
-    }
-
     /// A message has begun and not ended.
     pub fn in_message(&self) -> bool {
         self.machine.in_message()
-    }
-
-    /// No message was recognised at several turns in a row: this is not HTTP.
-    pub fn is_hopeless(&self) -> bool {
-        self.machine.is_hopeless()
     }
 
     /// Bytes of heap held.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn held_bytes(&self) -> usize {
         self.machine.held_bytes()
-    }
-
-    /// Nothing more will come of this stream: another protocol, or ended.
-    pub fn is_opaque(&self) -> bool {
-        self.machine.is_opaque()
     }
 }
 
@@ -103,28 +89,7 @@ struct Responses<'a> {
 
 impl Side for Responses<'_> {
     fn start(&self, bytes: &[u8]) -> Start {
-        let common = bytes.len().min(b"HTTP/1.".len());
-        if bytes[..common] != b"HTTP/1."[..common] {
-            return Start::No;
-        }
-        match bytes {
-            [
-                _,
-                _,
-                _,
-                _,
-                _,
-                _,
-                _,
-                b'0' | b'1',
-                b' ',
-                b'1'..=b'9',
-                b'0'..=b'9',
-                b'0'..=b'9',
-                ..,
-            ] => Start::Yes,
-            _ => Start::Maybe,
-        }
+        response_start(bytes)
     }
 
     fn first_line(&self, line: &[u8]) -> Result<(), Reason> {
@@ -187,11 +152,7 @@ fn read(
 ) -> (ResponseHead, Framing, Option<Reason>) {
     let mut head = ResponseHead {
         status: parts.status,
-        version: if parts.minor == 0 {
-            Version::Http10
-        } else {
-            Version::Http11
-        },
+        version: Version::http1(parts.minor),
         content_length: None,
         upgrade: None,
         extra: Vec::new(),

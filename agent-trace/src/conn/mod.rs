@@ -25,6 +25,7 @@ use agent_protocol::stream::{Begin, Input};
 use crate::counters::Counter;
 use crate::exchange::{AF_UNIX, Endpoints, Exchange, Ids, Outcome, Wire};
 use crate::graph::Side;
+use crate::moves::Moves;
 use crate::position::{Place, Position};
 use crate::shared::Shared;
 use crate::span::SpanId;
@@ -81,10 +82,8 @@ pub(crate) struct Conn {
     /// Ids of the latest exchange the kernel made ids for, and how many requests came since.
     burst: Option<(Ids, u32)>,
     parked: VecDeque<(SegmentRecord, Box<[u8]>)>,
-    /// A request began since the latest byte of a response.
-    request_is_newer: bool,
-    /// A response's byte moved since the latest byte of a request.
-    response_is_newer: bool,
+    /// Without what is parked.
+    moves: Moves,
     /// Responses are not parked: it is known that their request was not seen.
     stray: bool,
     idle_armed: bool,
@@ -93,7 +92,6 @@ pub(crate) struct Conn {
     body_unseen: bool,
     ignored: bool,
     unparsed_row: u8,
-    last_request_ktime_ns: u64,
     last_response_ktime_ns: u64,
     pub(crate) last_ktime_ns: u64,
     /// First close by this end, and whether the peer had closed before.
@@ -126,15 +124,13 @@ impl Conn {
             pipelined: false,
             burst: None,
             parked: VecDeque::new(),
-            request_is_newer: false,
-            response_is_newer: false,
+            moves: Moves::default(),
             stray: false,
             idle_armed: false,
             idle_ended: false,
             body_unseen: false,
             ignored: false,
             unparsed_row: 0,
-            last_request_ktime_ns: 0,
             last_response_ktime_ns: 0,
             last_ktime_ns: ktime_ns,
             local_close_ktime_ns: None,

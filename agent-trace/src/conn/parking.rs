@@ -4,10 +4,11 @@
 //! Always holds: parked segments are taken up in stream order, after `linger_ns` at the latest. Refuses: more than
 //! [`PARKED_MAX`] segments of one connection and `parked_bytes` of all (counted; they are taken up at once).
 
-use agent_common::abi::{SegmentRecord, direction, segment_flag};
+use agent_common::abi::{SegmentRecord, segment_flag};
 
 use super::{Conn, Scratch};
 use crate::counters::Counter;
+use crate::moves::{self, Moves};
 use crate::shared::Shared;
 
 /// Segments of one connection that may be parked.
@@ -80,6 +81,15 @@ impl Conn {
         }
     }
 
+    /// The connection's moves, with those of what is parked.
+    pub(super) fn moves_with_parked(&self) -> Moves {
+        let mut moves = self.moves;
+        if let Some((latest, _)) = self.parked.back() {
+            moves.response(moved_ktime(latest));
+        }
+        moves
+    }
+
     pub(super) fn unpark(&mut self, shared: &mut Shared) {
         for (_, payload) in self.parked.drain(..) {
             shared.parked_bytes -= payload.len();
@@ -87,12 +97,10 @@ impl Conn {
     }
 }
 
-/// The earliest time at which a segment's bytes can have moved: a write's sys_enter. What a request's reader or writer
-/// does in answer to it can only be later than the request's own time; what answers an earlier one is earlier.
-pub(super) fn moved_ktime(record: &SegmentRecord) -> u64 {
-    if record.direction == direction::TX && record.enter_ktime_ns != 0 {
-        record.enter_ktime_ns
-    } else {
-        record.head.ktime_ns
-    }
+pub(super) const fn moved_ktime(record: &SegmentRecord) -> u64 {
+    moves::moved_ktime(
+        record.direction,
+        record.enter_ktime_ns,
+        record.head.ktime_ns,
+    )
 }

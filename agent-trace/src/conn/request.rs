@@ -8,9 +8,10 @@ use agent_common::abi::{SegmentRecord, direction, segment_flag};
 use agent_protocol::http1::{BodyEnd, Ended, Reason, RequestEvent, RequestHead};
 use agent_protocol::tracecontext::Traceparent;
 
+use super::parking::moved_ktime;
 use super::{Conn, Scratch, pieces};
 use crate::counters::Counter;
-use crate::exchange::{AF_UNIX, Entry, Exchange, Ids, Outcome};
+use crate::exchange::{AF_UNIX, Exchange, Ids};
 use crate::graph::{Origin, Side, WirePlace};
 use crate::ids::{derived_span, first_span};
 use crate::shared::Shared;
@@ -41,7 +42,7 @@ impl Conn {
     ) {
         let eof = record.flags & segment_flag::EOF != 0;
         let boundary = record.flags & segment_flag::EXCHANGE != 0;
-        let turned = self.response_is_newer;
+        let turned = self.moves_with_parked().response_is_newer();
         let (hole, skip) = if eof {
             (None, 0)
         } else {
@@ -68,7 +69,7 @@ impl Conn {
             for piece in pieces(record, payload, skip).into_iter().flatten() {
                 parsers.request.push(piece, events);
             }
-            self.response_is_newer = false;
+            self.moves.request(moved_ktime(record));
         }
         let kernel_ids = if boundary {
             Ids::of(&record.exchange)
@@ -100,7 +101,6 @@ impl Conn {
         if arrival.kernel_ids.is_some() {
             shared.counters.one(Counter::KernelGuessWrong);
         }
-        self.last_request_ktime_ns = record.head.ktime_ns;
     }
 
     fn begin(&mut self, index: usize, arrival: &mut Arrival<'_>, shared: &mut Shared) {
@@ -134,7 +134,8 @@ impl Conn {
         {
             ids.origin = Origin::Wire(place);
         }
-        self.request_is_newer = true;
+        let start_ktime_ns = moved_ktime(record);
+        self.moves.request_began(start_ktime_ns);
         self.stray = false;
         self.idle_ended = false;
         self.receiving = None;
@@ -142,30 +143,19 @@ impl Conn {
             shared.counters.one(Counter::PipelineFull);
             return;
         }
-        let start_ktime_ns = match side {
-            Side::Client if record.enter_ktime_ns != 0 => record.enter_ktime_ns,
-            Side::Client | Side::Server => record.head.ktime_ns,
-        };
         self.receiving = Some(ids.span);
         self.open.push_back(Box::new(Exchange {
-            ids,
-            side,
-            process: record.process,
             endpoints: self.endpoints,
             wire,
-            start_ktime_ns,
-            end_ktime_ns: 0,
-            epoch_offset_ns: shared.epoch_offset_ns,
             pos,
             burst_start,
-            entry: Entry::Pending,
-            response_begun: false,
-            response_unseen: false,
-            request: None,
-            request_body: None,
-            response: None,
-            response_body: None,
-            outcome: Outcome::Open,
+            ..Exchange::begun(
+                ids,
+                side,
+                record.process,
+                start_ktime_ns,
+                shared.epoch_offset_ns,
+            )
         }));
     }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use agent_common::abi::{SegmentRecord, direction, segment_flag};
+use agent_protocol::http1::framing::{Start, response_start};
 use agent_protocol::http1::{BodyEnd, Ended, Reason, RequestMethod, ResponseEvent, ResponseHead};
 use agent_protocol::stream::Input;
 
@@ -40,7 +41,7 @@ impl Conn {
             return;
         }
         let awaited = self.is_awaited(moved_ns);
-        let turn = self.request_is_newer && awaited && self.may_begin_response(payload);
+        let turn = self.moves.request_is_newer() && awaited && self.may_begin_response(payload);
         let Some(parsers) = &mut self.parsers else {
             return;
         };
@@ -94,8 +95,7 @@ impl Conn {
         if eof {
             return;
         }
-        self.request_is_newer = false;
-        self.response_is_newer = true;
+        self.moves.response(moved_ns);
         self.last_response_ktime_ns = ktime_ns;
         if !awaited && self.open.is_empty() && self.answering != Answering::Front {
             self.stray = true;
@@ -105,12 +105,11 @@ impl Conn {
 
     /// Only a response's first bytes are worth a new try of the parser; a turn inside a body would cut it.
     fn may_begin_response(&self, payload: &[u8]) -> bool {
-        const START: &[u8] = b"HTTP/1.";
         let is_http = self
             .parsers
             .as_ref()
             .is_some_and(|parsers| parsers.wire == Wire::Http1);
-        !is_http || payload.starts_with(START) || START.starts_with(payload)
+        !is_http || response_start(payload) != Start::No
     }
 
     /// Events of the response parser, found out by a record of `ktime_ns`.

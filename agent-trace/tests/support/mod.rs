@@ -11,6 +11,7 @@
 )]
 
 pub mod chain;
+pub mod talk;
 
 use agent_common::abi::{
     ConnRecord, ExchangeIds, ProcessKey, RecordHead, SegmentRecord, SocketKey, StateRecord,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
-use opentelemetry::metrics::{Meter, MeterProvider};
+use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{MetricExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
@@ -95,12 +95,12 @@ fn register(meter: &Meter, snapshots: &SnapshotProvider) {
     }
     for (metric, first) in metrics {
         let snapshots = SnapshotProvider::clone(snapshots);
-        let rows = move || {
-            snapshots()
-                .into_iter()
-                .filter(move |row| row.metric == metric)
+        let observe = move |observer: &dyn AsyncInstrument<u64>| {
+            for row in snapshots().into_iter().filter(|row| row.metric == metric) {
+                let reason = row.reason.map(|reason| KeyValue::new("reason", reason));
+                observer.observe(row.value, reason.as_slice());
+            }
         };
-        let reason = |row: &Row| row.reason.map(|reason| KeyValue::new("reason", reason));
         // Metrics split by reason say what the reasons mean in the summary and in the documentation.
         let description = if first.reason.is_some() {
             ""
@@ -112,18 +112,14 @@ fn register(meter: &Meter, snapshots: &SnapshotProvider) {
                 let _registered = meter
                     .u64_observable_counter(metric)
                     .with_description(description)
-                    .with_callback(move |observer| {
-                        rows().for_each(|row| observer.observe(row.value, reason(&row).as_slice()));
-                    })
+                    .with_callback(observe)
                     .build();
             }
             Kind::Gauge => {
                 let _registered = meter
                     .u64_observable_gauge(metric)
                     .with_description(description)
-                    .with_callback(move |observer| {
-                        rows().for_each(|row| observer.observe(row.value, reason(&row).as_slice()));
-                    })
+                    .with_callback(observe)
                     .build();
             }
         }

@@ -26,7 +26,11 @@ use agent_common::abi::{
     ConnRecord, RecordHead, SegmentRecord, SocketKey, StateRecord, TaskRecord, direction, kind,
     protocol, role, segment_flag,
 };
-use agent_trace::position::{Place, Position};
+use agent_protocol::http1::framing::{Start, response_start};
+use agent_trace::{
+    moves::moved_ktime,
+    position::{Place, Position},
+};
 
 use self::{
     fastcgi::FastCgi,
@@ -81,6 +85,7 @@ struct Socket {
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     socket: SocketKey,
+    moved_ns: u64,
     pos: u32,
     len: u32,
     direction: u8,
@@ -218,7 +223,6 @@ impl Socket {
         let (stream, is_request) = streams.of(segment.direction);
         let turns = &mut self.turns;
         if !is_request {
-            turns.parked |= !fastcgi && !stream.in_message() && !turns.is_awaited();
             turns.answers(matches!(place, Place::Hole(_) | Place::Unrelated));
         }
         match place {
@@ -227,10 +231,12 @@ impl Socket {
             Place::Next | Place::Repeats(_) => {}
         }
         let turned = if is_request {
-            turns.burst = boundary || turns.response_is_newer;
-            boundary || (turns.response_is_newer && !stream.in_message())
+            let turned = turns.moves.response_is_newer();
+            turns.burst = boundary || turned;
+            boundary || (turned && !stream.in_message())
         } else {
-            turns.request_is_newer && (fastcgi || may_begin_response(payload))
+            // Only a response's first bytes are a turn.
+            turns.moves.request_is_newer() && (fastcgi || response_start(payload) != Start::No)
         };
         if turned {
             stream.turn();
@@ -240,10 +246,7 @@ impl Socket {
             Place::Next | Place::Hole(_) | Place::Unrelated => 0,
         };
         pieces(segment, payload, tail, skip, stream, turns);
-        turns.response_is_newer = !is_request || turns.parked;
-        if !is_request || std::mem::take(&mut turns.parked) {
-            turns.request_is_newer = false;
-        }
+        turns.moved(is_request, segment.moved_ns);
     }
 
     /// Finds out which direction carries requests, and in which protocol.
@@ -371,12 +374,6 @@ fn pieces(
     }
 }
 
-/// Only a response's first bytes are a turn.
-fn may_begin_response(payload: &[u8]) -> bool {
-    const START: &[u8] = b"HTTP/1.";
-    payload.starts_with(START) || START.starts_with(payload)
-}
-
 fn hide_tail(tail: &mut [u8]) {
     for byte in tail {
         *byte = hidden_in_rest(*byte);
@@ -411,11 +408,15 @@ fn socket_key(record: &[u8], at: usize) -> Option<SocketKey> {
 
 fn segment(fixed: &[u8]) -> Option<Segment> {
     let byte = |at: usize| fixed.get(at).copied();
+    let direction = byte(offset_of!(SegmentRecord, direction))?;
+    let enter_ktime_ns =
+        u64::from_ne_bytes(array(fixed, offset_of!(SegmentRecord, enter_ktime_ns))?);
     Some(Segment {
         socket: socket_key(fixed, offset_of!(SegmentRecord, socket))?,
+        moved_ns: moved_ktime(direction, enter_ktime_ns, head(fixed)?.ktime_ns),
         pos: u32::from_ne_bytes(array(fixed, offset_of!(SegmentRecord, pos))?),
         len: u32::from_ne_bytes(array(fixed, offset_of!(SegmentRecord, len))?),
-        direction: byte(offset_of!(SegmentRecord, direction))?,
+        direction,
         flags: byte(offset_of!(SegmentRecord, flags))?,
         role: byte(offset_of!(SegmentRecord, role))?,
         protocol: byte(offset_of!(SegmentRecord, protocol))?,

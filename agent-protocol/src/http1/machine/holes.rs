@@ -3,8 +3,9 @@
 //! In: lengths, and the last bytes of an unseen piece. Out: calls of [`Side`]. Always holds: counting goes on as long
 //! as the framing tells what must have been there; after that the message is only as good as its next turn.
 
-use crate::http1::body::{Body, Rest};
+use crate::http1::body::Body;
 use crate::http1::event::{Ended, Reason};
+use crate::http1::framing::Rest;
 use crate::http1::machine::{Framing, Machine, NoHead, Side, State};
 
 /// Why the rest of a head cannot be had.

@@ -4,8 +4,9 @@
 //! depends on the bytes only, not on where they were cut; every byte is looked at a bounded number of times.
 
 use crate::http1::event::Reason;
+use crate::http1::framing::Start;
 use crate::http1::machine::holes::Gap;
-use crate::http1::machine::{Framing, Machine, NoHead, Shape, Side, Start, State};
+use crate::http1::machine::{Framing, Machine, NoHead, Shape, Side, State};
 
 /// Bytes of a first line that decide whether it can be one at all.
 const FIRST_BYTES: usize = 64;

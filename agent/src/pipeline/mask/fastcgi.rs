@@ -4,6 +4,9 @@
 //! record headers stay as long as they are known to be ones; only parameters and CGI headers of the request that is
 //! followed are read. Refuses: everything else, whole.
 
+use agent_protocol::fastcgi::record::{
+    ABORT_REQUEST, BEGIN_REQUEST, END_REQUEST, HEADER_LEN, PARAMS, STDERR, STDIN, STDOUT, TYPE_MAX,
+};
 use agent_protocol::http1::is_token_byte;
 
 use super::lines::{Lines, Of};
@@ -11,17 +14,6 @@ use super::params::Params;
 use super::text::X;
 use super::turns::Turns;
 
-const BEGIN_REQUEST: u8 = 1;
-const ABORT_REQUEST: u8 = 2;
-const END_REQUEST: u8 = 3;
-const PARAMS: u8 = 4;
-const STDIN: u8 = 5;
-const STDOUT: u8 = 6;
-const STDERR: u8 = 7;
-/// FCGI_MAXTYPE
-const TYPE_MAX: u8 = 11;
-/// FCGI_HEADER_LEN
-const HEADER_LEN: usize = 8;
 /// Largest byte of BEGIN_REQUEST's and END_REQUEST's content that means something: a role, flags, a protocol status.
 /// Larger ones are masked: after a hole they may be anything.
 const FIXED_MAX: u8 = 3;
@@ -310,7 +302,7 @@ impl FastCgi {
                 self.params = Params::new();
                 self.cut = false;
                 self.content = Content::Fixed;
-                turns.request_is_newer = true;
+                turns.begin();
             } else if self.stage == Stage::None || !own {
                 return;
             } else if kind == PARAMS && self.stage == Stage::Head && !self.cut {

@@ -4,14 +4,12 @@
 //! agent-protocol takes for a first line is taken for one, before and after masking, and no other. Refuses: to keep a
 //! method that is not registered, or the target of one that the kernel side would not take for a method.
 
+use agent_protocol::http1::framing::{METHOD_MAX, Start};
 use agent_protocol::http1::is_token_byte;
 
-use super::http1::Start;
 use super::text::{Uri, Word, X, hidden_in_line, may_be_method};
 use super::turns::Asked;
 
-/// Longest method, as in agent-protocol.
-const METHOD_MAX: usize = 32;
 /// Versions that are kept; the last one is the preface of HTTP/2.
 const VERSIONS: [&[u8]; 3] = [b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2.0"];
 /// Length of each of them.
@@ -222,22 +220,5 @@ pub(super) fn request_starts(bytes: &[u8]) -> Start {
             Start::Maybe
         }
         Some(_) => Start::No,
-    }
-}
-
-/// Whether a response can begin with these bytes, as agent-protocol decides it.
-pub(super) fn response_starts(bytes: &[u8]) -> Start {
-    const START: &[u8] = b"HTTP/1.";
-    let common = bytes.len().min(START.len());
-    if bytes.get(..common) != START.get(..common) {
-        return Start::No;
-    }
-    match bytes.get(common..) {
-        Some([b'0' | b'1', b' ', b'1'..=b'9', b'0'..=b'9', b'0'..=b'9', ..])
-            if common == START.len() =>
-        {
-            Start::Yes
-        }
-        _ => Start::Maybe,
     }
 }

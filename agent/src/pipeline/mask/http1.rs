@@ -4,19 +4,13 @@
 //! it is in a head only where that parser is, so that nothing of a body is kept. Refuses: to look for a message
 //! anywhere but where that parser would.
 
-use super::body::{Chunk, Rest, Step};
-use super::first::{First, request_starts, response_starts};
-use super::lines::{Coding, Length, Lines, Of};
+use agent_protocol::http1::framing::{Coding, Length, Rest, Start, response_start};
+
+use super::body::{Chunk, Step};
+use super::first::{First, request_starts};
+use super::lines::{Lines, Of};
 use super::text::{X, hidden_in_rest, hide_stray};
 use super::turns::{Asked, Turns};
-
-/// Whether bytes can begin a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Start {
-    No,
-    Maybe,
-    Yes,
-}
 
 /// ```text
 ///   Boundary ──any byte but CR, LF──▶ First ──LF──▶ Head ──empty line──▶ Length, Chunk, Close, Rest, Boundary, Opaque
@@ -261,7 +255,7 @@ impl Http1 {
         if self.of_request {
             request_starts(bytes)
         } else {
-            response_starts(bytes)
+            response_start(bytes)
         }
     }
 

@@ -4,6 +4,7 @@
 //! holds: names, colons and line ends stay; values stay by the rule of their name. Refuses: to keep a value whose name
 //! is not known.
 
+use agent_protocol::http1::framing::{Coding, Length};
 use agent_protocol::http1::is_token_byte;
 
 use super::text::{Rule, Uri, Word, X, header_rule, hidden_in_value};
@@ -18,22 +19,6 @@ pub(super) enum Of {
     Response,
     Cgi,
     Trailer,
-}
-
-/// `Content-Length` over all its headers, as agent-protocol reads it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Length {
-    Absent,
-    Known(u64),
-    Invalid,
-}
-
-/// `Transfer-Encoding` over all its headers, as agent-protocol reads it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
-    Absent,
-    Chunked,
-    Other,
 }
 
 /// ```text
@@ -210,42 +195,17 @@ impl Lines {
         }
     }
 
-    /// RFC 9112 §6.3: a list of the same number is that number.
     fn add_length(&mut self) {
-        let Some(value) = self.word.get() else {
-            self.length = Length::Invalid;
-            return;
-        };
-        for part in value.split(|&byte| byte == b',') {
-            let part = part.trim_ascii();
-            let digits = !part.is_empty() && part.iter().all(u8::is_ascii_digit);
-            let number = std::str::from_utf8(part)
-                .ok()
-                .filter(|_| digits)
-                .and_then(|text| text.parse().ok());
-            self.length = match (self.length, number) {
-                (Length::Absent, Some(number)) => Length::Known(number),
-                (Length::Known(before), Some(number)) if before == number => Length::Known(number),
-                _ => Length::Invalid,
-            };
+        match self.word.get() {
+            Some(value) => self.length.add(value),
+            None => self.length = Length::Invalid,
         }
     }
 
     fn add_coding(&mut self) {
-        let Some(value) = self.word.get() else {
-            self.coding = Coding::Other;
-            return;
-        };
-        let last = value
-            .rsplit(|&byte| byte == b',')
-            .map(<[u8]>::trim_ascii)
-            .find(|part| !part.is_empty());
-        if let Some(last) = last {
-            self.coding = if last.eq_ignore_ascii_case(b"chunked") {
-                Coding::Chunked
-            } else {
-                Coding::Other
-            };
+        match self.word.get() {
+            Some(value) => self.coding.add(value),
+            None => self.coding = Coding::Other,
         }
     }
 }

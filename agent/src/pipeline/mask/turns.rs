@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use agent_trace::moves::Moves;
+
 /// Requests that may be unanswered.
 const UNANSWERED_MAX: usize = 256;
 
@@ -38,20 +40,12 @@ pub(super) struct Turns {
     /// What the heads of this segment answer, where a hole has been settled since it began: agent-trace tells the
     /// parser what was asked before it settles anything.
     before: Option<VecDeque<Asked>>,
-    /// Responses came that no request had asked for: agent-trace reads them after the next request.
-    pub(super) parked: bool,
-    /// A request began since the latest byte of a response.
-    pub(super) request_is_newer: bool,
-    /// A response's byte moved since the latest byte of a request.
-    pub(super) response_is_newer: bool,
+    /// A request began in this segment.
+    began: bool,
+    pub(super) moves: Moves,
 }
 
 impl Turns {
-    /// A request is without its response.
-    pub(super) fn is_awaited(&self) -> bool {
-        !self.unanswered.is_empty()
-    }
-
     /// A request begins.
     pub(super) fn ask(&mut self) {
         if self.unanswered.len() >= UNANSWERED_MAX {
@@ -62,7 +56,24 @@ impl Turns {
             burst: std::mem::take(&mut self.burst),
         });
         self.receiving = true;
-        self.request_is_newer = true;
+        self.begin();
+    }
+
+    /// A request begins of which nothing is needed for its response.
+    pub(super) fn begin(&mut self) {
+        self.began = true;
+    }
+
+    /// A segment is over.
+    pub(super) fn moved(&mut self, is_request: bool, ktime_ns: u64) {
+        if is_request {
+            self.moves.request(ktime_ns);
+        } else {
+            self.moves.response(ktime_ns);
+        }
+        if std::mem::take(&mut self.began) {
+            self.moves.request_began(ktime_ns);
+        }
     }
 
     /// Its head is over.
