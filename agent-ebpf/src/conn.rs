@@ -188,7 +188,12 @@ pub(crate) fn insert(scratch: &mut Scratch, sk: u64) -> u64 {
     if !port_in_scope(&scratch.conn) {
         scratch.conn.verdict = verdict::IGNORED;
     }
-    if CONNS.insert(sk, &scratch.conn, 0).is_err() {
+    #[expect(
+        clippy::needless_borrows_for_generic_args,
+        reason = "by value it would be copied to the stack, where there is no room"
+    )]
+    let inserted = CONNS.insert(sk, &scratch.conn, 0);
+    if inserted.is_err() {
         count(Counter::ConnsFull, 1);
         return 0;
     }

@@ -17,16 +17,15 @@
 //! ```
 
 use agent_common::{
-    abi::{
-        Conn, ExchangeIds, SocketKey, conn_flag, direction, evidence, role, segment_flag, verdict,
-    },
+    abi::{Conn, SocketKey, conn_flag, direction, role, segment_flag, verdict},
     counters::Counter,
     limits::SNIFF_TURNS_MAX,
 };
 
 use crate::{
     conn, emit,
-    ids::{copy, new_span_id, new_trace_id, now},
+    exchange::{begin_client, begin_server, take_back},
+    ids::now,
     maps::{Scratch, count, scratch},
     pending::{self, AF_UNIX},
     segment::{Segment, fill, send},
@@ -83,15 +82,6 @@ fn read_pos<S: Sock>(conn: &Conn, sock: S) -> u32 {
     copied
 }
 
-/// No ids. Word by word, see [`copy`].
-#[inline(always)]
-pub(crate) fn no_ids() -> ExchangeIds {
-    let mut ids = core::mem::MaybeUninit::<ExchangeIds>::uninit();
-    crate::segment::clear(ids.as_mut_ptr());
-    // SAFETY: `clear` wrote all of it.
-    unsafe { ids.assume_init() }
-}
-
 /// Whether a write in this direction may be a client's next request.
 #[inline(always)]
 fn may_begin_client(conn: &Conn) -> bool {
@@ -125,70 +115,6 @@ pub(crate) fn before_write(
 #[inline(always)]
 fn is_request(token: Token) -> bool {
     matches!(token, Token::Request | Token::FastCgiRequest)
-}
-
-/// A client begins a request: ids, parent, and a note for the server on this host.
-#[inline(never)]
-fn begin_client(key: &SocketKey, conn: &mut Conn, seq: u32, protocol: u8, pid_tgid: u64) -> u64 {
-    let now = now();
-    conn.span_id = new_span_id();
-    if conn.flags & conn_flag::BOUND != 0 {
-        // `trace_id` and `parent_span_id` hold the context already.
-        conn.flags &= !conn_flag::BOUND;
-        conn.evidence = evidence::TURN;
-    } else {
-        let mut ids = no_ids();
-        parent_by_unit(pid_tgid, now, &mut ids);
-        copy(&mut conn.trace_id, &ids.trace_id);
-        conn.parent_span_id = ids.parent_span_id;
-        conn.evidence = ids.evidence;
-    }
-    conn.begun_ns = now;
-    conn.verdict = verdict::HEADS;
-    conn.protocol = protocol;
-    conn.role = role::CLIENT;
-    conn.direction_before = conn.last_direction;
-    conn.last_direction = direction::TX;
-    conn.flags |= conn_flag::BEGUN;
-    pending::register(key, conn, seq)
-}
-
-/// The write that began an exchange moved nothing.
-#[inline(always)]
-fn take_back(conn: &mut Conn) {
-    if conn.flags & conn_flag::BEGUN != 0 {
-        conn.flags &= !conn_flag::BEGUN;
-        conn.last_direction = conn.direction_before;
-        pending::forget(conn);
-        // A turn's context counts once: it is kept for the next try.
-        if conn.evidence == evidence::TURN {
-            conn.flags |= conn_flag::BOUND;
-        }
-    }
-}
-
-/// Parent of a call the current unit makes; a new trace when there is none.
-#[inline(always)]
-pub(crate) fn parent_by_unit(pid_tgid: u64, now: u64, ids: &mut ExchangeIds) {
-    let known = match unit::existing(pid_tgid) {
-        Some(thread) => unit::context(pid_tgid, thread, now, ids),
-        None => 0,
-    };
-    if known == 0 {
-        copy(&mut ids.trace_id, &new_trace_id());
-    }
-}
-
-/// A server begins to read a request: ids, and the client exchange it belongs to if that is on this host.
-#[inline(always)]
-fn begin_server(conn: &mut Conn, sk: u64, seq: u32) {
-    conn.span_id = new_span_id();
-    if pending::take(conn, sk, seq) == 0 {
-        copy(&mut conn.trace_id, &new_trace_id());
-        conn.parent_span_id = 0;
-        conn.evidence = evidence::NONE;
-    }
-    conn.flags &= !(conn_flag::CONSUMED | conn_flag::RESPONDED);
 }
 
 /// Commits that bytes moved. Returns whether the segment is told to user space.

@@ -1,18 +1,19 @@
 //! Suture's BPF programs.
 //!
-//! In: syscalls that move bytes on stream sockets, socket state changes, exec/fork/exit. Out: records in the ring
+//! In: calls that move bytes on stream sockets, socket state changes, exec/fork/exit. Out: records in the ring
 //! buffer (`agent_common::abi`) and the causal maps. Always holds: every loop has a constant bound named beside it,
 //! every failure has a counter, nothing is written to a process or a packet. Refuses: kernel structs as a whole
 //! (single fields are read), and work on sockets that were given up.
 //!
 //! Layout: `programs` are the entry points, one module per family of hooks; `walk` goes from a task to a socket;
-//! `user` reads the bytes of a call; `sniff` recognises a first token; `flow` is the state of a connection;
-//! `unit` and `pending` are the causal maps; `emit` writes records.
+//! `user` reads the bytes of a call; `sniff` recognises a first token; `flow` is the state of a connection, `exchange`
+//! of what runs on it; `unit` and `pending` are the causal maps; `emit` writes records.
 #![no_std]
 #![no_main]
 
 mod conn;
 mod emit;
+mod exchange;
 mod flow;
 mod ids;
 mod maps;

@@ -23,7 +23,7 @@ pub(crate) const AF_UNIX: u16 = 1;
 #[inline(always)]
 pub(crate) fn peer_key(addr: Words, port: u16, netns: u32) -> PeerKey {
     // ::ffff:127.0.0.0/104 and ::1, by the bytes' order on the wire.
-    let is_mapped = addr[1].to_be() >> 24 == 0x0000_ffff_7f;
+    let is_mapped = addr[1].to_be() >> 24 == 0x00ff_ff7f;
     let is_loopback = addr[0] == 0 && (is_mapped || addr[1].to_be() == 1);
     PeerKey {
         addr,

@@ -16,7 +16,7 @@ use aya_ebpf::{
 use super::{enter_arg, exit_result};
 use crate::{
     conn, emit,
-    flow::parent_by_unit,
+    exchange::parent_by_unit,
     ids::{new_span_id, now},
     maps::{CONNS, Scratch, scratch},
     pending::{self, AF_UNIX},

@@ -203,7 +203,7 @@ fn sent(sock: Typed, moved: i64) -> Option<()> {
 /// `sk_data_ready(sk)` (include/trace/events/sock.h): data arrived at `sk`. For a unix socket that is in the sender's own
 /// call, before a reader that waits is woken; TCP has `tcp_sendmsg_locked`, which is earlier.
 #[btf_tracepoint(function = "sk_data_ready")]
-pub(crate) fn sk_data_ready(ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn unix_readable(ctx: BtfTracePointContext) -> i32 {
     let reader = Typed(ctx.arg(0));
     if reader.read::<u16>(setting!(offsets.skc_family)) == AF_UNIX {
         let _ = sends_to(reader);

@@ -5,7 +5,10 @@
 //! attached. Refuses: a kernel whose struct layouts are not known.
 
 pub mod btf_offsets;
+mod error;
 pub mod table;
+
+pub use error::AttachError;
 
 use std::{
     os::fd::{AsFd, AsRawFd},
@@ -15,7 +18,7 @@ use std::{
 use agent_common::{abi::demand, limits, offsets::Settings};
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, ProgramError, RawTracePoint, TracePoint},
 };
 
@@ -41,61 +44,6 @@ pub struct Options {
     pub bpf_log: bool,
     /// How bytes are seen; none: the cheapest way that this kernel has.
     pub way: Option<Way>,
-}
-
-/// Why nothing is attached.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// The kernel's layouts are not known.
-    #[error(transparent)]
-    Offsets(#[from] btf_offsets::OffsetsError),
-    /// The kernel refused the object.
-    #[error(
-        "the kernel refused to load the BPF object: {0}; nothing is traced; `suture doctor` says what this kernel allows"
-    )]
-    Load(#[from] aya::EbpfError),
-    /// The kernel's verifier refused a program.
-    #[error(
-        "the kernel refused BPF program {program}: {reason}; nothing is traced; please report the kernel version"
-    )]
-    Program {
-        /// The program.
-        program: &'static str,
-        /// What the kernel said, the last of it: a verifier's log has up to a million lines.
-        reason: String,
-    },
-    /// The kernel's types cannot be read for the tracepoints' arguments.
-    #[error(
-        "cannot read the kernel's type information: {0}; nothing is traced; `suture doctor` says what this kernel allows"
-    )]
-    Types(#[from] aya::BtfError),
-    /// A required hook is not there.
-    #[error(
-        "cannot attach {program} to {place:?}: {source}; without it Suture would not see {loss}, so it does not start"
-    )]
-    Attach {
-        /// The program.
-        program: &'static str,
-        /// Where.
-        place: Place,
-        /// What would be lost.
-        loss: &'static str,
-        /// What the kernel said.
-        source: Box<ProgramError>,
-    },
-    /// The object has no such map or program: a build that mixes versions.
-    #[error(
-        "the BPF object has no `{0}`; the program was built from mixed sources; build it again with `cargo xtask build`"
-    )]
-    Absent(&'static str),
-    /// A map could not be read or filled.
-    #[error("cannot use BPF map {name}: {source}; nothing is traced")]
-    Map {
-        /// The map.
-        name: &'static str,
-        /// What the kernel said.
-        source: Box<MapError>,
-    },
 }
 
 /// A hook that is off, and what is lost without it.

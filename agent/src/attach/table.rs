@@ -179,7 +179,7 @@ pub const HOOKS: &[Hook] = &[
     )
     .on(demand::LOOPS),
     optional(
-        "sk_data_ready",
+        "unix_readable",
         Place::Btf("sk_data_ready"),
         "some parents of requests over unix sockets, when the server is fast",
     )

@@ -1,0 +1,193 @@
+//! Values and keys of the maps: what the programs remember of connections and threads. User space writes a verdict, and
+//! the groups of hooks that are attached.
+
+use core::mem::size_of;
+
+use super::{ProcessKey, SocketKey, Words};
+
+/// An end of a TCP connection as its other end names it: key of the maps of clients and of the agent's own
+/// connections.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerKey {
+    /// Address as in [`super::ConnRecord`].
+    pub addr: Words,
+    /// Port, host order.
+    pub port: u32,
+    /// Network namespace for loopback addresses, which every namespace has for itself; else 0, because the two ends of
+    /// a connection may be in two namespaces.
+    pub netns: u32,
+}
+
+/// Flags of a unit ([`Unit::flags`]).
+pub mod unit_flag {
+    /// `trace_id` and `span_id` are a context that may count.
+    pub const LIVE: u32 = 1;
+    /// The request was read from a blocking socket.
+    pub const BLOCKING: u32 = 2;
+    /// Sticky: the unit waits with epoll.
+    pub const EPOLL: u32 = 4;
+    /// Sticky: the unit read a request while another one it had read was unanswered.
+    pub const MULTIPLEX: u32 = 8;
+}
+
+/// What an execution unit is doing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    /// Trace of the server exchange it serves.
+    pub trace_id: Words,
+    /// Span of the server exchange it serves.
+    pub span_id: u64,
+    /// When the context was set.
+    pub ktime_ns: u64,
+    /// Flags of [`unit_flag`].
+    pub flags: u32,
+    /// Different request heads read in this event-loop turn that no call has consumed.
+    pub turn_heads: u32,
+    /// The connection the request was read from.
+    pub socket: SocketKey,
+}
+
+/// Flags of a connection ([`Conn::flags`]).
+pub mod conn_flag {
+    /// Addresses come from connect(); the local ones are not known yet.
+    pub const ADDRESS_PARTIAL: u16 = 1;
+    /// `trace_id` and `parent_span_id` are the context of the turn that made this connection, for its first request.
+    pub const BOUND: u16 = 2;
+    /// The client exchange waits for its server: the byte at `pending_seq` belongs to `trace_id` and `span_id`.
+    pub const PENDING: u16 = 4;
+    /// The server exchange's context was taken by a call of its turn.
+    pub const CONSUMED: u16 = 8;
+    /// The final response to the current exchange has begun.
+    pub const RESPONDED: u16 = 16;
+    /// The agent's own connection (to its backend): the other end, if on this host, is not traced either.
+    pub const OWN: u16 = 32;
+    /// A client exchange began with the write that is under way; its segment has not been told yet.
+    pub const BEGUN: u16 = 64;
+    /// User space knows the connection.
+    pub const TOLD: u16 = 128;
+    /// The connection is in the map of clients.
+    pub const PEERED: u16 = 256;
+}
+
+/// Value of the connection map, keyed by the address of the `struct sock`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conn {
+    /// The socket's inode number; another one means that the kernel reused the memory.
+    pub ino: u64,
+    /// The process that was seen first on it.
+    pub process: ProcessKey,
+    /// CLOCK_MONOTONIC of the last bytes moved.
+    pub last_ns: u64,
+    /// Bytes read since it is followed.
+    pub rx_bytes: u64,
+    /// Bytes written since it is followed.
+    pub tx_bytes: u64,
+    /// Thread that read the current request: tgid << 32 | tid.
+    pub unit: u64,
+    /// For a server: the client's end, once it was found.
+    pub peer: SocketKey,
+    /// Trace of the current exchange.
+    pub trace_id: Words,
+    /// Span of the current exchange.
+    pub span_id: u64,
+    /// Parent of the current exchange; zero where `evidence` is NONE.
+    pub parent_span_id: u64,
+    /// CLOCK_MONOTONIC when the write that began the current exchange was entered (flag `BEGUN`).
+    pub begun_ns: u64,
+    /// See [`super::ConnRecord::local_addr`].
+    pub local_addr: Words,
+    /// See [`super::ConnRecord::remote_addr`].
+    pub remote_addr: Words,
+    /// See [`super::ConnRecord::local_port`].
+    pub local_port: u16,
+    /// See [`super::ConnRecord::remote_port`].
+    pub remote_port: u16,
+    /// See [`super::ConnRecord::family`].
+    pub family: u16,
+    /// One of [`super::role`].
+    pub role: u8,
+    /// One of [`super::protocol`].
+    pub protocol: u8,
+    /// Network namespace.
+    pub netns: u32,
+    /// Stream position of the first byte of the client exchange that waits (flag `PENDING`).
+    pub pending_seq: u32,
+    /// Bytes that may still be captured in this direction.
+    pub budget: u32,
+    /// Flags of [`conn_flag`].
+    pub flags: u16,
+    /// One of [`super::verdict`].
+    pub verdict: u8,
+    /// Last [`super::direction`]; 255 before the first bytes.
+    pub last_direction: u8,
+    /// `last_direction` before the write that began an exchange, for the case that it moves nothing.
+    pub direction_before: u8,
+    /// Changes of direction without a known token.
+    pub turns: u8,
+    /// One of [`super::evidence`], for the current exchange.
+    pub evidence: u8,
+    /// Always 0.
+    pub zero: [u8; 5],
+}
+
+/// Value of the thread map, keyed by tgid << 32 | tid. Deleted when the thread exits (a required hook), so that a
+/// reused id begins empty.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Thread {
+    /// What it is doing.
+    pub unit: Unit,
+    /// The write it is in.
+    pub inflight: Inflight,
+    /// One of [`super::runtime`], as it was looked up at `class_ktime_ns`.
+    pub class: u64,
+    /// CLOCK_MONOTONIC.
+    pub class_ktime_ns: u64,
+}
+
+/// A write between sys_enter and sys_exit.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inflight {
+    /// The socket; `sk` is 0 when the thread is in no write that is followed.
+    pub socket: SocketKey,
+    /// CLOCK_MONOTONIC at sys_enter.
+    pub enter_ktime_ns: u64,
+    /// Stream position at sys_enter.
+    pub pos: u32,
+    /// Always 0.
+    pub zero: u32,
+}
+
+/// Groups of hooks that are attached only once something needs them, because each of their syscall tracepoints puts
+/// every syscall of the host on the kernel's slow path (40 ns, DESIGN §3). The programs ask for them in the map
+/// `DEMANDS`, slot [`demand::ASKED`]; user space answers in slot [`demand::ARMED`].
+pub mod demand {
+    /// Slot of what the programs ask for.
+    pub const ASKED: u32 = 0;
+    /// Slot of what is attached.
+    pub const ARMED: u32 = 1;
+    /// Slots.
+    pub const SLOTS: u32 = 2;
+    /// Waiting with epoll, where it decides whose a call is.
+    pub const LOOPS: u64 = 1;
+    /// Unix sockets that speak a known protocol: their ends.
+    pub const UNIX: u64 = 2;
+    /// sendmmsg and recvmmsg on streams.
+    pub const MMSG: u64 = 4;
+    /// splice from sockets.
+    pub const SPLICE: u64 = 8;
+    /// All of them.
+    pub const ALL: u64 = 15;
+}
+
+const _: () = {
+    assert!(size_of::<PeerKey>() == 24);
+    assert!(size_of::<Unit>() == 56);
+    assert!(size_of::<Conn>() == 176);
+    assert!(size_of::<Inflight>() == 32);
+    assert!(size_of::<Thread>() == 56 + 32 + 16);
+};

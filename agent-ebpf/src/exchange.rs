@@ -1,0 +1,92 @@
+//! Exchanges as the kernel side makes them: ids, the parent, and where the other end finds them.
+//!
+//! In: the first write or read of a request. Out: ids in the connection's entry. Always holds: an exchange that began with a
+//! write that moved nothing is taken back as if it had never been.
+
+use agent_common::abi::{
+    Conn, ExchangeIds, SocketKey, conn_flag, direction, evidence, role, verdict,
+};
+
+use crate::{
+    ids::{copy, new_span_id, new_trace_id, now},
+    pending, segment, unit,
+};
+
+/// No ids. Word by word, see [`copy`].
+#[inline(always)]
+fn no_ids() -> ExchangeIds {
+    let mut ids = core::mem::MaybeUninit::<ExchangeIds>::uninit();
+    segment::clear(ids.as_mut_ptr());
+    // SAFETY: `clear` wrote all of it.
+    unsafe { ids.assume_init() }
+}
+
+/// A client begins a request: ids, parent, and a note for the server on this host.
+#[inline(never)]
+pub(crate) fn begin_client(
+    key: &SocketKey,
+    conn: &mut Conn,
+    seq: u32,
+    protocol: u8,
+    pid_tgid: u64,
+) -> u64 {
+    let now = now();
+    conn.span_id = new_span_id();
+    if conn.flags & conn_flag::BOUND != 0 {
+        // `trace_id` and `parent_span_id` hold the context already.
+        conn.flags &= !conn_flag::BOUND;
+        conn.evidence = evidence::TURN;
+    } else {
+        let mut ids = no_ids();
+        parent_by_unit(pid_tgid, now, &mut ids);
+        copy(&mut conn.trace_id, &ids.trace_id);
+        conn.parent_span_id = ids.parent_span_id;
+        conn.evidence = ids.evidence;
+    }
+    conn.begun_ns = now;
+    conn.verdict = verdict::HEADS;
+    conn.protocol = protocol;
+    conn.role = role::CLIENT;
+    conn.direction_before = conn.last_direction;
+    conn.last_direction = direction::TX;
+    conn.flags |= conn_flag::BEGUN;
+    pending::register(key, conn, seq)
+}
+
+/// The write that began an exchange moved nothing.
+#[inline(always)]
+pub(crate) fn take_back(conn: &mut Conn) {
+    if conn.flags & conn_flag::BEGUN != 0 {
+        conn.flags &= !conn_flag::BEGUN;
+        conn.last_direction = conn.direction_before;
+        pending::forget(conn);
+        // A turn's context counts once: it is kept for the next try.
+        if conn.evidence == evidence::TURN {
+            conn.flags |= conn_flag::BOUND;
+        }
+    }
+}
+
+/// Parent of a call the current unit makes; a new trace when there is none.
+#[inline(always)]
+pub(crate) fn parent_by_unit(pid_tgid: u64, now: u64, ids: &mut ExchangeIds) {
+    let known = match unit::existing(pid_tgid) {
+        Some(thread) => unit::context(pid_tgid, thread, now, ids),
+        None => 0,
+    };
+    if known == 0 {
+        copy(&mut ids.trace_id, &new_trace_id());
+    }
+}
+
+/// A server begins to read a request: ids, and the client exchange it belongs to if that is on this host.
+#[inline(always)]
+pub(crate) fn begin_server(conn: &mut Conn, sk: u64, seq: u32) {
+    conn.span_id = new_span_id();
+    if pending::take(conn, sk, seq) == 0 {
+        copy(&mut conn.trace_id, &new_trace_id());
+        conn.parent_span_id = 0;
+        conn.evidence = evidence::NONE;
+    }
+    conn.flags &= !(conn_flag::CONSUMED | conn_flag::RESPONDED);
+}
