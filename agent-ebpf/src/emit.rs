@@ -69,16 +69,27 @@ pub(crate) fn waking(record: &ConnRecord) {
     }
 }
 
-/// Sends a small record from any program, raw tracepoints included.
+/// Sends a small record from any program, those in softirq included.
 #[inline(always)]
 pub(crate) fn small<T>(record: &T) {
+    small_flagged(record, u64::from(BPF_RB_NO_WAKEUP));
+}
+
+/// The same, and wakes the reader: what it does about the record must be done before the next bytes move.
+#[inline(always)]
+pub(crate) fn small_waking<T>(record: &T) {
+    small_flagged(record, u64::from(BPF_RB_FORCE_WAKEUP));
+}
+
+#[inline(always)]
+fn small_flagged<T>(record: &T, flag: u64) {
     // SAFETY: the map is a ring buffer and the record is plain memory of its size.
     let sent = unsafe {
         bpf_ringbuf_output(
             (&raw const RECORDS).cast_mut().cast(),
             (&raw const *record).cast_mut().cast(),
             size_of::<T>() as u64,
-            u64::from(BPF_RB_NO_WAKEUP),
+            flag,
         )
     };
     if sent != 0 {

@@ -140,6 +140,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         runtimes: running.runtimes,
         stop: Arc::clone(&stop),
         counts: Arc::clone(&counts),
+        read_last: 0,
     };
     let capture = std::thread::Builder::new()
         .name("capture".to_owned())

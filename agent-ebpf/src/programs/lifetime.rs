@@ -35,7 +35,11 @@ pub(super) fn tell(what: u16, task: Task, other: u32) {
         other,
         comm: bpf_get_current_comm().unwrap_or_default(),
     };
-    emit::small(&record);
+    if what == kind::LISTEN {
+        emit::small_waking(&record);
+    } else {
+        emit::small(&record);
+    }
 }
 
 /// `sched_process_fork(parent, child)` (include/trace/events/sched.h); threads come here too.

@@ -14,8 +14,9 @@ mod write;
 
 use aya_ebpf::{EbpfContext, programs::TracePointContext};
 
-/// `MSG_PEEK`: the bytes stay in the queue and come again (include/linux/socket.h).
-const MSG_PEEK: u64 = 0x2;
+/// Reads that take nothing from the stream (include/linux/socket.h): `MSG_OOB` (0x1, the urgent byte apart), `MSG_PEEK` (0x2,
+/// the bytes stay in the queue and come again), `MSG_ERRQUEUE` (0x2000, notices of zero-copy sends).
+const NOT_THE_STREAM: u64 = 0x1 | 0x2 | 0x2000;
 /// `MSG_DONTWAIT`: this call does not block, whatever the socket does.
 const MSG_DONTWAIT: u64 = 0x40;
 

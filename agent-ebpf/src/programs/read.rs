@@ -8,7 +8,7 @@ use agent_common::{
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use aya_log_ebpf::debug;
 
-use super::{MSG_DONTWAIT, MSG_PEEK, exit_result};
+use super::{MSG_DONTWAIT, NOT_THE_STREAM, exit_result};
 use crate::{
     conn,
     flow::{self, Call, is_later},
@@ -83,7 +83,7 @@ pub(crate) fn exit_recvfrom(ctx: TracePointContext) -> u32 {
     let Some((moved, task, [fd, buffer, size, flags])) = returned(&ctx) else {
         return 0;
     };
-    if size != 0 && flags & MSG_PEEK == 0 {
+    if size != 0 && flags & NOT_THE_STREAM == 0 {
         let call = Call {
             task,
             moved,
@@ -103,7 +103,7 @@ pub(crate) fn exit_recvmsg(ctx: TracePointContext) -> u32 {
     let Some((moved, task, [fd, header, flags, _])) = returned(&ctx) else {
         return 0;
     };
-    if flags & MSG_PEEK == 0 {
+    if flags & NOT_THE_STREAM == 0 {
         let call = Call {
             task,
             moved,
@@ -140,7 +140,7 @@ pub(crate) fn exit_recvmmsg(ctx: TracePointContext) -> u32 {
     let Some((result, task, [fd, vector, _, flags])) = returned(&ctx) else {
         return 0;
     };
-    if flags & MSG_PEEK != 0 {
+    if flags & NOT_THE_STREAM != 0 {
         return 0;
     }
     let call = |moved| Call {

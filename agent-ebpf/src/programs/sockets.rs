@@ -13,7 +13,7 @@ use agent_common::{
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 
-use super::{MSG_DONTWAIT, MSG_PEEK};
+use super::{MSG_DONTWAIT, NOT_THE_STREAM};
 use crate::{
     conn,
     flow::{self, Call, is_later, write_pos},
@@ -87,7 +87,7 @@ fn place(op: u8, registers: Registers) -> View {
 pub(crate) fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     let (moved, flags): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     let (moved, flags) = (i64::from(moved), flags as u64);
-    if flags & MSG_PEEK != 0 || is_later(moved) {
+    if flags & NOT_THE_STREAM != 0 || is_later(moved) {
         return 0;
     }
     let sock = Typed(ctx.arg(0));

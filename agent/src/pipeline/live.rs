@@ -16,7 +16,7 @@ use std::{
 
 use agent_common::{
     abi::{ProcessKey, RecordHead, StateRecord, TaskRecord, demand, kind, runtime},
-    limits::{RING_BYTES, RING_POLL_MS},
+    limits::{RING_BYTES, RING_LOADED_RECORDS, RING_POLL_LOADED_MS, RING_POLL_MS},
 };
 use agent_trace::{frame::Frame, tracer::Command};
 
@@ -87,6 +87,8 @@ pub struct Live<O> {
     pub stop: Arc<AtomicBool>,
     /// Where counts are left.
     pub counts: SharedCounts,
+    /// Records of the last look at the ring.
+    pub read_last: usize,
 }
 
 /// Clocks: CLOCK_MONOTONIC, and CLOCK_REALTIME minus it, ns.
@@ -168,7 +170,13 @@ impl<O: Output> Live<O> {
         self.tick(clocks(), &mut failure);
         loop {
             let is_last = self.stop.load(Ordering::Acquire);
-            self.kernel.wait(if is_last { 0 } else { RING_POLL_MS });
+            self.kernel.wait(if is_last {
+                0
+            } else if self.read_last >= RING_LOADED_RECORDS {
+                RING_POLL_LOADED_MS
+            } else {
+                RING_POLL_MS
+            });
             // Taken before reading: every record made before this time is in the ring already.
             let mut now = clocks();
             // At the end all that the ring can hold is read, not only one tick's share: it would be lost uncounted.
@@ -245,6 +253,8 @@ impl<O: Output> Live<O> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.records += read as u64;
         counts.record_bytes += bytes;
+        drop(counts);
+        self.read_last = read;
         (read >= most).then_some(last_ns)
     }
 
