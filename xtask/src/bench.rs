@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what the agent costs, by the program `suture-bench` of the crate `tests`.
 //!
-//! In: arguments of `suture-bench`. Out: its figures. Always holds: both programs are release builds of these sources.
+//! In: arguments of `suture-bench`. Out: its figures. Always holds: what measures and what is measured are release builds
+//! of these sources.
 
 use std::ffi::OsString;
 
@@ -17,6 +18,14 @@ use crate::{
 /// A build failed, or the benchmark did.
 pub fn run(args: &[OsString]) -> Result<()> {
     setup::packages(&[program("wrk", "wrk", "load on HTTP servers")])?;
+    measure("suture-bench", args)
+}
+
+/// Builds the agent and a measuring program of the crate `tests`, and runs that as root.
+///
+/// # Errors
+/// A build failed, or the program did.
+pub fn measure(name: &str, args: &[OsString]) -> Result<()> {
     setup::victims()?;
     let suture = build::all()?;
     process::run(process::cargo().args([
@@ -40,7 +49,7 @@ pub fn run(args: &[OsString]) -> Result<()> {
     }
     process::run(
         bench
-            .arg(process::target_dir().join("release/suture-bench"))
+            .arg(process::target_dir().join("release").join(name))
             .args(args),
     )
 }

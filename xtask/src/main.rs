@@ -3,6 +3,7 @@
 //! In: a verb and its arguments. Out: the verb's work; exit code 1 and a sentence when it failed. Always holds: a verb
 //! installs what it needs and says so; a second run finds it there.
 
+mod accuracy;
 mod bench;
 mod bless;
 mod build;
@@ -60,6 +61,12 @@ enum Verb {
     },
     /// Run the tests that need a kernel under Debian's 6.1 and 6.12 in QEMU
     VmTest(vm_test::Options),
+    /// How often a call has its true parent, for each runtime and number of requests in flight
+    Accuracy {
+        /// Arguments of `suture-accuracy`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Measure what the agent costs
     Bench {
         /// Arguments of `suture-bench`
@@ -96,6 +103,7 @@ fn main() -> ExitCode {
         Verb::Check => check::run(),
         Verb::Test { filter } => test::run(&filter),
         Verb::VmTest(options) => vm_test::run(&options),
+        Verb::Accuracy { args } => accuracy::run(&args),
         Verb::Bench { args } => bench::run(&args),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Verb::Record { names } => record::run(&names),
