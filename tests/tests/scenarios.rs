@@ -17,6 +17,7 @@ mod scenarios {
     pub mod http1_cases;
     pub mod lifecycle;
     pub mod load;
+    pub mod namespaces;
     pub mod proxies;
     pub mod receiver;
     pub mod scope;

@@ -95,6 +95,10 @@ fn tcp_connecting(sock: Typed) -> Option<()> {
     let scratch = scratch()?;
     conn::begin(scratch, &key, family);
     conn::addresses(&mut scratch.conn, key.sk, family);
+    if let Some(thread) = unit::existing(task.pid_tgid()) {
+        // Whatever connect() returns, the states tell it.
+        thread.inflight.socket.sk = 0;
+    }
     if is_own {
         scratch.conn.verdict = verdict::IGNORED;
         scratch.conn.flags = conn_flag::OWN;
@@ -104,20 +108,30 @@ fn tcp_connecting(sock: Typed) -> Option<()> {
     attempt(task, scratch, &key)
 }
 
-/// connect(fd, addr, addrlen) of unix sockets, which have no states.
+/// connect(fd, addr, addrlen): of unix sockets, which have no states, and of TCP, which may say no before it changes
+/// its state.
 #[tracepoint]
 pub(crate) fn enter_connect(ctx: TracePointContext) -> u32 {
-    let _ = unix_connecting(enter_arg(&ctx, 0));
+    let _ = called(enter_arg(&ctx, 0));
     0
 }
 
 #[inline(always)]
-fn unix_connecting(fd: u64) -> Option<()> {
+fn called(fd: u64) -> Option<()> {
     let task = task_in_scope()?;
     let socket = task.socket_of(fd)?;
     let key = socket.key;
     let family: u16 = field(key.sk, setting!(offsets.skc_family));
-    if family != AF_UNIX || !conn::is_stream(Untyped(key.sk), family) {
+    if !conn::is_stream(Untyped(key.sk), family) {
+        return None;
+    }
+    if family != AF_UNIX {
+        let state: u8 = field(key.sk, setting!(offsets.skc_state));
+        let error: u32 = field(key.sk, setting!(offsets.sk_err));
+        // Else this call asks for the result of an attempt that was told.
+        if state == TCP_CLOSE && error == 0 {
+            unit::current(task.pid_tgid())?.inflight.socket = key;
+        }
         return None;
     }
     // A second connect() on a socket asks for the result of the first.
@@ -156,26 +170,18 @@ fn refused(fd: u64, addr: u64, error: u16) -> Option<()> {
         return None;
     }
     // No route, or no such address: TCP never came to a state. (A refusal did, and its entry is gone.)
-    let family: u16 = field(key.sk, setting!(offsets.skc_family));
-    if family == AF_UNIX
-        || !is_before_any_attempt(error)
-        || !conn::is_stream(Untyped(key.sk), family)
-    {
+    let inflight = &mut unit::existing(task.pid_tgid())?.inflight;
+    if inflight.socket != key {
         return None;
     }
+    inflight.socket.sk = 0;
+    let family: u16 = field(key.sk, setting!(offsets.skc_family));
     let scratch = scratch()?;
     conn::begin(scratch, &key, family);
     named(&mut scratch.conn, addr)?;
     attempt(task, scratch, &key)?;
     closed(conn::find(key)?, key, TCP_SYN_SENT, TCP_CLOSE, error);
     Some(())
-}
-
-/// EACCES, EPERM, EINVAL, ENETUNREACH, EHOSTUNREACH: what `ip_route_connect` and its IPv6 sister say (net/ipv4/tcp_ipv4.c,
-/// net/ipv6/tcp_ipv6.c, 6.18). Others come after the attempt and were told by the state's change.
-#[inline(always)]
-fn is_before_any_attempt(error: u16) -> bool {
-    matches!(error, 1 | 13 | 22 | 101 | 113)
 }
 
 /// The address a program wants to connect to.

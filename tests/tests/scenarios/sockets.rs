@@ -1,15 +1,14 @@
-//! Ways bytes and sockets travel: every syscall, unix sockets, IPv6, namespaces, forks, passed fds.
+//! Ways bytes and sockets travel: every syscall, unix sockets, IPv6, forks, passed fds.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use suture_tests::check::{Complaints, collect, joined, of_process, unique, well_formed};
 use suture_tests::client::{Connection, request};
 use suture_tests::curl::{curl, curl_ok};
-use suture_tests::process::{Folder, Running, free_port, program, source};
+use suture_tests::process::{Folder, free_port};
 use suture_tests::scene::{times, unique_id, unique_ids};
-use suture_tests::victims::python::{Bind, Worker, gunicorn_on, http_server_on, interpreter};
+use suture_tests::victims::python::{Bind, Worker, gunicorn_on, http_server_on};
 use suture_tests::victims::{Serving, Victim};
 use suture_tests::{Kind, ReceivedSpan, Scene};
 
@@ -22,16 +21,23 @@ fn oddio(way: &str) -> Victim {
 }
 
 /// What a request must have left.
-struct Sent {
-    what: String,
-    path: String,
-    client: u32,
-    servers: Vec<u32>,
-    request_size: Option<i64>,
-    response_size: Option<i64>,
+pub struct Sent {
+    /// In messages.
+    pub what: String,
+    /// Its path.
+    pub path: String,
+    /// The process that sent it.
+    pub client: u32,
+    /// The processes that may have served it.
+    pub servers: Vec<u32>,
+    /// Bytes of its body.
+    pub request_size: Option<i64>,
+    /// Bytes of the response's body.
+    pub response_size: Option<i64>,
 }
 
-fn check_sent(
+/// A CLIENT and a SERVER span of what was sent, joined.
+pub fn check_sent(
     complaints: &mut Complaints,
     spans: &[ReceivedSpan],
     sent: &Sent,
@@ -240,121 +246,6 @@ fn ipv6_and_ipv4_mapped_addresses() {
         }
         complaints.verdict(&sent.what).unwrap();
     }
-}
-
-/// Two network namespaces joined by a veth pair, removed on drop.
-struct Namespaces {
-    left: String,
-    right: String,
-}
-
-fn ip(arguments: &[&str]) {
-    let done = Command::new(program(&["ip"], "iproute2").unwrap())
-        .args(arguments)
-        .output()
-        .unwrap();
-    assert!(
-        done.status.success(),
-        "ip {arguments:?}: {}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-}
-
-impl Namespaces {
-    fn new() -> Self {
-        let tag = format!("{:x}", std::process::id());
-        let made = Self {
-            left: format!("sutl{tag}"),
-            right: format!("sutr{tag}"),
-        };
-        let (left, right) = (made.left.as_str(), made.right.as_str());
-        for name in [left, right] {
-            ip(&["netns", "add", name]);
-            ip(&["-n", name, "link", "set", "lo", "up"]);
-        }
-        ip(&[
-            "-n", left, "link", "add", "vl", "type", "veth", "peer", "name", "vr", "netns", right,
-        ]);
-        for (name, link, address) in [
-            (left, "vl", "10.213.7.1/30"),
-            (right, "vr", "10.213.7.2/30"),
-        ] {
-            ip(&["-n", name, "addr", "add", address, "dev", link]);
-            ip(&["-n", name, "link", "set", link, "up"]);
-        }
-        made
-    }
-
-    fn inside(name: &str, program_path: &Path) -> Command {
-        let mut command = Command::new(program(&["ip"], "iproute2").unwrap());
-        command.args(["netns", "exec", name]).arg(program_path);
-        command
-    }
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        for name in [&self.left, &self.right] {
-            // The veth pair goes with its namespaces; one that is already gone is as good.
-            let _ = Command::new("ip").args(["netns", "del", name]).output();
-        }
-    }
-}
-
-#[test]
-fn other_network_namespaces() {
-    let scene = Scene::open().unwrap();
-    let agent = scene.agent().start().unwrap();
-    let spaces = Namespaces::new();
-    let port = 8080;
-    let mut command = Namespaces::inside(&spaces.right, &interpreter().unwrap());
-    command
-        .arg(source("python/threading_app.py"))
-        .arg(port.to_string())
-        .arg("0.0.0.0");
-    let mut server = Running::start("http.server in a namespace", &mut command).unwrap();
-    let curl_path = program(&["curl"], "curl").unwrap();
-    let fetch = |space: &str, url: &str| {
-        let mut command = Namespaces::inside(space, &curl_path);
-        let child = command
-            .args(["-sS", "--max-time", "30", url])
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let pid = child.id();
-        (pid, child.wait_with_output().unwrap().status.success())
-    };
-    let right = spaces.right.clone();
-    server
-        .wait_for("its port", || fetch(&right, "http://127.0.0.1:8080/up").1)
-        .unwrap();
-    let ids = unique_ids(2);
-    let mut sent = Vec::new();
-    for (id, space, host) in [
-        (&ids[0], &spaces.right, "127.0.0.1"),
-        (&ids[1], &spaces.left, "10.213.7.2"),
-    ] {
-        let path = format!("/leaf/{id}");
-        let (client, done) = fetch(space, &format!("http://{host}:{port}{path}"));
-        assert!(done, "curl in {space} to {host}");
-        let servers = server.pids();
-        sent.push(Sent {
-            what: format!("{host} from {space}"),
-            path,
-            client,
-            servers,
-            request_size: None,
-            response_size: None,
-        });
-    }
-    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let spans = collect(scene.receiver(), &names, 2);
-    agent.stop().unwrap();
-    let mut complaints = Complaints::default();
-    for sent in &sent {
-        check_sent(&mut complaints, &spans, sent);
-    }
-    complaints.verdict("network namespaces").unwrap();
 }
 
 #[test]
