@@ -293,6 +293,7 @@ pub(crate) fn was_read<S: Sock>(
             unit::leave(conn);
         }
         conn.unit = key;
+        scratch.served = socket.key.sk;
         serve(&socket.key, conn, is_blocking, now);
     }
     let segment = Segment {

@@ -153,6 +153,8 @@ pub(crate) struct Scratch {
     pub found: Found,
     /// First bytes of a call.
     pub sniff: [u8; limits::SNIFF_BYTES],
+    /// The `struct sock` on which a server read last on this CPU: what is sent on it next begins no client's request.
+    pub served: u64,
     /// Bytes this CPU has put into the ring since it woke the reader.
     pub unwoken: u32,
 }

@@ -66,17 +66,29 @@ pub(crate) fn leave(conn: &mut Conn) -> u64 {
     u64::from(PEERS.remove(own).is_ok())
 }
 
+/// Requests of a client that was not found after which it is not looked for again: it is on another host or out of scope. A
+/// client on this host is found with its first request, one that was met in the middle of a connection with the next.
+const MISSES_MAX: u64 = 4;
+
 /// The client's entry, by what the server knows of it.
 #[inline(always)]
 fn client(conn: &mut Conn) -> Option<&'static mut Conn> {
-    if conn.peer.sk != 0
-        && let Some(found) = conn::find(conn.peer)
-    {
-        return Some(found);
+    if conn.peer.sk != 0 {
+        if let Some(found) = conn::find(conn.peer) {
+            return Some(found);
+        }
+    } else if conn.peer.ino >= MISSES_MAX {
+        return None;
     }
     let remote = peer_key(conn.remote_addr, conn.remote_port, conn.netns);
     // SAFETY: two words, copied at once; what they name is looked up and compared.
-    let key = unsafe { PEERS.get(remote) }.copied()?;
+    let Some(key) = unsafe { PEERS.get(remote) }.copied() else {
+        conn.peer = SocketKey {
+            sk: 0,
+            ino: conn.peer.ino + 1,
+        };
+        return None;
+    };
     conn.peer = key;
     conn::find(key)
 }

@@ -87,7 +87,7 @@ pub struct Conn {
     pub tx_bytes: u64,
     /// Thread that read the current request: tgid << 32 | tid.
     pub unit: u64,
-    /// For a server: the client's end, once it was found.
+    /// For a server: the client's end, once it was found; before that `sk` is 0 and `ino` counts how often it was not.
     pub peer: SocketKey,
     /// Trace of the current exchange.
     pub trace_id: Words,

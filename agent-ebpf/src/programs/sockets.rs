@@ -17,7 +17,7 @@ use super::{MSG_DONTWAIT, NOT_THE_STREAM};
 use crate::{
     conn,
     flow::{self, Call, is_later, write_pos},
-    maps::{count, is_armed},
+    maps::{count, is_armed, scratch},
     pending::AF_UNIX,
     scope::task_in_scope,
     settings::setting,
@@ -143,7 +143,12 @@ fn received(sock: Typed, moved: i64, dont_wait: bool) -> Option<()> {
 /// those of this call has left yet when it runs first.
 #[btf_tracepoint(function = "tcp_sendmsg_locked")]
 pub(crate) fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
-    let _ = sends(Typed(ctx.arg(0)));
+    let sock = Typed(ctx.arg(0));
+    // The ordinary case of a server, told without a look-up. Should the memory be another socket's by now, its request
+    // begins after it was sent, as on a unix socket.
+    if scratch().is_none_or(|scratch| scratch.served != sock.address()) {
+        let _ = sends(sock);
+    }
     0
 }
 
