@@ -45,6 +45,8 @@ counters! {
     ContextAged = "context_aged",
     /// io_uring instances set up by processes in scope; what they do through it is not seen.
     IoUring = "io_uring_instances",
+    /// Calls not seen because a program of the same processor was interrupted in the middle of its work.
+    ScratchHeld = "scratch_held",
     /// Syscalls of this kind were seen but carried a message in more parts than are looked at.
     MmsgBeyond = "mmsg_beyond_limit",
 }

@@ -150,7 +150,8 @@ fn port_in_scope(conn: &Conn) -> bool {
 /// Makes the entry of a socket that bytes moved on. Returns 0 where it is not followed.
 #[inline(never)]
 fn make(key: &SocketKey, family: u16) -> u64 {
-    let Some(scratch) = scratch() else { return 0 };
+    let Some(mut held) = scratch() else { return 0 };
+    let scratch = &mut *held;
     begin(scratch, key, family);
     addresses(&mut scratch.conn, key.sk, family);
     if family != AF_UNIX {
@@ -207,7 +208,7 @@ fn complete(key: &SocketKey, conn: &mut Conn) -> u64 {
     addresses(conn, key.sk, family);
     conn.flags &= !conn_flag::ADDRESS_PARTIAL;
     match scratch() {
-        Some(scratch) => announce(scratch, key, conn),
+        Some(mut scratch) => announce(&mut scratch, key, conn),
         None => 0,
     }
 }

@@ -101,7 +101,7 @@ pub(crate) fn before_write(
     if !may_begin_client(conn) {
         return None;
     }
-    let scratch = scratch()?;
+    let scratch = &mut *scratch()?;
     let view = view();
     let len = user::first_bytes(scratch, view.place, view.vectors, upto);
     let token = sniff::token(&scratch.sniff, len);
@@ -203,7 +203,7 @@ pub(crate) fn wrote(
     enter_ns: u64,
     view: impl FnOnce() -> View,
 ) -> Option<()> {
-    let scratch = scratch()?;
+    let scratch = &mut *scratch()?;
     let now = now();
     let moved = call.moved as u64;
     let view = view();
@@ -256,7 +256,7 @@ pub(crate) fn was_read<S: Sock>(
     behind: u32,
     view: impl FnOnce() -> View,
 ) -> Option<()> {
-    let scratch = scratch()?;
+    let scratch = &mut *scratch()?;
     let now = now();
     let moved = call.moved as u64;
     let view = view();
@@ -293,7 +293,7 @@ pub(crate) fn was_read<S: Sock>(
             unit::leave(conn);
         }
         conn.unit = key;
-        scratch.served = socket.key.sk;
+        scratch.served = socket.key;
         serve(&socket.key, conn, is_blocking, now);
     }
     let segment = Segment {
@@ -330,7 +330,7 @@ pub(crate) fn failed(key: &SocketKey, call: Call, way: u8) -> Option<()> {
     {
         return None;
     }
-    let scratch = scratch()?;
+    let scratch = &mut *scratch()?;
     let now = now();
     let flags = if call.moved == 0 {
         segment_flag::EOF

@@ -1,6 +1,8 @@
 //! Every map, once. Causal maps are HASH with explicit deletes, never LRU: an entry that vanished by itself would
 //! look like "no evidence" in one place and like a stale context in another (DESIGN §10).
 
+use core::ops::{Deref, DerefMut};
+
 use agent_common::{
     abi::{Conn, ConnRecord, PeerKey, SegmentRecord, SocketKey, Thread, demand},
     counters::Counter,
@@ -133,9 +135,9 @@ impl Found {
 
 /// Room for one segment being put together, one per CPU. It belongs to programs that run for a call of the current
 /// task: on syscall tracepoints, which never nest on a CPU (the kernel's `bpf_prog_active` refuses it,
-/// kernel/trace/bpf_trace.c), and on tracepoints inside of socket calls, which run with preemption off (`__DO_TRACE`,
-/// include/linux/tracepoint.h, up to 6.18) and never inside one another. Programs that run in softirq can interrupt them
-/// and must not use it.
+/// kernel/trace/bpf_trace.c), and on tracepoints inside of socket calls, which never run inside one another and up to 6.18
+/// with preemption off (`__do_trace_##name`, include/linux/tracepoint.h; later kernels took that away, and there another
+/// task of this CPU can find it `held`). Programs that run in softirq can interrupt them and must not use it.
 #[repr(C)]
 pub(crate) struct Scratch {
     /// The record's fixed part.
@@ -153,10 +155,12 @@ pub(crate) struct Scratch {
     pub found: Found,
     /// First bytes of a call.
     pub sniff: [u8; limits::SNIFF_BYTES],
-    /// The `struct sock` on which a server read last on this CPU: what is sent on it next begins no client's request.
-    pub served: u64,
+    /// The socket on which a server read last on this CPU: what is sent on it next begins no client's request.
+    pub served: SocketKey,
     /// Bytes this CPU has put into the ring since it woke the reader.
     pub unwoken: u32,
+    /// 1 while a program works with this.
+    pub held: u32,
 }
 
 /// See [`Scratch`].
@@ -167,12 +171,58 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 #[map]
 pub(crate) static SEEDS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// This CPU's scratch.
+/// This CPU's scratch, while a program works with it.
+pub(crate) struct Held(&'static mut Scratch);
+
+impl Deref for Held {
+    type Target = Scratch;
+    #[inline(always)]
+    fn deref(&self) -> &Scratch {
+        self.0
+    }
+}
+
+impl DerefMut for Held {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Scratch {
+        self.0
+    }
+}
+
+impl Drop for Held {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: a field of an initialised map value; volatile, so that it stays behind all the work.
+        unsafe { core::ptr::write_volatile(&raw mut self.0.held, 0) };
+    }
+}
+
+/// This CPU's scratch. None while another program holds it, which is counted.
 #[inline(always)]
-pub(crate) fn scratch() -> Option<&'static mut Scratch> {
+pub(crate) fn scratch() -> Option<Held> {
     let place = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: the map lives as long as the program; programs that use it do not nest on one CPU (see Scratch).
-    Some(unsafe { &mut *place })
+    // SAFETY: the map lives as long as the program, and only who sets `held` goes on with it.
+    let scratch = unsafe { &mut *place };
+    // SAFETY: a field of an initialised map value. A program that is interrupted between these two lines finds the scratch
+    // free again when it goes on.
+    unsafe {
+        if core::ptr::read_volatile(&raw const scratch.held) != 0 {
+            count(Counter::ScratchHeld, 1);
+            return None;
+        }
+        core::ptr::write_volatile(&raw mut scratch.held, 1);
+    }
+    Some(Held(scratch))
+}
+
+/// Whether a server read on this socket last on this CPU.
+#[inline(always)]
+pub(crate) fn is_served(key: SocketKey) -> bool {
+    SCRATCH.get_ptr_mut(0).is_some_and(|place| {
+        // SAFETY: two words of an initialised map value.
+        let served = unsafe { core::ptr::read_volatile(&raw const (*place).served) };
+        served.sk == key.sk && served.ino == key.ino
+    })
 }
 
 /// Adds to a counter.

@@ -92,7 +92,7 @@ fn tcp_connecting(sock: Typed) -> Option<()> {
     if !conn::is_stream(sock, family) {
         return None;
     }
-    let scratch = scratch()?;
+    let scratch = &mut *scratch()?;
     conn::begin(scratch, &key, family);
     conn::addresses(&mut scratch.conn, key.sk, family);
     if let Some(thread) = unit::existing(task.pid_tgid()) {
@@ -138,7 +138,7 @@ fn called(fd: u64) -> Option<()> {
     if conn::find(key).is_some() {
         return None;
     }
-    let scratch = scratch()?;
+    let scratch = &mut *scratch()?;
     conn::begin(scratch, &key, family);
     attempt(task, scratch, &key)
 }
@@ -176,7 +176,7 @@ fn refused(fd: u64, addr: u64, error: u16) -> Option<()> {
     }
     inflight.socket.sk = 0;
     let family: u16 = field(key.sk, setting!(offsets.skc_family));
-    let scratch = scratch()?;
+    let scratch = &mut *scratch()?;
     conn::begin(scratch, &key, family);
     named(&mut scratch.conn, addr)?;
     attempt(task, scratch, &key)?;

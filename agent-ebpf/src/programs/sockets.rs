@@ -17,7 +17,7 @@ use super::{MSG_DONTWAIT, NOT_THE_STREAM};
 use crate::{
     conn,
     flow::{self, Call, is_later, write_pos},
-    maps::{count, is_armed, scratch},
+    maps::{count, is_armed, is_served},
     pending::AF_UNIX,
     scope::task_in_scope,
     settings::setting,
@@ -143,20 +143,19 @@ fn received(sock: Typed, moved: i64, dont_wait: bool) -> Option<()> {
 /// those of this call has left yet when it runs first.
 #[btf_tracepoint(function = "tcp_sendmsg_locked")]
 pub(crate) fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
-    let sock = Typed(ctx.arg(0));
-    // The ordinary case of a server, told without a look-up. Should the memory be another socket's by now, its request
-    // begins after it was sent, as on a unix socket.
-    if scratch().is_none_or(|scratch| scratch.served != sock.address()) {
-        let _ = sends(sock);
-    }
+    let _ = sends(Typed(ctx.arg(0)));
     0
 }
 
 /// The current task is about to send on `sock`, or its bytes are just becoming readable.
 #[inline(always)]
 fn sends(sock: Typed) -> Option<()> {
-    let task = task_in_scope()?;
     let socket = sock.socket()?;
+    // The ordinary case of a server, told without a look-up.
+    if is_served(socket.key) {
+        return None;
+    }
+    let task = task_in_scope()?;
     let conn = conn::follow(sock, &socket)?;
     if conn.role == role::SERVER || conn.last_direction == direction::TX {
         return None;

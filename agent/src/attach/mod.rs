@@ -95,7 +95,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     if let Some(way) = options.way {
         return attach_in(way, options);
     }
-    if has_sockets_way() {
+    if prefers_sockets_way() {
         match attach_in(Way::Sockets, options) {
             Ok(attached) => return Ok(attached),
             Err(error) => {
@@ -104,6 +104,21 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         }
     }
     attach_in(Way::Syscalls, options)
+}
+
+/// Newest release whose tracepoints are known to run programs with preemption off, without which a call can be missed
+/// when its task is interrupted in the middle of one. A later one takes [`Way::Sockets`] only where the user says so.
+const SOCKETS_LAST: (u32, u32) = (6, 18);
+
+/// Whether [`Way::Sockets`] is chosen on this kernel by itself.
+#[must_use]
+pub fn prefers_sockets_way() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|number| number.parse::<u32>().ok());
+    let version = numbers.next().zip(numbers.next());
+    version.is_some_and(|version| version <= SOCKETS_LAST) && has_sockets_way()
 }
 
 /// Whether this kernel has [`Way::Sockets`].

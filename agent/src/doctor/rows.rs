@@ -257,7 +257,7 @@ fn seen(way: Way) -> Row {
         ),
         Way::Syscalls => ok(
             what,
-            "are seen at the syscalls; Linux 6.16 has tcp_sendmsg_locked, with which that costs half as much",
+            "are seen at the syscalls; on Linux 6.16 to 6.18 that costs half as much",
         ),
     }
 }
