@@ -1,4 +1,4 @@
-//! Python: http.server (an application, and plain `-m http.server`) and gunicorn + Flask.
+//! Python: http.server (an application, and plain `-m http.server`), gunicorn + Flask, and event loops.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -166,4 +166,35 @@ pub fn gunicorn_on(
         running,
         _folder: Some(folder),
     })
+}
+
+/// A server on Python's event loop, and the client that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventLoop {
+    /// aiohttp's server and its ClientSession.
+    Aiohttp,
+    /// FastAPI and httpx under uvicorn, asyncio's own loop.
+    Uvicorn,
+    /// The same on uvloop.
+    UvicornUvloop,
+}
+
+/// Our asyncio application: one thread, connections to the leaf are kept.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn event_loop(kind: EventLoop, leaf: Option<&Victim>) -> Result<Victim> {
+    let name = match kind {
+        EventLoop::Aiohttp => "aiohttp",
+        EventLoop::Uvicorn => "uvicorn",
+        EventLoop::UvicornUvloop => "uvicorn-uvloop",
+    };
+    let port = free_port()?;
+    let mut command = Command::new(interpreter()?);
+    command
+        .arg(source("python/asyncio_app.py"))
+        .arg(name)
+        .arg(port.to_string())
+        .env("LEAF_URL", leaf_url(leaf));
+    Victim::start(name, Serving::Loop, port, &mut command, None)
 }

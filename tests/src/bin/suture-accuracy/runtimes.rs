@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use suture_tests::ReceivedSpan;
 use suture_tests::check::of_process;
 use suture_tests::victims::nginx::{Behind, PhpFpm, nginx};
-use suture_tests::victims::python::{Worker, gunicorn, http_server};
+use suture_tests::victims::python::{EventLoop, Worker, event_loop, gunicorn, http_server};
 use suture_tests::victims::scripts::{NodeFramework, node, webrick};
 use suture_tests::victims::{Victim, compiled};
 
@@ -21,6 +21,9 @@ pub const NAMES: &[&str] = &[
     "go",
     "node-http",
     "node-express",
+    "aiohttp",
+    "uvicorn",
+    "uvicorn-uvloop",
 ];
 
 /// Programs at work.
@@ -69,6 +72,9 @@ pub fn start(name: &str) -> Result<Stage> {
         "go" => compiled::go(Some(&leaf))?,
         "node-http" => node(NodeFramework::Http, Some(&leaf))?,
         "node-express" => node(NodeFramework::Express, Some(&leaf))?,
+        "aiohttp" => event_loop(EventLoop::Aiohttp, Some(&leaf))?,
+        "uvicorn" => event_loop(EventLoop::Uvicorn, Some(&leaf))?,
+        "uvicorn-uvloop" => event_loop(EventLoop::UvicornUvloop, Some(&leaf))?,
         // nginx asks for the same path; that one's own call goes nowhere.
         "nginx" => {
             let behind = http_server(Some(&leaf))?;
