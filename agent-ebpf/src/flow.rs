@@ -84,7 +84,7 @@ fn read_pos<S: Sock>(conn: &Conn, sock: S) -> u32 {
 
 /// Whether a write in this direction may be a client's next request.
 #[inline(always)]
-fn may_begin_client(conn: &Conn) -> bool {
+pub(crate) fn may_begin_client(conn: &Conn) -> bool {
     conn.role != role::SERVER && conn.last_direction != direction::TX
 }
 

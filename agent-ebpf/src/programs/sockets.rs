@@ -7,7 +7,7 @@
 //! counted as unseen; and those that a group of syscall hooks has taken over (`demand::MMSG`).
 
 use agent_common::{
-    abi::{demand, direction, op, role},
+    abi::{demand, direction, op},
     counters::Counter,
 };
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
@@ -44,6 +44,17 @@ mod call {
 /// What may be moved is not known before the call: as much as the caller wants.
 const ALL: u64 = u32::MAX as u64;
 
+/// A message of a call that has several; which of them is not known here, so its bytes are not seen. None once the hooks of
+/// its syscall see it.
+#[inline(always)]
+fn one_of_many(op: u8) -> Option<u8> {
+    if is_armed(demand::MMSG) {
+        return None;
+    }
+    count(Counter::MmsgBeyond, 1);
+    Some(op)
+}
+
 /// The call the current task is in, as far as it sends: its `op`. None where other hooks see it.
 #[inline(always)]
 fn sending(registers: Registers) -> Option<u8> {
@@ -58,13 +69,7 @@ fn sending(registers: Registers) -> Option<u8> {
             is_armed(demand::SPLICE);
             op::SPLICE_OUT
         }
-        call::SENDMMSG => {
-            if is_armed(demand::MMSG) {
-                return None;
-            }
-            count(Counter::MmsgBeyond, 1);
-            op::SENDMMSG
-        }
+        call::SENDMMSG => one_of_many(op::SENDMMSG)?,
         _ => op::OTHER,
     })
 }
@@ -121,13 +126,7 @@ fn received(sock: Typed, moved: i64, dont_wait: bool) -> Option<()> {
         call::READV => op::READV,
         call::RECVFROM => op::RECVFROM,
         call::RECVMSG => op::RECVMSG,
-        call::RECVMMSG => {
-            if is_armed(demand::MMSG) {
-                return None;
-            }
-            count(Counter::MmsgBeyond, 1);
-            op::RECVMMSG
-        }
+        call::RECVMMSG => one_of_many(op::RECVMMSG)?,
         _ => op::OTHER,
     };
     let call = Call {
@@ -157,7 +156,7 @@ fn sends(sock: Typed) -> Option<()> {
     }
     let task = task_in_scope()?;
     let conn = conn::follow(sock, &socket)?;
-    if conn.role == role::SERVER || conn.last_direction == direction::TX {
+    if !flow::may_begin_client(conn) {
         return None;
     }
     let registers = task.registers();
@@ -220,7 +219,7 @@ fn sends_to(reader: Typed) -> Option<()> {
     let task = task_in_scope()?;
     let peer: u64 = field(reader.address(), setting!(offsets.unix_peer));
     let conn = conn::find_sender(peer, reader.address())?;
-    if conn.role == role::SERVER || conn.last_direction == direction::TX {
+    if !flow::may_begin_client(conn) {
         return None;
     }
     let registers = task.registers();
