@@ -4,10 +4,12 @@
 //! an unknown kind or a size that does not fit counts it and goes on with the next one.
 
 mod maps;
+mod units;
 
 use core::mem::{offset_of, size_of};
 
 pub use maps::{Conn, Inflight, PeerKey, Thread, Unit, conn_flag, demand, unit_flag};
+pub use units::{Runtime, UnitContext, UnitKey, runtime, unit_kind};
 
 /// Sixteen bytes (a trace id, an address) as two words in memory order: BPF copies and compares a word in one instruction,
 /// a byte array byte by byte. Eight bytes (a span id) are a `u64` for the same reason.
@@ -115,18 +117,18 @@ pub mod evidence {
     pub const THREAD: u8 = 2;
     /// A proxy's event-loop turn completed exactly one request head before this call.
     pub const TURN: u8 = 3;
-}
-
-/// Runtime classes of processes, found in user space, that say which evidence may be trusted (DESIGN §5).
-pub mod runtime {
-    /// Unknown or native: a thread's context counts only if it reads its requests from blocking sockets.
-    pub const NATIVE: u8 = 0;
-    /// One request per thread unless the thread waits with epoll (CPython, Ruby, PHP).
-    pub const THREADED: u8 = 1;
-    /// nginx: handles each ready event to its end before the next, one thread per process.
-    pub const TURN_PROXY: u8 = 2;
-    /// Execution units are not threads (Go, Node, tokio): a thread's context never counts.
-    pub const MULTIPLEXING: u8 = 3;
+    /// The goroutine that serves a request made this call.
+    pub const GOROUTINE: u8 = 4;
+    /// The contextvars Context in which the request was read made this call, or a copy of it.
+    pub const CONTEXT: u8 = 5;
+    /// The event loop had just read the reply to a call of the request, and did nothing else since.
+    pub const REPLY: u8 = 6;
+    /// The async resource that made this call was made under the request.
+    pub const ASYNC: u8 = 7;
+    /// The unit that made this call was made by one that served the request.
+    pub const SPAWN: u8 = 8;
+    /// The peer's agent said so in a TCP option on the segment with the request's first byte.
+    pub const OPTION: u8 = 9;
 }
 
 /// Syscalls that moved bytes ([`SegmentRecord::op`]).

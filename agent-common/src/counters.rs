@@ -41,6 +41,10 @@ counters! {
     Mptcp = "mptcp_ignored",
     /// Contexts not trusted because their unit multiplexes requests (an event loop).
     Multiplexed = "context_multiplexed",
+    /// Units whose request is not known because the map of units was full.
+    UnitsFull = "units_full",
+    /// Calls without a parent because the memory that names the running unit could not be read.
+    UnitUnread = "unit_unread",
     /// Contexts that were older than the maximum age.
     ContextAged = "context_aged",
     /// io_uring instances set up by processes in scope; what they do through it is not seen.

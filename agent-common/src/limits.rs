@@ -14,12 +14,16 @@ pub const TAIL_BYTES: usize = 8;
 pub const IOVECS_MAX: usize = 8;
 /// Messages of one sendmmsg/recvmmsg that are looked at.
 pub const MMSG_MAX: usize = 2;
-/// Connections followed at once. A value is 176 bytes, so the map takes about 8 MiB.
+/// Connections followed at once. A value is 184 bytes, so the map takes about 8 MiB.
 pub const CONNS_MAX: u32 = 32_768;
 /// TCP connections of clients, by the address their servers see.
 pub const PEERS_MAX: u32 = 16_384;
 /// Threads that move bytes on followed sockets or wait with epoll. A value is 104 bytes: about 5 MiB.
 pub const THREADS_MAX: u32 = 32_768;
+/// Units that are no threads and work for a request. A value is 40 bytes, a key 16: about 3.5 MiB.
+pub const UNITS_MAX: u32 = 32_768;
+/// Places in executables and libraries at which a uprobe can be attached.
+pub const USER_PROBES_MAX: usize = 1_024;
 /// Processes with a runtime class or in the scope.
 pub const PROCESSES_MAX: u32 = 32_768;
 /// Connections of the agent itself.

@@ -15,6 +15,8 @@ pub struct Offsets {
     pub task_tgid: u32,
     /// `task_struct.pid` (int), the thread's id
     pub task_pid: u32,
+    /// `task_struct.thread.fsbase` (x86-64): the thread's pointer to its thread-local storage
+    pub task_fsbase: u32,
     /// `files_struct.fdt`
     pub files_fdt: u32,
     /// `fdtable.fd`
@@ -85,6 +87,7 @@ impl Offsets {
         task_start_time: 0,
         task_tgid: 0,
         task_pid: 0,
+        task_fsbase: 0,
         files_fdt: 0,
         fdt_fd: 0,
         fdt_max_fds: 0,

@@ -10,6 +10,7 @@ use agent_common::abi::{
 use crate::{
     ids::{copy, new_span_id, new_trace_id, now},
     pending, segment, unit,
+    walk::Task,
 };
 
 /// No ids. Word by word, see [`copy`].
@@ -28,7 +29,7 @@ pub(crate) fn begin_client(
     conn: &mut Conn,
     seq: u32,
     protocol: u8,
-    pid_tgid: u64,
+    task: Task,
 ) -> u64 {
     let now = now();
     conn.span_id = new_span_id();
@@ -38,7 +39,7 @@ pub(crate) fn begin_client(
         conn.evidence = evidence::TURN;
     } else {
         let mut ids = no_ids();
-        parent_by_unit(pid_tgid, now, &mut ids);
+        parent_by_unit(task, now, &mut ids);
         copy(&mut conn.trace_id, &ids.trace_id);
         conn.parent_span_id = ids.parent_span_id;
         conn.evidence = ids.evidence;
@@ -69,9 +70,9 @@ pub(crate) fn take_back(conn: &mut Conn) {
 
 /// Parent of a call the current unit makes; a new trace when there is none.
 #[inline(always)]
-pub(crate) fn parent_by_unit(pid_tgid: u64, now: u64, ids: &mut ExchangeIds) {
-    let known = match unit::existing(pid_tgid) {
-        Some(thread) => unit::context(pid_tgid, thread, now, ids),
+pub(crate) fn parent_by_unit(task: Task, now: u64, ids: &mut ExchangeIds) {
+    let known = match unit::current(task.pid_tgid()) {
+        Some(thread) => unit::context(task, thread, now, ids),
         None => 0,
     };
     if known == 0 {

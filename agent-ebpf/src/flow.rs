@@ -31,7 +31,7 @@ use crate::{
     segment::{Segment, fill, send},
     settings::setting,
     sniff::{self, Token},
-    unit,
+    unit::{self, Reading},
     user::{self, View},
     walk::{Sock, Socket, Task, field, is_nonblocking},
 };
@@ -107,7 +107,7 @@ pub(crate) fn before_write(
     let token = sniff::token(&scratch.sniff, len);
     if is_request(token) {
         let pos = write_pos(conn, socket.key.sk);
-        begin_client(&socket.key, conn, pos, token.protocol(), task.pid_tgid());
+        begin_client(&socket.key, conn, pos, token.protocol(), task);
     }
     Some(())
 }
@@ -215,8 +215,7 @@ pub(crate) fn wrote(
     let token = scratch.found.token();
     if conn.flags & conn_flag::BEGUN == 0 {
         if is_request(token) && may_begin_client(conn) {
-            let key = call.task.pid_tgid();
-            begin_client(&socket.key, conn, pos, token.protocol(), key);
+            begin_client(&socket.key, conn, pos, token.protocol(), call.task);
         } else if !commit(conn, direction::TX, token) {
             conn.tx_bytes += moved;
             return None;
@@ -287,14 +286,13 @@ pub(crate) fn was_read<S: Sock>(
         && conn.span_id != 0
     {
         let is_blocking = !call.dont_wait && (socket.file == 0 || !is_nonblocking(socket.file));
-        let key = call.task.pid_tgid();
-        // When another unit reads on, that one serves the request.
-        if !begins && conn.unit != key {
-            unit::leave(conn);
-        }
-        conn.unit = key;
         scratch.served = socket.key;
-        serve(&socket.key, conn, is_blocking, now);
+        let reading = Reading {
+            begins,
+            is_blocking,
+            now,
+        };
+        unit::enter(call.task, &socket.key, conn, reading);
     }
     let segment = Segment {
         moved: moved as u32,
@@ -308,12 +306,6 @@ pub(crate) fn was_read<S: Sock>(
     fill(&mut scratch.record, conn, &socket.key, call.task, segment);
     send(scratch, view.place, view.vectors);
     Some(())
-}
-
-/// The unit that reads a request's bytes serves it.
-#[inline(never)]
-fn serve(key: &SocketKey, conn: &mut Conn, is_blocking: bool, now: u64) -> u64 {
-    unit::enter(conn.unit, key, conn, is_blocking, now)
 }
 
 /// A call moved nothing: end of stream, an error, or it will be made again. Told only for connections that speak a

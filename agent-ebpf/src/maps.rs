@@ -4,7 +4,10 @@
 use core::ops::{Deref, DerefMut};
 
 use agent_common::{
-    abi::{Conn, ConnRecord, PeerKey, SegmentRecord, SocketKey, Thread, demand},
+    abi::{
+        Conn, ConnRecord, PeerKey, Runtime, SegmentRecord, SocketKey, Thread, UnitContext, UnitKey,
+        demand,
+    },
     counters::Counter,
     limits,
 };
@@ -37,9 +40,15 @@ pub(crate) static THREADS: HashMap<u64, Thread> = HashMap::with_max_entries(limi
 #[map]
 pub(crate) static OWN: HashMap<PeerKey, u8> = HashMap::with_max_entries(limits::OWN_MAX, 0);
 
-/// Runtime class of a process, by tgid. Absent means NATIVE.
+/// Units that are no threads: the request they work for.
 #[map]
-pub(crate) static RUNTIMES: HashMap<u32, u8> = HashMap::with_max_entries(limits::PROCESSES_MAX, 0);
+pub(crate) static UNITS: HashMap<UnitKey, UnitContext> =
+    HashMap::with_max_entries(limits::UNITS_MAX, 0);
+
+/// Runtime of a process, by tgid. Absent means NATIVE.
+#[map]
+pub(crate) static RUNTIMES: HashMap<u32, Runtime> =
+    HashMap::with_max_entries(limits::PROCESSES_MAX, 0);
 
 /// Processes in scope, when not all are.
 #[map]

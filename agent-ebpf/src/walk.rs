@@ -118,6 +118,12 @@ impl Task {
         (u64::from(self.tgid()) << 32) | u64::from(self.tid())
     }
 
+    /// The thread pointer of its user space (x86-64).
+    #[inline(always)]
+    pub(crate) fn fsbase(self) -> u64 {
+        typed(self.0, setting!(offsets.task_fsbase))
+    }
+
     /// Its process, exact over pid reuse.
     #[inline(always)]
     pub(crate) fn process_key(self) -> ProcessKey {

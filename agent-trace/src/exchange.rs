@@ -58,6 +58,12 @@ impl Ids {
             evidence::SOCKET => Evidence::Socket,
             evidence::THREAD => Evidence::Thread,
             evidence::TURN => Evidence::Turn,
+            evidence::GOROUTINE => Evidence::Goroutine,
+            evidence::CONTEXT => Evidence::Context,
+            evidence::REPLY => Evidence::Reply,
+            evidence::ASYNC => Evidence::Async,
+            evidence::SPAWN => Evidence::Spawn,
+            evidence::OPTION => Evidence::Option,
             _ => Evidence::None,
         };
         let named = evidence != Evidence::None && parent != SpanId::default();

@@ -252,7 +252,7 @@ impl Graph {
             Side::Client => same(parent.header),
             // The parent is the client exchange of the peer; its own parent must have received the header.
             Side::Server => match parent.origin {
-                Origin::Kernel(server, Evidence::Thread | Evidence::Turn) => {
+                Origin::Kernel(server, evidence) if evidence.is_of_a_unit() => {
                     same(parent.header.or(Some(*header)))
                         && self.nodes.get(&server).is_some_and(|node| {
                             node.facts.side == Side::Server && same(node.facts.header)

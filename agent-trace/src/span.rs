@@ -40,9 +40,35 @@ pub enum Evidence {
     Thread,
     /// A proxy's event-loop turn (DESIGN §5 `reply`/turn rules).
     Turn,
+    /// The goroutine that serves the parent made this call.
+    Goroutine,
+    /// The contextvars Context in which the parent's request was read, or a copy of it, made this call.
+    Context,
+    /// The event loop had just read the reply to a call of the parent.
+    Reply,
+    /// The async resource that made this call was made under the parent.
+    Async,
+    /// The unit that made this call was made by one that served the parent.
+    Spawn,
+    /// The peer's agent said so in a TCP option.
+    Option,
 }
 
 impl Evidence {
+    /// Whether an execution unit ties a call to the request that its own process serves.
+    pub const fn is_of_a_unit(self) -> bool {
+        match self {
+            Self::None | Self::Header | Self::Socket | Self::Option => false,
+            Self::Thread
+            | Self::Turn
+            | Self::Goroutine
+            | Self::Context
+            | Self::Reply
+            | Self::Async
+            | Self::Spawn => true,
+        }
+    }
+
     /// The attribute's value.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,6 +77,12 @@ impl Evidence {
             Self::Socket => "socket",
             Self::Thread => "thread",
             Self::Turn => "turn",
+            Self::Goroutine => "goroutine",
+            Self::Context => "context",
+            Self::Reply => "reply",
+            Self::Async => "async",
+            Self::Spawn => "spawn",
+            Self::Option => "option",
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use agent_common::abi::demand;
+use agent_common::abi::{Runtime, demand};
 use anyhow::Context;
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     enrich::{
         host::HostFacts,
         proc_root::ProcRoot,
-        runtime::{RuntimeClasses, uses_io_uring},
+        runtime::{Finding, RuntimeClasses, uses_io_uring},
         scope::{ExeGlobs, processes_in_scope},
         serving::{listens, needs_loops},
     },
@@ -47,8 +47,10 @@ const RUNTIMES_MAX: usize = 32_768;
 /// What is known of the processes that run already.
 struct Running {
     runtimes: RuntimeClasses,
-    /// (tgid, runtime class)
-    classes: Vec<(u32, u8)>,
+    /// Those the programs can be told before anything is attached, by tgid.
+    plain: Vec<(u32, Runtime)>,
+    /// Those that need uprobes first, by tgid.
+    probed: Vec<(u32, Finding)>,
     /// Processes that use io_uring, by tgid.
     uring: Vec<u32>,
     /// One of them serves in a way that cannot be told without seeing it wait with epoll.
@@ -59,7 +61,8 @@ struct Running {
 fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
     let own = std::process::id();
     let mut runtimes = RuntimeClasses::new(root.clone(), RUNTIMES_MAX);
-    let (mut classes, mut uring, mut loops) = (Vec::new(), Vec::new(), false);
+    let (mut plain, mut probed) = (Vec::new(), Vec::new());
+    let (mut uring, mut loops) = (Vec::new(), false);
     let tgids = root
         .tgids()
         .context("cannot list processes in /proc; mount it (`mount -t proc proc /proc`)")?;
@@ -68,16 +71,24 @@ fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
         let Ok(key) = root.approximate_key(tgid) else {
             continue;
         };
-        let class = runtimes.look(key, ktime_ns);
-        loops = loops || (needs_loops(root, tgid, class) && listens(root, tgid));
-        classes.push((tgid, class));
+        let finding = runtimes.look(key, ktime_ns);
+        loops = loops || (needs_loops(root, tgid, finding.class()) && listens(root, tgid));
+        if finding.probes.is_empty() {
+            plain.push((tgid, finding.runtime));
+        } else if listens(root, tgid) {
+            probed.push((tgid, finding));
+        } else {
+            // Its files are not probed before it serves: it is looked at anew when it listens or is first traced.
+            runtimes.exit(key);
+        }
         if uses_io_uring(root, tgid) {
             uring.push(tgid);
         }
     }
     Ok(Running {
         runtimes,
-        classes,
+        plain,
+        probed,
         uring,
         needs_loops: loops,
     })
@@ -110,7 +121,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         head_bytes: config.capture.head_bytes,
         processes,
         ports: config.scope.ports.clone(),
-        runtimes: running.classes,
+        runtimes: running.plain,
         bpf_log: config.bpf_log,
         way: config.capture.hooks,
     })?;
@@ -132,8 +143,12 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         );
     }
     let stop = Arc::new(AtomicBool::new(false));
+    let mut kernel = Kernel::new(attached)?;
+    for (tgid, finding) in &running.probed {
+        kernel.set_runtime(*tgid, finding);
+    }
     let live = Live {
-        kernel: Kernel::new(attached)?,
+        kernel,
         pipeline: Pipeline::new(config.tracer(), sink),
         recorder,
         exes,

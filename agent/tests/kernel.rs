@@ -10,7 +10,7 @@ use agent::attach::{
     self, Options,
     table::{HOOKS, Way},
 };
-use agent_common::abi::demand;
+use agent_common::abi::{Runtime, demand, runtime};
 
 fn everything(way: Way) -> Options {
     Options {
@@ -57,7 +57,7 @@ fn the_programs_also_load_with_their_log_and_with_a_narrow_scope() {
         head_bytes: 16 * 1024,
         processes: Some(vec![1]),
         ports: vec![80, 8080],
-        runtimes: vec![(1, 3)],
+        runtimes: vec![(1, Runtime::of(runtime::MULTIPLEXING))],
         bpf_log: true,
         way: None,
     };

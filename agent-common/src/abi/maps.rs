@@ -3,7 +3,7 @@
 
 use core::mem::size_of;
 
-use super::{ProcessKey, SocketKey, Words};
+use super::{ProcessKey, SocketKey, UnitKey, Words};
 
 /// An end of a TCP connection as its other end names it: key of the maps of clients and of the agent's own
 /// connections.
@@ -85,8 +85,8 @@ pub struct Conn {
     pub rx_bytes: u64,
     /// Bytes written since it is followed.
     pub tx_bytes: u64,
-    /// Thread that read the current request: tgid << 32 | tid.
-    pub unit: u64,
+    /// The unit that read the current request.
+    pub unit: UnitKey,
     /// For a server: the client's end, once it was found; before that `sk` is 0 and `ino` counts how often it was not.
     pub peer: SocketKey,
     /// Trace of the current exchange.
@@ -187,7 +187,7 @@ pub mod demand {
 const _: () = {
     assert!(size_of::<PeerKey>() == 24);
     assert!(size_of::<Unit>() == 56);
-    assert!(size_of::<Conn>() == 176);
+    assert!(size_of::<Conn>() == 184);
     assert!(size_of::<Inflight>() == 32);
     assert!(size_of::<Thread>() == 56 + 32 + 16);
 };

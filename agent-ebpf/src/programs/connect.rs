@@ -52,7 +52,7 @@ fn attempt(task: Task, scratch: &mut Scratch, key: &SocketKey) -> Option<()> {
     scratch.conn.flags |= conn_flag::ADDRESS_PARTIAL;
     clear(&raw mut scratch.announced.exchange);
     scratch.announced.exchange.span_id = new_span_id();
-    parent_by_unit(task.pid_tgid(), now(), &mut scratch.announced.exchange);
+    parent_by_unit(task, now(), &mut scratch.announced.exchange);
     let ids = &scratch.announced.exchange;
     if ids.evidence == evidence::TURN {
         scratch.conn.trace_id = ids.trace_id;

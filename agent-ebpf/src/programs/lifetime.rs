@@ -51,12 +51,12 @@ pub(crate) fn fork(ctx: RawTracePointContext) -> i32 {
     if child_tgid == parent_tgid {
         return 0;
     }
-    // SAFETY: one byte each, copied at once.
-    if let Some(class) = unsafe { RUNTIMES.get(parent_tgid) }.copied() {
+    // SAFETY: the value is copied at once, from map to map.
+    if let Some(runtime) = unsafe { RUNTIMES.get(parent_tgid) } {
         // A full map leaves the child NATIVE, the class that trusts least.
-        let _ = RUNTIMES.insert(child_tgid, class, 0);
+        let _ = RUNTIMES.insert(child_tgid, runtime, 0);
     }
-    // SAFETY: as above.
+    // SAFETY: one byte, only tested for presence.
     if unsafe { SCOPE.get(parent_tgid) }.is_some() {
         let _ = SCOPE.insert(child_tgid, 1, 0);
     }

@@ -59,6 +59,7 @@ const ADDRESSES: &str = "connections cannot be told apart by their addresses";
 const IDENTITY: &str = "processes cannot be told apart over pid reuse";
 const POSITIONS: &str = "segments cannot be put in their order in the TCP stream";
 const STATES: &str = "connects, resets and closes cannot be seen";
+const UNITS: &str = "goroutines and other units that are no threads cannot be told apart";
 const UNIX: &str = "the two ends of a unix connection cannot be joined";
 
 /// Reads the offsets from the file at `path`, usually [`KERNEL_BTF`].
@@ -107,6 +108,7 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
         task_start_time: need("task_struct", "start_time", IDENTITY)?,
         task_tgid: need("task_struct", "tgid", IDENTITY)?,
         task_pid: need("task_struct", "pid", IDENTITY)?,
+        task_fsbase: need("task_struct", "thread.fsbase", UNITS)?,
         files_fdt: need("files_struct", "fdt", FD_WALK)?,
         fdt_fd: need("fdtable", "fd", FD_WALK)?,
         fdt_max_fds: need("fdtable", "max_fds", FD_WALK)?,

@@ -7,6 +7,7 @@
 pub mod btf_offsets;
 mod error;
 pub mod table;
+pub mod user;
 
 pub use error::AttachError;
 
@@ -15,11 +16,15 @@ use std::{
     path::Path,
 };
 
-use agent_common::{abi::demand, limits, offsets::Settings};
+use agent_common::{
+    abi::{Runtime, demand},
+    limits,
+    offsets::Settings,
+};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, ProgramError, RawTracePoint, TracePoint},
+    programs::{BtfTracePoint, ProgramError, RawTracePoint, TracePoint, UProbe},
 };
 
 use aya_log::EbpfLogger;
@@ -28,6 +33,13 @@ use table::{HOOKS, Hook, Need, Place, Way};
 
 /// The BPF object, built by `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SUTURE_BPF_OBJECT"));
+
+/// [`Runtime`] as aya takes it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(crate) struct RuntimeValue(pub(crate) Runtime);
+// SAFETY: repr(C) integers without padding: any bytes are a value (its size is asserted in agent-common).
+unsafe impl aya::Pod for RuntimeValue {}
 
 /// What is traced, and how much of it.
 #[derive(Clone, Debug)]
@@ -38,8 +50,8 @@ pub struct Options {
     pub processes: Option<Vec<u32>>,
     /// Only connections with one of these local or remote ports (empty: all).
     pub ports: Vec<u16>,
-    /// Runtime classes of the processes that run already: (tgid, class).
-    pub runtimes: Vec<(u32, u8)>,
+    /// Runtimes of the processes that run already, by tgid. Those that need uprobes are told later.
+    pub runtimes: Vec<(u32, Runtime)>,
     /// Pass on what the programs log (`--bpf-log`).
     pub bpf_log: bool,
     /// How bytes are seen; none: the cheapest way that this kernel has.
@@ -62,6 +74,8 @@ pub struct Attached {
     demands: Array<MapData, u64>,
     /// Groups of `abi::demand` that are attached.
     armed: u64,
+    /// Uprobes that are attached.
+    placed: user::Placed,
     /// How bytes are seen.
     pub way: Way,
     /// Optional hooks this kernel does not have.
@@ -176,6 +190,7 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
         log,
         demands,
         armed: 0,
+        placed: user::Placed::default(),
         way,
         missing: Vec::new(),
     };
@@ -184,7 +199,11 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
         options.processes.iter().flatten().map(|tgid| (*tgid, 1u8)),
     )?;
     attached.fill("PORTS", options.ports.iter().map(|port| (*port, 1u8)))?;
-    attached.fill("RUNTIMES", options.runtimes.iter().copied())?;
+    let runtimes = options.runtimes.iter();
+    attached.fill(
+        "RUNTIMES",
+        runtimes.map(|(tgid, runtime)| (*tgid, RuntimeValue(*runtime))),
+    )?;
     for hook in HOOKS.iter().filter(|hook| hook.at_once(way)) {
         attached.hook(hook)?;
     }
@@ -224,6 +243,7 @@ fn load(ebpf: &mut Ebpf, hook: &Hook, types: &Btf) -> Result<(), AttachError> {
         Place::Btf(name) => {
             <&mut BtfTracePoint>::try_from(program).and_then(|program| program.load(name, types))
         }
+        Place::User(_) => <&mut UProbe>::try_from(program).and_then(UProbe::load),
     };
     loaded.map_err(|source| AttachError::Program {
         program: hook.program,
@@ -256,6 +276,8 @@ fn attach_one(ebpf: &mut Ebpf, hook: &Hook) -> Result<Result<(), ProgramError>, 
         Place::Btf(_) => {
             <&mut BtfTracePoint>::try_from(program).and_then(|program| program.attach().map(|_| ()))
         }
+        // Attached to the files of processes that need it, see `user`.
+        Place::User(_) => Ok(()),
     })
 }
 

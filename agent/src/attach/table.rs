@@ -24,6 +24,8 @@ pub enum Place {
     Raw(&'static str),
     /// A raw tracepoint by name, whose arguments the verifier knows by the kernel's BTF: fields are plain loads.
     Btf(&'static str),
+    /// A function of a runtime, by what its source calls it: a uprobe on the files of processes that need it ([`super::user`]).
+    User(&'static str),
 }
 
 /// How bytes are seen.

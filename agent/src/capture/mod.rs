@@ -6,10 +6,15 @@
 
 use std::os::fd::AsRawFd;
 
-use agent_common::abi::{Conn, PeerKey, SocketKey, verdict};
+use agent_common::abi::{
+    Conn, PeerKey, Runtime, SocketKey, UnitContext, UnitKey, runtime, verdict,
+};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 
-use crate::attach::{AttachError, Attached, Missing};
+use crate::{
+    attach::{AttachError, Attached, Missing, RuntimeValue},
+    enrich::runtime::Finding,
+};
 
 /// Update flag: only if the entry is there (include/uapi/linux/bpf.h).
 const BPF_EXIST: u64 = 2;
@@ -27,13 +32,16 @@ macro_rules! pod {
 pod!(ConnValue, Conn);
 pod!(PeerKeyBytes, PeerKey);
 pod!(SocketValue, SocketKey);
+pod!(UnitKeyBytes, UnitKey);
+pod!(UnitValue, UnitContext);
 
 /// The running kernel side. Dropping it detaches everything.
 pub struct Kernel {
     ring: RingBuf<MapData>,
     conns: HashMap<MapData, u64, ConnValue>,
     peers: HashMap<MapData, PeerKeyBytes, SocketValue>,
-    runtimes: HashMap<MapData, u32, u8>,
+    runtimes: HashMap<MapData, u32, RuntimeValue>,
+    units: HashMap<MapData, UnitKeyBytes, UnitValue>,
     scope: HashMap<MapData, u32, u8>,
     counters: PerCpuArray<MapData, u64>,
     /// Map memory in bytes, as the kernel accounts it.
@@ -61,6 +69,7 @@ impl Kernel {
             conns: attached.hash("CONNS")?,
             peers: attached.hash("PEERS")?,
             runtimes: attached.hash("RUNTIMES")?,
+            units: attached.hash("UNITS")?,
             scope: attached.hash("SCOPE")?,
             counters: attached.counters()?,
             map_bytes,
@@ -127,10 +136,31 @@ impl Kernel {
         }
     }
 
-    /// Sets a process' runtime class.
-    pub fn set_runtime(&mut self, tgid: u32, class: u8) {
+    /// Tells the programs a process' runtime, once what that stands on is attached.
+    pub fn set_runtime(&mut self, tgid: u32, finding: &Finding) {
+        let mut runtime = finding.runtime;
+        for probe in &finding.probes {
+            if let Err(error) = self.attached.probe(probe) {
+                tracing::warn!(tgid, "{error}; calls of this process are roots");
+                runtime = Runtime::of(runtime::MULTIPLEXING);
+                break;
+            }
+        }
         // A full map leaves the process NATIVE, the class that trusts least.
-        let _ = self.runtimes.insert(tgid, class, 0);
+        let _ = self.runtimes.insert(tgid, RuntimeValue(runtime), 0);
+    }
+
+    /// Forgets what the units of a process worked for: it ended, or became another program.
+    pub fn forget_units(&mut self, tgid: u32) {
+        let gone: Vec<UnitKeyBytes> = self
+            .units
+            .keys()
+            .flatten()
+            .filter(|key| key.0.tgid == tgid)
+            .collect();
+        for key in &gone {
+            let _ = self.units.remove(key);
+        }
     }
 
     /// Takes a process into the scope.

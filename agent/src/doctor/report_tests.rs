@@ -15,7 +15,7 @@ use crate::{
 pub(in crate::doctor) fn good() -> Findings {
     let events = HOOKS.iter().map(|hook| match hook.place {
         Place::Syscall(name) => format!("syscalls:{name}"),
-        Place::Raw(name) | Place::Btf(name) => format!("group:{name}"),
+        Place::Raw(name) | Place::Btf(name) | Place::User(name) => format!("group:{name}"),
     });
     Findings {
         release: "6.1.0-56-amd64".into(),

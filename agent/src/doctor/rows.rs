@@ -282,6 +282,8 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
         // No event of tracefs; the kernel's types were asked for them.
         Place::Btf(name) if SOCKETS_NEED.contains(&name) => findings.sockets_way,
         Place::Syscall(name) => events.contains(&format!("syscalls:{name}")),
+        // No event: whether a file has the function is known when it is met.
+        Place::User(_) => true,
         Place::Raw(name) | Place::Btf(name) => events.iter().any(|event| {
             event
                 .split_once(':')
@@ -308,7 +310,9 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
             .iter()
             .filter(|other| other.need == hook.need && other.loss == hook.loss)
             .map(|other| match other.place {
-                Place::Syscall(name) | Place::Raw(name) | Place::Btf(name) => name,
+                Place::Syscall(name) | Place::Raw(name) | Place::Btf(name) | Place::User(name) => {
+                    name
+                }
             })
             .collect();
         let (state, verb) = match hook.need {
@@ -323,7 +327,7 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
                 Place::Syscall(_) => {
                     "boot a kernel with CONFIG_FTRACE_SYSCALLS=y, as distribution kernels are"
                 }
-                Place::Raw(_) | Place::Btf(_) => {
+                Place::Raw(_) | Place::Btf(_) | Place::User(_) => {
                     "boot a distribution kernel, and report this one's version"
                 }
             },

@@ -18,3 +18,4 @@ pub mod runtime;
 pub mod scope;
 pub mod serving;
 pub mod table;
+pub mod units;

@@ -18,17 +18,47 @@ use std::{
     path::Path,
 };
 
-use agent_common::abi::{ProcessKey, runtime};
+use agent_common::abi::{ProcessKey, Runtime, runtime};
 
-use super::{elf::ElfMarks, naming::words::without_version, proc_root::ProcRoot};
+use super::{elf::ElfMarks, naming::words::without_version, proc_root::ProcRoot, units};
+use crate::attach::user::Probe;
 
-/// A class and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A runtime and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// One of `agent_common::abi::runtime`.
-    pub class: u8,
+    /// What the programs are told.
+    pub runtime: Runtime,
+    /// Programs that must be attached before they are told so.
+    pub probes: Vec<Probe>,
     /// The fact, for people.
     pub fact: &'static str,
+}
+
+impl Finding {
+    /// A class that needs no more than its name.
+    const fn of(class: u8, fact: &'static str) -> Self {
+        Self {
+            runtime: Runtime::of(class),
+            probes: Vec::new(),
+            fact,
+        }
+    }
+
+    /// One of `agent_common::abi::runtime`.
+    #[must_use]
+    pub fn class(&self) -> u8 {
+        self.runtime.class
+    }
+}
+
+impl From<units::Units> for Finding {
+    fn from(units: units::Units) -> Self {
+        Self {
+            runtime: units.runtime,
+            probes: units.probes,
+            fact: units.fact,
+        }
+    }
 }
 
 /// Libraries whose presence in a process decides, in order. Paths are compared by what the file name contains.
@@ -89,10 +119,7 @@ const NGINX_SCRIPTING: &[&str] = &["libluajit", "ngx_http_lua_module", "ngx_http
 
 /// Finds the class of the process `tgid`.
 pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
-    let unknown = Finding {
-        class: runtime::NATIVE,
-        fact: "nothing speaks for a known runtime",
-    };
+    let unknown = Finding::of(runtime::NATIVE, "nothing speaks for a known runtime");
     let Ok(exe) = root.exe(tgid) else {
         return unknown;
     };
@@ -100,13 +127,18 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
     let file = root.file(tgid, "exe");
     let maps = root.maps(tgid).unwrap_or_default();
     let mapped = |part: &str| mapped_files(&maps).any(|file| file.contains(part));
-    let found = |class, fact| Finding { class, fact };
+    let found = Finding::of;
 
     if elf.is_go(&file).unwrap_or(false) {
         // The scheduler moves goroutines between threads, its netpoller makes all sockets non-blocking.
-        return found(
-            runtime::MULTIPLEXING,
-            "the executable was linked by Go (.go.buildinfo)",
+        return units::go::find(&file).map_or_else(
+            || {
+                found(
+                    runtime::MULTIPLEXING,
+                    "the executable was linked by Go, but where it keeps its goroutine is not known",
+                )
+            },
+            Finding::from,
         );
     }
     // Both the name and the text: other programs print nginx' version too, and a file may be called anything.
@@ -205,10 +237,10 @@ pub struct RuntimeClasses {
 }
 
 /// One process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     key: ProcessKey,
-    class: u8,
+    finding: Finding,
     /// When it was first looked at, CLOCK_MONOTONIC ns.
     first_ns: u64,
     /// Times it was looked at again.
@@ -238,45 +270,48 @@ impl RuntimeClasses {
         }
     }
 
-    /// The class of a process that has just called execve, or that ran before the agent. `ktime_ns` is CLOCK_MONOTONIC now.
-    pub fn look(&mut self, key: ProcessKey, ktime_ns: u64) -> u8 {
+    /// The runtime of a process that listens now, or that ran before the agent. `ktime_ns` is CLOCK_MONOTONIC now.
+    pub fn look(&mut self, key: ProcessKey, ktime_ns: u64) -> Finding {
         self.forget(key.tgid);
         if self.known.len() >= self.capacity {
             self.refused += 1;
-            return runtime::NATIVE;
+            return Finding::of(runtime::NATIVE, "the table of processes is full");
         }
-        let class = find(&self.root, &mut self.elf, key.tgid).class;
+        let finding = find(&self.root, &mut self.elf, key.tgid);
         let known = Known {
             key,
-            class,
+            finding: finding.clone(),
             first_ns: ktime_ns,
             again: 0,
         };
-        self.known.insert(key.tgid, known);
         self.due
             .extend(known.due_ns().map(|due_ns| (due_ns, key.tgid)));
-        class
+        self.known.insert(key.tgid, known);
+        finding
     }
 
     /// The class of a process met for the first time by a traced record; none when it is known already.
     ///
     /// A worker forked from a server never calls execve: it has the class its parent had when it forked, which may be older than
     /// what both have loaded since (gunicorn imports gevent, then forks).
-    pub fn first(&mut self, key: ProcessKey, ktime_ns: u64) -> Option<u8> {
+    pub fn first(&mut self, key: ProcessKey, ktime_ns: u64) -> Option<Finding> {
         let known = self.known.get(&key.tgid);
         let is_known =
             known.is_some_and(|known| known.key.start_ns.abs_diff(key.start_ns) <= SAME_START_NS);
         (!is_known).then(|| self.look(key, ktime_ns))
     }
 
-    /// The process ended.
-    pub fn exit(&mut self, key: ProcessKey) {
+    /// The process ended. Returns whether it may have had units that are no threads.
+    pub fn exit(&mut self, key: ProcessKey) -> bool {
         // A later process with the same pid stays.
         let ended =
             |known: &Known| known.key.start_ns <= key.start_ns.saturating_add(SAME_START_NS);
-        if self.known.get(&key.tgid).is_some_and(ended) {
-            self.forget(key.tgid);
-        }
+        let Some(known) = self.known.get(&key.tgid).filter(|known| ended(known)) else {
+            return false;
+        };
+        let had_units = known.finding.class() >= runtime::GO;
+        self.forget(key.tgid);
+        had_units
     }
 
     fn forget(&mut self, tgid: u32) {
@@ -285,8 +320,8 @@ impl RuntimeClasses {
         }
     }
 
-    /// The next process whose class changed by now, with its new class; none when all that was due is unchanged.
-    pub fn poll(&mut self, ktime_ns: u64) -> Option<(ProcessKey, u8)> {
+    /// The next process whose runtime changed by now, with the new one; none when all that was due is unchanged.
+    pub fn poll(&mut self, ktime_ns: u64) -> Option<(ProcessKey, Finding)> {
         while let Some((_, tgid)) = self
             .due
             .first()
@@ -307,10 +342,10 @@ impl RuntimeClasses {
             {
                 continue;
             }
-            let class = find(&self.root, &mut self.elf, tgid).class;
-            if class != known.class {
-                known.class = class;
-                return Some((known.key, class));
+            let finding = find(&self.root, &mut self.elf, tgid);
+            if finding != known.finding {
+                known.finding = finding.clone();
+                return Some((known.key, finding));
             }
         }
         None

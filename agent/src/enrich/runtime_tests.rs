@@ -46,7 +46,7 @@ fn real_programs_are_classified() {
     let mut check = |program: &str, args: &[&str], expect: u8| {
         let running = spawn(program, args);
         let found = find(&ProcRoot::live(), &mut elf, running.0.id());
-        assert_eq!(found.class, expect, "{program}: {}", found.fact);
+        assert_eq!(found.class(), expect, "{program}: {}", found.fact);
     };
     check(
         "/usr/bin/python3",
@@ -100,7 +100,7 @@ fn nginx_is_a_turn_proxy() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let found = find(&ProcRoot::live(), &mut ElfMarks::default(), nginx.0.id());
-    assert_eq!(found.class, runtime::TURN_PROXY, "{}", found.fact);
+    assert_eq!(found.class(), runtime::TURN_PROXY, "{}", found.fact);
 }
 
 /// A process 42 of `exe` with these files mapped.
@@ -128,7 +128,7 @@ fn mapped_libraries_decide() {
     let check = |exe: &str, mapped: &[&str], expect: u8| {
         let tree = fixture(exe, mapped);
         let found = find(&ProcRoot::at(tree.path()), &mut ElfMarks::default(), 42);
-        assert_eq!(found.class, expect, "{exe} {mapped:?}: {}", found.fact);
+        assert_eq!(found.class(), expect, "{exe} {mapped:?}: {}", found.fact);
     };
     let python = "/usr/bin/python3.11";
     let greenlet =
@@ -193,6 +193,15 @@ fn mapped_libraries_decide() {
     check("/nonexistent/nginx", &[], runtime::NATIVE);
 }
 
+fn polled(classes: &mut RuntimeClasses, ktime_ns: u64) -> Option<(ProcessKey, u8)> {
+    let (key, finding) = classes.poll(ktime_ns)?;
+    Some((key, finding.class()))
+}
+
+fn first(classes: &mut RuntimeClasses, key: ProcessKey, ktime_ns: u64) -> Option<u8> {
+    Some(classes.first(key, ktime_ns)?.class())
+}
+
 #[test]
 fn classes_are_looked_at_again_after_one_and_ten_seconds_and_after_execve() {
     let tree = fixture("/usr/bin/python3.11", &[]);
@@ -204,29 +213,46 @@ fn classes_are_looked_at_again_after_one_and_ten_seconds_and_after_execve() {
     };
     let second = 1_000_000_000;
     let mut classes = RuntimeClasses::new(ProcRoot::at(tree.path()), 1);
-    assert_eq!(classes.look(key, 0), runtime::THREADED);
-    assert_eq!(classes.poll(second - 1), None);
+    assert_eq!(classes.look(key, 0).class(), runtime::THREADED);
+    assert_eq!(polled(&mut classes, second - 1), None);
     let library = "7f00-7f01 r-xp 0 fe:00 1 /x/greenlet/_greenlet.cpython-311.so\n";
     std::fs::write(process.join("maps"), library).unwrap();
-    assert_eq!(classes.poll(second - 1), None, "not before it is due");
-    assert_eq!(classes.poll(second), Some((key, runtime::MULTIPLEXING)));
+    assert_eq!(
+        polled(&mut classes, second - 1),
+        None,
+        "not before it is due"
+    );
+    assert_eq!(
+        polled(&mut classes, second),
+        Some((key, runtime::MULTIPLEXING))
+    );
     assert_eq!(classes.next_due_ns(), Some(10 * second));
     std::fs::write(process.join("maps"), "").unwrap();
-    assert_eq!(classes.poll(10 * second), Some((key, runtime::THREADED)));
+    assert_eq!(
+        polled(&mut classes, 10 * second),
+        Some((key, runtime::THREADED))
+    );
     assert_eq!(classes.next_due_ns(), None, "settled");
 
     std::fs::remove_file(process.join("exe")).unwrap();
     symlink("/usr/bin/curl", process.join("exe")).unwrap();
-    assert_eq!(classes.look(key, 20 * second), runtime::NATIVE, "execve");
+    assert_eq!(
+        classes.look(key, 20 * second).class(),
+        runtime::NATIVE,
+        "execve"
+    );
 
-    assert_eq!(classes.first(key, 20 * second), None, "known already");
+    assert_eq!(first(&mut classes, key, 20 * second), None, "known already");
 
     let other = ProcessKey { tgid: 43, ..key };
-    assert_eq!(classes.look(other, 20 * second), runtime::NATIVE);
+    assert_eq!(classes.look(other, 20 * second).class(), runtime::NATIVE);
     assert_eq!(classes.refused(), 1, "the table is full");
     classes.exit(key);
     assert_eq!(classes.next_due_ns(), None);
-    assert_eq!(classes.first(other, 20 * second), Some(runtime::NATIVE));
+    assert_eq!(
+        first(&mut classes, other, 20 * second),
+        Some(runtime::NATIVE)
+    );
     assert_eq!(classes.refused(), 1);
 }
 
@@ -241,15 +267,15 @@ fn a_key_read_from_proc_and_the_kernels_are_one_process() {
     };
     let (by_proc, by_kernel, later) = (key(1_000_000_000), key(1_009_999_999), key(9_000_000_000));
     classes.look(by_proc, 0);
-    assert_eq!(classes.first(by_kernel, 0), None, "known already");
+    assert_eq!(first(&mut classes, by_kernel, 0), None, "known already");
     assert_eq!(
-        classes.first(later, 0),
+        first(&mut classes, later, 0),
         Some(runtime::THREADED),
         "another process with its pid"
     );
     classes.exit(by_kernel);
     assert_eq!(
-        classes.first(later, 0),
+        first(&mut classes, later, 0),
         None,
         "a late exit of the old one does not touch the new one"
     );

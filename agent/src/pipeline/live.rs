@@ -191,8 +191,8 @@ impl<O: Output> Live<O> {
                 now.0 = now.0.min(ktime_ns);
             }
             self.kernel.arm(self.kernel.asked());
-            while let Some((key, class)) = self.runtimes.poll(now.0) {
-                self.kernel.set_runtime(key.tgid, class);
+            while let Some((key, finding)) = self.runtimes.poll(now.0) {
+                self.kernel.set_runtime(key.tgid, &finding);
             }
             self.tick(now, &mut failure);
             self.kernel.flush_log();
@@ -271,11 +271,11 @@ impl<O: Output> Live<O> {
                 Command::DescribeProcess(key, comm) => {
                     // A forked worker never calls execve: it has the class its parent had at the fork, which may
                     // have loaded more since (gunicorn with gevent).
-                    if let Some(class) = self.runtimes.first(key, now_ns) {
-                        self.kernel.set_runtime(key.tgid, class);
+                    if let Some(finding) = self.runtimes.first(key, now_ns) {
+                        self.kernel.set_runtime(key.tgid, &finding);
                         // A proxy's new worker, after it read its configuration again.
-                        if class == runtime::TURN_PROXY {
-                            self.arm_loops(key.tgid, class);
+                        if finding.class() == runtime::TURN_PROXY {
+                            self.arm_loops(key.tgid, finding.class());
                         }
                     }
                     let frame = Frame::Process(table.describe(key, &comm).clone());
@@ -298,7 +298,7 @@ impl<O: Output> Live<O> {
             Task::Exec(key, comm) => {
                 // Not classified yet: most programs never serve. The kernel has forgotten the old class (NATIVE trusts
                 // least); the new one is looked up when the process listens, or with its first traced record.
-                self.runtimes.exit(key);
+                self.forget(key);
                 if !self.exes.is_empty()
                     && ProcRoot::live()
                         .exe(key.tgid)
@@ -315,14 +315,14 @@ impl<O: Output> Live<O> {
             }
             Task::Exit(key) => {
                 table.exit(key);
-                self.runtimes.exit(key);
+                self.forget(key);
                 uring.remove(&key);
             }
             Task::Listen(key) => {
-                let class = self.runtimes.look(key, now_ns);
-                self.kernel.set_runtime(key.tgid, class);
+                let finding = self.runtimes.look(key, now_ns);
+                self.kernel.set_runtime(key.tgid, &finding);
                 // Before its first request, so that what the first request calls has its parent, too.
-                self.arm_loops(key.tgid, class);
+                self.arm_loops(key.tgid, finding.class());
             }
             Task::IoUring(key, comm) => {
                 let name = table.describe(key, &comm).service_name.clone();
@@ -333,6 +333,13 @@ impl<O: Output> Live<O> {
                 );
                 uring.insert(key, name);
             }
+        }
+    }
+
+    /// A process ended, or is another program now.
+    fn forget(&mut self, key: ProcessKey) {
+        if self.runtimes.exit(key) {
+            self.kernel.forget_units(key.tgid);
         }
     }
 

@@ -13,12 +13,16 @@
 //!   epoll_wait: sets EPOLL (sticky) for THREADED; ends the turn's context for TURN_PROXY
 //! ```
 //!
+//! A thread that runs many units (`many`) has no context of its own: theirs count.
 //! What depends on epoll_wait counts only while its hooks are attached (`demand::LOOPS`).
+
+mod go;
+pub(crate) mod many;
 
 use agent_common::{
     abi::{
-        Conn, ExchangeIds, Inflight, SocketKey, Thread, Unit, conn_flag, demand, evidence, runtime,
-        unit_flag,
+        Conn, ExchangeIds, Inflight, SocketKey, Thread, Unit, UnitKey, conn_flag, demand, evidence,
+        runtime, unit_flag, unit_kind,
     },
     counters::Counter,
     limits::CONTEXT_AGE_MAX_NS,
@@ -27,16 +31,14 @@ use agent_common::{
 use crate::{
     conn,
     ids::copy,
-    maps::{RUNTIMES, THREADS, count, is_armed},
+    maps::{THREADS, count, is_armed},
+    walk::Task,
 };
 
 /// Runtime class of a process.
 #[inline(always)]
-pub(crate) fn runtime_of(tgid: u32) -> u8 {
-    // SAFETY: one byte, copied at once.
-    unsafe { RUNTIMES.get(tgid) }
-        .copied()
-        .unwrap_or(runtime::NATIVE)
+pub(crate) fn class_of_process(tgid: u32) -> u8 {
+    many::runtime_of(tgid).map_or(runtime::NATIVE, |known| known.class)
 }
 
 /// A thread's entry, made if need be. `key` is that of the current thread.
@@ -91,18 +93,45 @@ const CLASS_KEPT_NS: u64 = 10_000_000;
 #[inline(always)]
 fn class_of(thread: &mut Thread, key: u64, now: u64) -> u8 {
     if now.wrapping_sub(thread.class_ktime_ns) > CLASS_KEPT_NS {
-        thread.class = u64::from(runtime_of((key >> 32) as u32));
+        thread.class = u64::from(class_of_process((key >> 32) as u32));
         thread.class_ktime_ns = now;
     }
     thread.class as u8
 }
 
-/// The unit read bytes of the request whose exchange is `conn`'s.
-#[inline(always)]
-pub(crate) fn enter(key: u64, socket: &SocketKey, conn: &Conn, is_blocking: bool, now: u64) -> u64 {
+/// How a request's bytes were read.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    /// They are its first.
+    pub begins: bool,
+    /// The call would have waited for them.
+    pub is_blocking: bool,
+    /// When.
+    pub now: u64,
+}
+
+/// The current unit read bytes of the request whose exchange is `conn`'s: it serves it.
+#[inline(never)]
+pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Reading) -> u64 {
+    let key = task.pid_tgid();
+    let now = reading.now;
     let Some(thread) = current(key) else { return 0 };
     let class = class_of(thread, key, now);
-    if class == runtime::MULTIPLEXING {
+    let mut unit = UnitKey {
+        id: u64::from(key as u32),
+        tgid: (key >> 32) as u32,
+        kind: unit_kind::THREAD,
+    };
+    let is_located = many::has_many(class) && many::locate(task, &mut unit) != 0;
+    // When another unit reads on, that one serves the request.
+    if !reading.begins && conn.unit != unit {
+        leave(conn);
+    }
+    conn.unit = unit;
+    if is_located {
+        return many::enter(conn, now);
+    }
+    if class == runtime::MULTIPLEXING || class == runtime::GO {
         return 0;
     }
     let unit = &mut thread.unit;
@@ -119,7 +148,7 @@ pub(crate) fn enter(key: u64, socket: &SocketKey, conn: &Conn, is_blocking: bool
     unit.ktime_ns = now;
     unit.socket = *socket;
     unit.flags |= unit_flag::LIVE;
-    if is_blocking {
+    if reading.is_blocking {
         unit.flags |= unit_flag::BLOCKING;
     } else {
         unit.flags &= !unit_flag::BLOCKING;
@@ -130,7 +159,11 @@ pub(crate) fn enter(key: u64, socket: &SocketKey, conn: &Conn, is_blocking: bool
 /// The response to `conn`'s request began: whatever its unit does next is not known to belong to it.
 #[inline(never)]
 pub(crate) fn leave(conn: &Conn) -> u64 {
-    let Some(place) = THREADS.get_ptr_mut(conn.unit) else {
+    if conn.unit.kind != unit_kind::THREAD {
+        return many::leave(conn);
+    }
+    let key = (u64::from(conn.unit.tgid) << 32) | conn.unit.id;
+    let Some(place) = THREADS.get_ptr_mut(key) else {
         return 0;
     };
     // SAFETY: see `current`; a thread that reused the id does not serve this exchange, which the span id tells.
@@ -145,7 +178,7 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
 /// The current unit is about to wait with epoll.
 #[inline(always)]
 pub(crate) fn wait(key: u64) {
-    match runtime_of((key >> 32) as u32) {
+    match class_of_process((key >> 32) as u32) {
         runtime::THREADED => {
             if let Some(thread) = current(key) {
                 thread.unit.flags |= unit_flag::EPOLL;
@@ -164,11 +197,22 @@ pub(crate) fn wait(key: u64) {
 /// The context a call made now belongs to: fills `ids` and returns 1 if there is one. For a proxy's turn the context
 /// is taken: it counts once.
 #[inline(never)]
-pub(crate) fn context(key: u64, thread: &mut Thread, now: u64, ids: &mut ExchangeIds) -> u64 {
+pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut ExchangeIds) -> u64 {
+    let class = class_of(thread, task.pid_tgid(), now);
+    if many::has_many(class) {
+        let mut unit = UnitKey {
+            id: 0,
+            tgid: 0,
+            kind: 0,
+        };
+        if many::locate(task, &mut unit) == 0 {
+            return 0;
+        }
+        return many::context(&unit, now, ids);
+    }
     if thread.unit.flags & unit_flag::LIVE == 0 {
         return 0;
     }
-    let class = class_of(thread, key, now);
     let unit = &mut thread.unit;
     if now.wrapping_sub(unit.ktime_ns) > CONTEXT_AGE_MAX_NS {
         unit.flags &= !unit_flag::LIVE;

@@ -1,0 +1,99 @@
+//! Execution units that are not threads (goroutines, contextvars Contexts, turns of an event loop), and the processes that have them.
+//!
+//! Which runtime a process has and where its structs are is found in user space; the programs find the unit that runs.
+
+use core::mem::size_of;
+
+use super::Words;
+
+/// Runtime classes of processes, found in user space, that say which evidence may be trusted (DESIGN §5).
+pub mod runtime {
+    /// Unknown or native: a thread's context counts only if it reads its requests from blocking sockets.
+    pub const NATIVE: u8 = 0;
+    /// One request per thread unless the thread waits with epoll (CPython, Ruby, PHP).
+    pub const THREADED: u8 = 1;
+    /// nginx: handles each ready event to its end before the next, one thread per process.
+    pub const TURN_PROXY: u8 = 2;
+    /// Execution units are not threads, and this kind's are not known (tokio, .NET): nothing but the socket counts.
+    pub const MULTIPLEXING: u8 = 3;
+    /// Go: the unit is the goroutine ([`super::unit_kind::GOROUTINE`]).
+    pub const GO: u8 = 4;
+    /// CPython whose running Context can be read: the unit is that Context, or else the thread as in `THREADED`.
+    pub const CPYTHON: u8 = 5;
+    /// Node.js: the unit is what runs between two callbacks of libuv.
+    pub const NODE: u8 = 6;
+}
+
+/// Kinds of units ([`UnitKey::kind`]).
+pub mod unit_kind {
+    /// A thread; `id` is its tid.
+    pub const THREAD: u32 = 0;
+    /// A goroutine; `id` is the address of its `g`.
+    pub const GOROUTINE: u32 = 1;
+    /// A contextvars Context of CPython; `id` is its address.
+    pub const CONTEXT: u32 = 2;
+    /// A turn or resource of a Node.js environment; `id` is what `unit/node.rs` says.
+    pub const ASYNC: u32 = 3;
+}
+
+/// Which unit of which process. The map of units is keyed by it; a process' entries go when it ends or calls execve.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct UnitKey {
+    /// See [`unit_kind`].
+    pub id: u64,
+    /// The process.
+    pub tgid: u32,
+    /// One of [`unit_kind`].
+    pub kind: u32,
+}
+
+/// Value of the map of units: the request a unit works for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitContext {
+    /// Trace of the server exchange.
+    pub trace_id: Words,
+    /// Span of the server exchange.
+    pub span_id: u64,
+    /// CLOCK_MONOTONIC when the context was set.
+    pub ktime_ns: u64,
+    /// One of [`super::evidence`]: what a call made by this unit stands on.
+    pub evidence: u64,
+}
+
+/// Value of the runtime map, by tgid.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// One of [`runtime`].
+    pub class: u8,
+    /// Which of a class' ways to read it; what it means is said where the class' units are found.
+    pub variant: u8,
+    /// Always 0.
+    pub zero: u16,
+    /// Offsets into the runtime's own structs, bytes; what each is is said where the class' units are found.
+    pub offsets: [u32; 7],
+    /// Addresses in the process.
+    pub addresses: [u64; 2],
+}
+
+impl Runtime {
+    /// A class that needs no more than its name.
+    #[must_use]
+    pub const fn of(class: u8) -> Self {
+        Self {
+            class,
+            variant: 0,
+            zero: 0,
+            offsets: [0; 7],
+            addresses: [0; 2],
+        }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<UnitKey>() == 16);
+    assert!(size_of::<UnitContext>() == 40);
+    assert!(size_of::<Runtime>() == 48);
+};

@@ -1,0 +1,138 @@
+//! Units of which a thread runs many: goroutines, contextvars Contexts, turns of an event loop.
+//!
+//! In: the current task and what user space found about its runtime. Out: the unit that runs, and the request it works for.
+//! Always holds: an entry of the map is the context of the unit with that key now; whoever makes a unit anew (the runtime
+//! reuses its memory) writes the new unit's context or deletes the old one's. Refuses: to guess a unit whose name could not
+//! be read: no context, which is counted.
+//!
+//! ```text
+//!           request read by it / made by a unit with a context          response begins / age / process ends
+//!   (none) --------------------------------------------------> an entry ---------------------------------> (none)
+//! ```
+
+use agent_common::{
+    abi::{Conn, ExchangeIds, Runtime, UnitContext, UnitKey, evidence, runtime, unit_kind},
+    counters::Counter,
+    limits::CONTEXT_AGE_MAX_NS,
+};
+use aya_ebpf::helpers::bpf_probe_read_user;
+
+use super::go;
+use crate::{
+    ids::copy,
+    maps::{RUNTIMES, UNITS, count},
+    walk::Task,
+};
+
+/// What is known of a process' runtime.
+#[inline(always)]
+pub(crate) fn runtime_of(tgid: u32) -> Option<&'static Runtime> {
+    // SAFETY: user space replaces the value as a whole and rarely; a program that reads half of each finds memory that it
+    // cannot read or an address that is no unit's.
+    unsafe { RUNTIMES.get(tgid) }
+}
+
+/// A word of the current process' memory.
+#[inline(always)]
+pub(crate) fn user_word(address: u64) -> Option<u64> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(address as *const u64) }.ok()
+}
+
+/// Whether processes of this class have units that are no threads.
+#[inline(always)]
+pub(crate) fn has_many(class: u8) -> bool {
+    class >= runtime::GO
+}
+
+/// Names the unit that runs on the current thread. Returns 0 and leaves `unit` as it is where there is none.
+#[inline(never)]
+pub(crate) fn locate(task: Task, unit: &mut UnitKey) -> u64 {
+    let tgid = task.tgid();
+    let Some(known) = runtime_of(tgid) else {
+        return 0;
+    };
+    let (id, kind) = match known.class {
+        runtime::GO => (go::running(task, known), unit_kind::GOROUTINE),
+        _ => return 0,
+    };
+    let Some(id) = id else {
+        count(Counter::UnitUnread, 1);
+        return 0;
+    };
+    unit.id = id;
+    unit.tgid = tgid;
+    unit.kind = kind;
+    1
+}
+
+/// Evidence of a call that the very unit makes which read the request.
+#[inline(always)]
+fn own_evidence(kind: u32) -> u64 {
+    u64::from(match kind {
+        unit_kind::GOROUTINE => evidence::GOROUTINE,
+        unit_kind::CONTEXT => evidence::CONTEXT,
+        _ => evidence::ASYNC,
+    })
+}
+
+/// `conn.unit` read bytes of the request whose exchange is `conn`'s.
+#[inline(always)]
+pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
+    let mut context = core::mem::MaybeUninit::<UnitContext>::uninit();
+    let place = context.as_mut_ptr();
+    // SAFETY: fields of a value on the stack, all of which are written: word by word, see `ids::copy`.
+    let context = unsafe {
+        core::ptr::write_volatile(&raw mut (*place).trace_id[0], conn.trace_id[0]);
+        core::ptr::write_volatile(&raw mut (*place).trace_id[1], conn.trace_id[1]);
+        core::ptr::write_volatile(&raw mut (*place).span_id, conn.span_id);
+        core::ptr::write_volatile(&raw mut (*place).ktime_ns, now);
+        core::ptr::write_volatile(&raw mut (*place).evidence, own_evidence(conn.unit.kind));
+        context.assume_init_ref()
+    };
+    put(&conn.unit, context)
+}
+
+/// Sets a unit's context.
+#[inline(always)]
+pub(crate) fn put(unit: &UnitKey, context: &UnitContext) -> u64 {
+    if UNITS.insert(unit, context, 0).is_err() {
+        // What the unit worked for before is not what it works for now.
+        let _ = UNITS.remove(unit);
+        count(Counter::UnitsFull, 1);
+        return 0;
+    }
+    1
+}
+
+/// The response to `conn`'s request began.
+#[inline(always)]
+pub(crate) fn leave(conn: &Conn) -> u64 {
+    let Some(place) = UNITS.get_ptr(conn.unit) else {
+        return 0;
+    };
+    // SAFETY: one word of a map value.
+    let span_id = unsafe { core::ptr::read_volatile(&raw const (*place).span_id) };
+    if span_id == conn.span_id {
+        let _ = UNITS.remove(conn.unit);
+    }
+    1
+}
+
+/// The context of the unit `unit`: fills `ids` and returns 1 if there is one.
+#[inline(always)]
+pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
+    // SAFETY: the entry of the unit that runs, or of one that this one is part of: nobody else writes it now.
+    let Some(known) = (unsafe { UNITS.get(unit) }) else {
+        return 0;
+    };
+    if now.wrapping_sub(known.ktime_ns) > CONTEXT_AGE_MAX_NS {
+        let _ = UNITS.remove(unit);
+        count(Counter::ContextAged, 1);
+        return 0;
+    }
+    copy(&mut ids.trace_id, &known.trace_id);
+    ids.parent_span_id = known.span_id;
+    ids.evidence = known.evidence as u8;
+    1
+}
