@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds what the victims need into ~/.cache/suture/victims (or $SUTURE_VICTIMS): a Python venv with pinned
-# packages, express from its package-lock, the Go and Java programs. Works a second time at once: each part
-# carries a stamp of the files it was made from. Needs from Debian: python3-venv nodejs npm golang-go
+# packages, express from its package-lock, the Go and Java programs; with `accuracy`, also what only `cargo xtask accuracy`
+# measures (accuracy/). Works a second time at once: each part carries a stamp of the files it was made from. Needs from Debian: python3-venv nodejs npm golang-go
 # default-jdk-headless ruby ruby-webrick php-fpm php-curl nginx-light curl (xtask installs them); names what is missing.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -47,9 +47,19 @@ if stale node "$here/node/package.json" "$here/node/package-lock.json"; then
   cp "$here/node/package.json" "$here/node/package-lock.json" "$cache/node/"
   (cd "$cache/node" && npm ci --silent --no-audit --no-fund); built
 fi
-if stale go "$here/go/go.mod" "$here/go/main.go"; then
+if stale go "$here/go/go.mod" "$here/go/"*.go; then
   (cd "$here/go" && CGO_ENABLED=0 go build -o "$cache/go-victim" .); built
 fi
 if stale java "$here/java/Victim.java"; then
   rm -rf "$cache/java"; javac -d "$cache/java" "$here/java/Victim.java"; built
+fi
+[ "${1:-}" = accuracy ] || exit 0
+
+if stale accuracy-node "$here/accuracy/node/package.json" "$here/accuracy/node/package-lock.json"; then
+  rm -rf "$cache/accuracy-node"; mkdir -p "$cache/accuracy-node"
+  cp "$here/accuracy/node/package.json" "$here/accuracy/node/package-lock.json" "$cache/accuracy-node/"
+  (cd "$cache/accuracy-node" && npm ci --silent --no-audit --no-fund); built
+fi
+if stale accuracy-java "$here/accuracy/java/"*.java; then
+  rm -rf "$cache/accuracy-java"; javac -d "$cache/accuracy-java" "$here/accuracy/java/"*.java; built
 fi

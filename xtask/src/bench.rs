@@ -18,6 +18,7 @@ use crate::{
 /// A build failed, or the benchmark did.
 pub fn run(args: &[OsString]) -> Result<()> {
     setup::packages(&[program("wrk", "wrk", "load on HTTP servers")])?;
+    setup::victims()?;
     measure("suture-bench", args)
 }
 
@@ -26,7 +27,6 @@ pub fn run(args: &[OsString]) -> Result<()> {
 /// # Errors
 /// A build failed, or the program did.
 pub fn measure(name: &str, args: &[OsString]) -> Result<()> {
-    setup::victims()?;
     let suture = build::all()?;
     process::run(process::cargo().args([
         "build",

@@ -225,3 +225,12 @@ pub fn victims() -> Result<()> {
     }
     process::run(process::command("bash").arg("tests/victims/setup.sh"))
 }
+
+/// The same, and what only `cargo xtask accuracy` measures.
+///
+/// # Errors
+/// As [`victims`].
+pub fn accuracy_victims() -> Result<()> {
+    victims()?;
+    process::run(process::command("bash").args(["tests/victims/setup.sh", "accuracy"]))
+}

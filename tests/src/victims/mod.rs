@@ -1,7 +1,7 @@
 //! Launchers of real, unmodified programs, each serving the same paths.
 //!
 //! `/work/ID` calls `GET LEAF_URL/leaf/ID/0` with the language's ordinary client and then answers; `/leaf/…` and
-//! `/static/…` answer at once; `/status/CODE`, `/echo` (size of the POST body), `/slow/ID?ms=N`, `/chunked/ID`.
+//! `/static/…` answer at once; `/work/SHAPE/ID` makes the calls `/leaf/ID/N` that `cargo xtask accuracy` judges; `/status/CODE`, `/echo` (size of the POST body), `/slow/ID?ms=N`, `/chunked/ID`.
 //! Always holds: a launcher returns when its port accepts; every process is ended when the [`Victim`] is dropped.
 //! Refuses: to start with anything missing; the error names the program and Debian's package.
 

@@ -35,7 +35,8 @@ pub fn http_server_on(host: &str, leaf: Option<&Victim>) -> Result<Victim> {
         .arg(source("python/threading_app.py"))
         .arg(port.to_string())
         .arg(host)
-        .env("LEAF_URL", leaf_url(leaf));
+        .env("LEAF_URL", leaf_url(leaf))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     if host == "::1" {
         let mut running = Running::start("http.server (::1)", &mut command)?;
         running.wait_for("port", || {
@@ -195,6 +196,7 @@ pub fn event_loop(kind: EventLoop, leaf: Option<&Victim>) -> Result<Victim> {
         .arg(source("python/asyncio_app.py"))
         .arg(name)
         .arg(port.to_string())
-        .env("LEAF_URL", leaf_url(leaf));
+        .env("LEAF_URL", leaf_url(leaf))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     Victim::start(name, Serving::Loop, port, &mut command, None)
 }

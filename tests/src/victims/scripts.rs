@@ -39,6 +39,40 @@ pub fn node(framework: NodeFramework, leaf: Option<&Victim>) -> Result<Victim> {
     Victim::start(name, Serving::Loop, port, &mut command, None)
 }
 
+/// What Node runs for `cargo xtask accuracy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeShapes {
+    /// node:http as server and client.
+    Http,
+    /// express and axios.
+    Express,
+    /// fastify and undici (its own, and Node's `fetch`).
+    Fastify,
+    /// node:http in two worker processes.
+    Cluster,
+}
+
+/// Node with one of the libraries that are measured.
+///
+/// # Errors
+/// When node is not installed or the packages are not built.
+pub fn node_shapes(kind: NodeShapes, leaf: &Victim) -> Result<Victim> {
+    let (name, framework) = match kind {
+        NodeShapes::Http => ("node http", "http"),
+        NodeShapes::Express => ("node express", "express"),
+        NodeShapes::Fastify => ("node fastify", "fastify"),
+        NodeShapes::Cluster => ("node cluster", "cluster"),
+    };
+    let port = free_port()?;
+    let mut command = Command::new(program(&["node"], "nodejs")?);
+    command
+        .arg(source("accuracy/node/shapes.js"))
+        .args([framework, &port.to_string()])
+        .env("LEAF_URL", leaf.url())
+        .env("MODULES", built("accuracy-node/node_modules")?);
+    Victim::start(name, Serving::Loop, port, &mut command, None)
+}
+
 /// Ruby's WEBrick: one thread per connection, Net::HTTP as its client.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
-// The Go victim: net/http as server and client. Usage: go-victim PORT. LEAF_URL names the server that /work calls.
+// The Go victim: net/http as server and client. Usage: go-victim PORT. LEAF_URL names the server that /work calls;
+// LEAF_JITTER_MS is by how much its own /leaf is late at most.
 package main
 
 import (
@@ -13,10 +14,14 @@ import (
 )
 
 func main() {
-	leaf := os.Getenv("LEAF_URL")
 	mux := http.NewServeMux()
 	mux.HandleFunc("/work/", func(w http.ResponseWriter, r *http.Request) {
-		answer, err := http.Get(leaf + "/leaf/" + strings.TrimPrefix(r.URL.Path, "/work/") + "/0")
+		if shape, id, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, "/work/"), "/"); ok {
+			work(shape, id)
+			fmt.Fprint(w, "worked")
+			return
+		}
+		answer, err := http.Get(leafURL + "/leaf/" + strings.TrimPrefix(r.URL.Path, "/work/") + "/0")
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
@@ -50,6 +55,7 @@ func main() {
 			w.(http.Flusher).Flush()
 		}
 	})
+	mux.HandleFunc("/leaf/", answerLeaf)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "leaf ", r.URL.Path) })
 	log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Args[1], mux))
 }

@@ -5,6 +5,12 @@ $parts = explode('/', substr($path, 1));
 header('Content-Type: text/plain');
 switch ($parts[0]) {
     case 'work':
+        if (isset($parts[2])) {
+            require __DIR__ . '/shapes.php';
+            work($parts[1], $parts[2]);
+            echo 'worked';
+            break;
+        }
         $call = curl_init($_SERVER['LEAF_URL'] . '/leaf/' . $parts[1] . '/0');
         curl_setopt($call, CURLOPT_RETURNTRANSFER, true);
         curl_setopt($call, CURLOPT_TIMEOUT, 60);

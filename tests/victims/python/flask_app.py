@@ -2,10 +2,11 @@
 
 import os
 import time
-import urllib.request
 
 import requests
 from flask import Flask, Response, request
+
+import shapes
 
 app = Flask(__name__)
 LEAF = os.environ.get("LEAF_URL", "")
@@ -14,9 +15,19 @@ CLIENT = os.environ.get("HTTP_CLIENT", "requests")
 
 def fetch(url):
     if CLIENT == "urllib":
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            return answer.read()
+        return shapes.by_urllib(url)
     return requests.get(url, timeout=60).content
+
+
+# One pool for all threads, smaller than their number: who finds no connection free waits.
+session = requests.Session()
+session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=2, pool_block=True))
+
+
+@app.get("/work/<shape>/<ident>")
+def shaped(shape, ident):
+    shapes.work(shape, ident, fetch, lambda url: session.get(url, timeout=60).content)
+    return Response(b"worked", mimetype="text/plain")
 
 
 @app.get("/work/<ident>")

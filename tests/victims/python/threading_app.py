@@ -10,8 +10,10 @@ import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-LEAF = os.environ.get("LEAF_URL", "")
+import shapes
 
+LEAF = os.environ.get("LEAF_URL", "")
+pooled = shapes.TwoConnections()
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -30,7 +32,10 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("http://"):
             path = "/" + path.split("/", 3)[3]
         parts = path.strip("/").split("/")
-        if parts[0] == "work":
+        if parts[0] == "work" and len(parts) == 3:
+            shapes.work(parts[1], parts[2], shapes.by_urllib, pooled)
+            self.answer(200, b"worked")
+        elif parts[0] == "work":
             with urllib.request.urlopen(f"{LEAF}/leaf/{parts[1]}/0", timeout=60) as leaf:
                 self.answer(200, b"worked " + leaf.read())
         elif parts[0] == "slow":

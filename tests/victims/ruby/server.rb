@@ -1,6 +1,7 @@
 # The Ruby victim: WEBrick, one thread per connection, Net::HTTP as its client. Usage: server.rb PORT.
 require "webrick"
 require "net/http"
+require_relative "shapes"
 
 leaf = ENV["LEAF_URL"].to_s
 server = WEBrick::HTTPServer.new(
@@ -10,7 +11,7 @@ server.mount_proc "/" do |request, response|
   parts = request.path[1..].split("/")
   case parts[0]
   when "work"
-    response.body = "worked " + Net::HTTP.get(URI("#{leaf}/leaf/#{parts[1]}/0"))
+    response.body = parts[2] ? Shapes.work(parts[1], parts[2]) : "worked " + Net::HTTP.get(URI("#{leaf}/leaf/#{parts[1]}/0"))
   when "slow"
     sleep((request.query["ms"] || "300").to_f / 1000)
     response.body = "slow"

@@ -1,109 +1,198 @@
-//! The runtimes that are measured: a real server that calls another one for each request.
+//! The runtimes that are measured: what each must reach, what it reaches today, and how it is started.
+//!
+//! In: nothing. Out: [`ALL`], one row for each. Always holds: a floor is what was reached when it was written down, so that
+//! falling below it is a regression; a target is what issue 4 asks for.
 
-use anyhow::{Result, bail};
-use suture_tests::ReceivedSpan;
-use suture_tests::check::of_process;
+use anyhow::Result;
+use suture_tests::victims::Victim;
+use suture_tests::victims::compiled::{self, JavaShapes};
 use suture_tests::victims::nginx::{Behind, PhpFpm, nginx};
 use suture_tests::victims::python::{EventLoop, Worker, event_loop, gunicorn, http_server};
-use suture_tests::victims::scripts::{NodeFramework, node, webrick};
-use suture_tests::victims::{Victim, compiled};
+use suture_tests::victims::scripts::{NodeShapes, node_shapes, webrick};
 
-/// All of them.
-pub const NAMES: &[&str] = &[
-    "http.server",
-    "gunicorn-sync",
-    "gunicorn-gthread",
-    "webrick",
-    "php-fpm",
-    "nginx",
-    "nginx-keepalive",
-    "java-httpserver",
-    "go",
-    "node-http",
-    "node-express",
-    "aiohttp",
-    "uvicorn",
-    "uvicorn-uvloop",
+use crate::shape::Shape::{self, Background, Fail, Fanout, Handover, Pool, Seq, Timer};
+use crate::stage::Stage;
+
+/// How many calls are to have their true parent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// Percent.
+    Percent(f64),
+    /// As many as have evidence; the others are roots.
+    Evidence,
+}
+
+/// What starting gave.
+pub enum Started {
+    /// Programs at work.
+    Stage(Stage),
+    /// This machine lacks something that `xtask` does not install.
+    Skipped(String),
+}
+
+/// A runtime.
+pub struct Runtime {
+    /// Its name as an argument.
+    pub name: &'static str,
+    /// What is wanted.
+    pub target: Target,
+    /// The shapes it has, with the percentage of right calls below which a run fails.
+    pub floors: &'static [(Shape, f64)],
+    /// In flight at most: what it can hold, or so many that it answers all of them.
+    pub most: usize,
+    /// Starts it, in front of the leaf.
+    pub start: fn(&Victim) -> Result<Started>,
+}
+
+/// No bound below what a measurement asks for.
+const ANY: usize = usize::MAX;
+const ALL_RIGHT: Target = Target::Percent(100.0);
+const NEARLY: Target = Target::Percent(99.9);
+/// One thread serves one request.
+const BY_THREAD: &[(Shape, f64)] = &[(Seq, 100.0), (Timer, 100.0), (Pool, 100.0), (Fail, 100.0)];
+/// The calls are made by other threads.
+const BY_OTHERS: &[(Shape, f64)] = &[(Fanout, 0.0), (Handover, 0.0), (Background, 0.0)];
+const BY_PROXY: &[(Shape, f64)] = &[(Seq, 100.0), (Fail, 100.0)];
+const BY_LOOP: &[(Shape, f64)] = &[
+    (Seq, 0.0),
+    (Fanout, 0.0),
+    (Timer, 0.0),
+    (Pool, 0.0),
+    (Fail, 0.0),
+    (Background, 0.0),
+];
+const BY_LOOP_AND_THREADS: &[(Shape, f64)] = &[
+    (Seq, 0.0),
+    (Fanout, 0.0),
+    (Timer, 0.0),
+    (Pool, 0.0),
+    (Fail, 0.0),
+    (Handover, 0.0),
+    (Background, 0.0),
 ];
 
-/// Programs at work.
-pub struct Stage {
-    /// Where requests are sent.
-    pub front_port: u16,
-    /// Processes of the program that is measured.
-    pub caller: Vec<u32>,
-    /// Processes of the one it calls.
-    pub answerer: Vec<u32>,
-    _victims: Vec<Victim>,
-    _fpm: Option<PhpFpm>,
-}
-
-impl Stage {
-    /// A span of one of the two programs.
-    pub fn is_ours(&self, span: &ReceivedSpan) -> bool {
-        span.path().len() > 1
-            && (of_process(span, &self.caller) || of_process(span, &self.answerer))
-    }
-
-    fn of(caller: Victim, answerer: Victim) -> Self {
-        Self {
-            front_port: caller.port,
-            caller: caller.pids(),
-            answerer: answerer.pids(),
-            _victims: vec![caller, answerer],
-            _fpm: None,
-        }
+const fn runtime(
+    name: &'static str,
+    target: Target,
+    floors: &'static [(Shape, f64)],
+    start: fn(&Victim) -> Result<Started>,
+) -> Runtime {
+    Runtime {
+        name,
+        target,
+        floors,
+        most: ANY,
+        start,
     }
 }
 
-/// Starts a runtime and what it calls.
-///
-/// # Errors
-/// A program is missing or does not start.
-pub fn start(name: &str) -> Result<Stage> {
-    // Go answers: of the victims it is the one that is never the slowest.
-    let leaf = compiled::go(None)?;
-    let caller = match name {
-        "http.server" => http_server(Some(&leaf))?,
-        "gunicorn-sync" => gunicorn(Worker::Sync, "requests", Some(&leaf))?,
-        "gunicorn-gthread" => gunicorn(Worker::Gthread, "requests", Some(&leaf))?,
-        "webrick" => webrick(Some(&leaf))?,
-        "java-httpserver" => compiled::java(Some(&leaf))?,
-        "go" => compiled::go(Some(&leaf))?,
-        "node-http" => node(NodeFramework::Http, Some(&leaf))?,
-        "node-express" => node(NodeFramework::Express, Some(&leaf))?,
-        "aiohttp" => event_loop(EventLoop::Aiohttp, Some(&leaf))?,
-        "uvicorn" => event_loop(EventLoop::Uvicorn, Some(&leaf))?,
-        "uvicorn-uvloop" => event_loop(EventLoop::UvicornUvloop, Some(&leaf))?,
-        // nginx asks for the same path; that one's own call goes nowhere.
-        "nginx" => {
-            let behind = http_server(Some(&leaf))?;
-            let front = nginx(1, &Behind::Proxy(&behind))?;
-            let mut stage = Stage::of(front, behind);
-            stage._victims.push(leaf);
-            return Ok(stage);
-        }
-        "nginx-keepalive" => {
-            let behind = compiled::go(Some(&leaf))?;
-            let front = nginx(2, &Behind::ProxyKeepAlive(&behind))?;
-            let mut stage = Stage::of(front, behind);
-            stage._victims.push(leaf);
-            return Ok(stage);
-        }
-        "php-fpm" => {
-            let fpm = PhpFpm::start(Some(&leaf))?;
-            let front = nginx(1, &Behind::FastCgi(&fpm))?;
-            let mut stage = Stage {
-                front_port: front.port,
-                caller: fpm.hop().pids,
-                answerer: leaf.pids(),
-                _victims: vec![front, leaf],
-                _fpm: None,
-            };
-            stage._fpm = Some(fpm);
-            return Ok(stage);
-        }
-        _ => bail!("{name}: no such runtime"),
-    };
-    Ok(Stage::of(caller, leaf))
+fn work(caller: Victim) -> Result<Started> {
+    Ok(Started::Stage(Stage::work(caller)))
 }
+
+fn proxy(caller: Victim) -> Result<Started> {
+    Ok(Started::Stage(Stage::proxy(caller)))
+}
+
+fn php_fpm(leaf: &Victim) -> Result<Started> {
+    let fpm = PhpFpm::start(Some(leaf))?;
+    let front = nginx(1, &Behind::FastCgi(&fpm))?;
+    Ok(Started::Stage(Stage {
+        fpm: Some(fpm),
+        ..Stage::work(front)
+    }))
+}
+
+fn java_virtual(leaf: &Victim) -> Result<Started> {
+    match compiled::java_21() {
+        Some(java) => work(compiled::java_shapes(
+            JavaShapes::Virtual,
+            Some(&java),
+            leaf,
+        )?),
+        None => Ok(Started::Skipped(
+            "no JDK 21 or later under /usr/lib/jvm, which virtual threads need".to_owned(),
+        )),
+    }
+}
+
+/// All of them.
+pub const ALL: &[Runtime] = &[
+    runtime("http.server", ALL_RIGHT, BY_THREAD, |leaf| {
+        work(http_server(Some(leaf))?)
+    }),
+    runtime("gunicorn-sync", ALL_RIGHT, BY_THREAD, |leaf| {
+        work(gunicorn(Worker::Sync, "requests", Some(leaf))?)
+    }),
+    runtime("gunicorn-gthread", ALL_RIGHT, BY_THREAD, |leaf| {
+        work(gunicorn(Worker::Gthread, "requests", Some(leaf))?)
+    }),
+    runtime("python-executor", Target::Evidence, BY_OTHERS, |leaf| {
+        work(http_server(Some(leaf))?)
+    }),
+    runtime("webrick", ALL_RIGHT, BY_THREAD, |leaf| {
+        work(webrick(Some(leaf))?)
+    }),
+    runtime("ruby-pool", Target::Evidence, BY_OTHERS, |leaf| {
+        work(webrick(Some(leaf))?)
+    }),
+    runtime(
+        "php-fpm",
+        ALL_RIGHT,
+        &[
+            (Seq, 100.0),
+            (Fanout, 100.0),
+            (Timer, 100.0),
+            (Pool, 100.0),
+            (Fail, 100.0),
+            (Background, 0.0),
+        ],
+        php_fpm,
+    ),
+    runtime("nginx", ALL_RIGHT, BY_PROXY, |leaf| {
+        proxy(nginx(1, &Behind::Proxy(leaf))?)
+    }),
+    runtime("nginx-keepalive", ALL_RIGHT, BY_PROXY, |leaf| {
+        proxy(nginx(2, &Behind::ProxyKeepAlive(leaf))?)
+    }),
+    runtime("java-httpserver", ALL_RIGHT, BY_THREAD, |leaf| {
+        work(compiled::java_shapes(JavaShapes::Fixed, None, leaf)?)
+    }),
+    runtime("java-virtual", ALL_RIGHT, BY_THREAD, java_virtual),
+    runtime("java-executor", Target::Evidence, BY_OTHERS, |leaf| {
+        work(compiled::java_shapes(JavaShapes::Fixed, None, leaf)?)
+    }),
+    runtime(
+        "java-completable",
+        Target::Evidence,
+        &[(Seq, 0.0), (Fanout, 0.0), (Handover, 0.0)],
+        |leaf| work(compiled::java_shapes(JavaShapes::Futures, None, leaf)?),
+    ),
+    runtime("go", ALL_RIGHT, BY_LOOP, |leaf| {
+        work(compiled::go(Some(leaf))?)
+    }),
+    runtime("node-http", NEARLY, BY_LOOP, |leaf| {
+        work(node_shapes(NodeShapes::Http, leaf)?)
+    }),
+    runtime("node-express-axios", NEARLY, BY_LOOP, |leaf| {
+        work(node_shapes(NodeShapes::Express, leaf)?)
+    }),
+    runtime("node-fastify-undici", NEARLY, BY_LOOP, |leaf| {
+        work(node_shapes(NodeShapes::Fastify, leaf)?)
+    }),
+    runtime("node-cluster", NEARLY, BY_LOOP, |leaf| {
+        work(node_shapes(NodeShapes::Cluster, leaf)?)
+    }),
+    runtime("node-worker", NEARLY, &[(Handover, 0.0)], |leaf| {
+        work(node_shapes(NodeShapes::Http, leaf)?)
+    }),
+    runtime("aiohttp", NEARLY, BY_LOOP_AND_THREADS, |leaf| {
+        work(event_loop(EventLoop::Aiohttp, Some(leaf))?)
+    }),
+    runtime("uvicorn", NEARLY, BY_LOOP_AND_THREADS, |leaf| {
+        work(event_loop(EventLoop::Uvicorn, Some(leaf))?)
+    }),
+    runtime("uvicorn-uvloop", NEARLY, BY_LOOP_AND_THREADS, |leaf| {
+        work(event_loop(EventLoop::UvicornUvloop, Some(leaf))?)
+    }),
+];

@@ -1,0 +1,225 @@
+//! Exported spans compared with the paths they were made for.
+//!
+//! In: all spans of a session, and the requests of one measurement. Out: how many parents are what, and the evidence.
+//! Always holds: nothing but the spans is looked at; a span counts for the request that its path names.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::AddAssign;
+
+use suture_tests::check::of_process;
+use suture_tests::{Kind, ReceivedSpan};
+
+use crate::shape::{Call, Shape, key_of, refused_address};
+use crate::stage::Asked;
+
+/// Examples of what is wrong that are shown for each measurement.
+const EXAMPLES: usize = 3;
+/// Spans that are shown in an example.
+const SHOWN: usize = 4;
+
+/// How many parents are what.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Score {
+    /// The span of the very request.
+    pub right: usize,
+    /// None.
+    pub root: usize,
+    /// Another request's.
+    pub wrong: usize,
+    /// The span itself is missing, or its request's.
+    pub missing: usize,
+    /// Spans beyond the one that is due.
+    pub doubled: usize,
+}
+
+impl AddAssign for Score {
+    fn add_assign(&mut self, other: Self) {
+        self.right += other.right;
+        self.root += other.root;
+        self.wrong += other.wrong;
+        self.missing += other.missing;
+        self.doubled += other.doubled;
+    }
+}
+
+impl Score {
+    /// The part that is right, in percent; 100 of nothing.
+    pub fn percent(&self) -> f64 {
+        let all = self.right + self.root + self.wrong + self.missing;
+        if all == 0 {
+            return 100.0;
+        }
+        100.0 * self.right as f64 / all as f64
+    }
+
+    /// What must be 0.
+    pub fn defects(&self) -> usize {
+        self.wrong + self.missing + self.doubled
+    }
+}
+
+/// What one measurement found.
+#[derive(Default)]
+pub struct Measured {
+    /// The CLIENT spans of the program that is measured: whose child is the call?
+    pub calls: Score,
+    /// The SERVER spans of who answers: whose child is the answer?
+    pub answers: Score,
+    /// Evidence of the calls.
+    pub evidence: BTreeMap<String, usize>,
+    /// Some of what is wrong.
+    pub examples: Vec<String>,
+}
+
+/// The spans of a session by what they are.
+pub struct Spans<'a> {
+    served: HashMap<&'a str, Vec<&'a ReceivedSpan>>,
+    calling: HashMap<&'a str, Vec<&'a ReceivedSpan>>,
+    answered: HashMap<&'a str, Vec<&'a ReceivedSpan>>,
+}
+
+impl<'a> Spans<'a> {
+    /// Sorts them. `caller` and `answerer` are the processes of the two programs.
+    pub fn sort(spans: &'a [ReceivedSpan], caller: &[u32], answerer: &[u32]) -> Self {
+        let mut sorted = Self {
+            served: HashMap::new(),
+            calling: HashMap::new(),
+            answered: HashMap::new(),
+        };
+        for span in spans {
+            let of_caller = of_process(span, caller);
+            let role = match span.kind {
+                Kind::Server if of_caller => &mut sorted.served,
+                Kind::Client if of_caller => &mut sorted.calling,
+                Kind::Server if of_process(span, answerer) => &mut sorted.answered,
+                _ => continue,
+            };
+            role.entry(key_of(span)).or_default().push(span);
+        }
+        sorted
+    }
+
+    /// Judges the requests `ids`.
+    pub fn judge<'i>(
+        &self,
+        asked: Asked,
+        shape: Shape,
+        ids: impl Iterator<Item = &'i str>,
+    ) -> Measured {
+        let mut measured = Measured::default();
+        for id in ids {
+            let path = asked.path(shape, id);
+            let path = path.split('?').next().unwrap_or_default();
+            let fronts = of(&self.served, path);
+            for (step, call) in asked.calls(shape).iter().enumerate() {
+                let key = match call {
+                    Call::Refused => refused_address(id),
+                    _ => format!("/leaf/{id}/{step}"),
+                };
+                let calling = of(&self.calling, &key);
+                for span in calling {
+                    let evidence = measured.evidence.entry(span.evidence().to_owned());
+                    *evidence.or_default() += 1;
+                }
+                let most = match call {
+                    Call::Answered => 1,
+                    // Clients try again: Go once for each kept connection. Each attempt is judged.
+                    Call::Closed | Call::Refused => usize::MAX,
+                };
+                let one = Case {
+                    what: "call",
+                    key: &key,
+                    most,
+                };
+                measured.calls += one.judge(fronts, calling, &mut measured.examples);
+                if *call == Call::Answered {
+                    let answered = of(&self.answered, &key);
+                    let one = Case {
+                        what: "answer",
+                        ..one
+                    };
+                    measured.answers += one.judge(calling, answered, &mut measured.examples);
+                }
+            }
+        }
+        measured
+    }
+}
+
+fn of<'s, 'a>(
+    role: &'s HashMap<&'a str, Vec<&'a ReceivedSpan>>,
+    key: &str,
+) -> &'s [&'a ReceivedSpan] {
+    role.get(key).map_or(&[], Vec::as_slice)
+}
+
+/// A span without its attributes.
+fn short(span: &ReceivedSpan) -> String {
+    let line = span.line();
+    line.split_once(" {")
+        .map_or(line.as_str(), |(short, _)| short)
+        .to_owned()
+}
+
+/// One call, or its answer.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    what: &'a str,
+    key: &'a str,
+    most: usize,
+}
+
+impl Case<'_> {
+    /// Each of `children` must be the child of one of `parents`.
+    fn judge(
+        &self,
+        parents: &[&ReceivedSpan],
+        children: &[&ReceivedSpan],
+        examples: &mut Vec<String>,
+    ) -> Score {
+        let mut score = Score::default();
+        let mut complain = |complaint: &str| {
+            if examples.len() < EXAMPLES {
+                let lines: Vec<String> = parents
+                    .iter()
+                    .chain(children)
+                    .take(SHOWN)
+                    .map(|span| short(span))
+                    .collect();
+                examples.push(format!(
+                    "{} {}: {complaint}: {}",
+                    self.what,
+                    self.key,
+                    lines.join("\n      ")
+                ));
+            }
+        };
+        if parents.is_empty() || children.is_empty() {
+            complain(if children.is_empty() {
+                "missing"
+            } else {
+                "its parent is missing"
+            });
+            score.missing += 1;
+            return score;
+        }
+        if children.len() > self.most {
+            complain("doubled");
+            score.doubled += children.len() - self.most;
+        }
+        for child in children {
+            let is_of = |parent: &&&ReceivedSpan| {
+                child.parent.as_ref() == Some(&parent.span_id) && child.trace_id == parent.trace_id
+            };
+            if child.parent.is_none() {
+                score.root += 1;
+            } else if parents.iter().any(|parent| is_of(&parent)) {
+                score.right += 1;
+            } else {
+                complain("wrong parent");
+                score.wrong += 1;
+            }
+        }
+        score
+    }
+}
