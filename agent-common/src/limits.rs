@@ -24,6 +24,8 @@ pub const THREADS_MAX: u32 = 32_768;
 pub const UNITS_MAX: u32 = 32_768;
 /// Places in executables and libraries at which a uprobe can be attached.
 pub const USER_PROBES_MAX: usize = 1_024;
+/// Rooms of a CPU for programs at work. More than one are held only where tasks are preempted in the kernel.
+pub const SCRATCHES: u32 = 3;
 /// Processes with a runtime class or in the scope.
 pub const PROCESSES_MAX: u32 = 32_768;
 /// Connections of the agent itself.

@@ -32,7 +32,7 @@ pub(crate) fn begin_client(
     task: Task,
 ) -> u64 {
     let now = now();
-    conn.span_id = new_span_id();
+    conn.span_id = new_span_id(task.pid_tgid());
     if conn.flags & conn_flag::BOUND != 0 {
         // `trace_id` and `parent_span_id` hold the context already.
         conn.flags &= !conn_flag::BOUND;
@@ -76,16 +76,16 @@ pub(crate) fn parent_by_unit(task: Task, now: u64, ids: &mut ExchangeIds) {
         None => 0,
     };
     if known == 0 {
-        copy(&mut ids.trace_id, &new_trace_id());
+        copy(&mut ids.trace_id, &new_trace_id(task.pid_tgid()));
     }
 }
 
 /// A server begins to read a request: ids, and the client exchange it belongs to if that is on this host.
 #[inline(always)]
-pub(crate) fn begin_server(conn: &mut Conn, sk: u64, seq: u32) {
-    conn.span_id = new_span_id();
+pub(crate) fn begin_server(task: Task, conn: &mut Conn, sk: u64, seq: u32) {
+    conn.span_id = new_span_id(task.pid_tgid());
     if pending::take(conn, sk, seq) == 0 {
-        copy(&mut conn.trace_id, &new_trace_id());
+        copy(&mut conn.trace_id, &new_trace_id(task.pid_tgid()));
         conn.parent_span_id = 0;
         conn.evidence = evidence::NONE;
     }

@@ -278,7 +278,7 @@ pub(crate) fn was_read<S: Sock>(
     }
     let mut flags = scratch.found.flags();
     if begins {
-        begin_server(conn, socket.key.sk, pos);
+        begin_server(call.task, conn, socket.key.sk, pos);
         flags |= segment_flag::EXCHANGE;
     }
     if conn.role == role::SERVER

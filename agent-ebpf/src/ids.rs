@@ -24,19 +24,20 @@ fn seed() -> u64 {
     (u64::from(high) << 32) | u64::from(low) | 1
 }
 
-/// The next number of this CPU.
+/// The next number of this CPU. `salt` is what no other task has: its thread's id.
 #[inline(always)]
-fn next() -> u64 {
+fn next(salt: u64) -> u64 {
     let Some(place) = SEEDS.get_ptr_mut(0) else {
         return seed();
     };
-    // SAFETY: a per-CPU word; only programs on syscall tracepoints use it, which do not nest.
+    // SAFETY: a word of this CPU. Where the kernel preempts itself, a program of another task can come between and leave the same
+    // state; the salt makes their numbers different.
     let state = unsafe { &mut *place };
     if *state == 0 {
         *state = seed();
     }
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
+    let mut mixed = *state ^ salt;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
@@ -55,13 +56,13 @@ pub(crate) fn copy(to: &mut Words, from: &Words) {
 
 /// A span id.
 #[inline(always)]
-pub(crate) fn new_span_id() -> u64 {
-    let id = next();
+pub(crate) fn new_span_id(salt: u64) -> u64 {
+    let id = next(salt);
     if id == 0 { 1 } else { id }
 }
 
 /// A trace id.
 #[inline(always)]
-pub(crate) fn new_trace_id() -> Words {
-    [next(), next() | 1]
+pub(crate) fn new_trace_id(salt: u64) -> Words {
+    [next(salt), next(salt) | 1]
 }

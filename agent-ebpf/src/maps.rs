@@ -142,11 +142,12 @@ impl Found {
     }
 }
 
-/// Room for one segment being put together, one per CPU. It belongs to programs that run for a call of the current
+/// Room for one segment being put together, some per CPU. It belongs to programs that run for a call of the current
 /// task: on syscall tracepoints, which never nest on a CPU (the kernel's `bpf_prog_active` refuses it,
 /// kernel/trace/bpf_trace.c), and on tracepoints inside of socket calls, which never run inside one another and up to 6.18
-/// with preemption off (`__do_trace_##name`, include/linux/tracepoint.h; later kernels took that away, and there another
-/// task of this CPU can find it `held`). Programs that run in softirq can interrupt them and must not use it.
+/// with preemption off (`__do_trace_##name`, include/linux/tracepoint.h; later kernels took that away). Programs on functions can be
+/// preempted, where the kernel preempts itself: another task of this CPU finds the room `held`, and takes the next.
+/// Programs that run in softirq can interrupt them and must not use it.
 #[repr(C)]
 pub(crate) struct Scratch {
     /// The record's fixed part.
@@ -174,7 +175,8 @@ pub(crate) struct Scratch {
 
 /// See [`Scratch`].
 #[map]
-pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static SCRATCH: PerCpuArray<Scratch> =
+    PerCpuArray::with_max_entries(limits::SCRATCHES, 0);
 
 /// States of the id generators.
 #[map]
@@ -206,22 +208,39 @@ impl Drop for Held {
     }
 }
 
-/// This CPU's scratch. None while another program holds it, which is counted.
+/// A scratch of this CPU that no other program holds. None while all are held, which is counted.
 #[inline(always)]
 pub(crate) fn scratch() -> Option<Held> {
-    let place = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: the map lives as long as the program, and only who sets `held` goes on with it.
-    let scratch = unsafe { &mut *place };
-    // SAFETY: a field of an initialised map value. A program that is interrupted between these two lines finds the scratch
-    // free again when it goes on.
-    unsafe {
-        if core::ptr::read_volatile(&raw const scratch.held) != 0 {
-            count(Counter::ScratchHeld, 1);
+    let mut place = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: a field of an initialised map value. A program that is interrupted between this line and the one that sets `held`
+    // finds the scratch free again when it goes on.
+    if unsafe { core::ptr::read_volatile(&raw const (*place).held) } != 0 {
+        place = free_scratch();
+        if place.is_null() {
             return None;
         }
-        core::ptr::write_volatile(&raw mut scratch.held, 1);
     }
+    // SAFETY: the map lives as long as the program, and only who sets `held` goes on with it.
+    let scratch = unsafe { &mut *place };
+    // SAFETY: as above.
+    unsafe { core::ptr::write_volatile(&raw mut scratch.held, 1) };
     Some(Held(scratch))
+}
+
+/// Another one than the first, which is held; null where all are.
+#[inline(never)]
+fn free_scratch() -> *mut Scratch {
+    // BOUND: SCRATCHES.
+    for index in 1..limits::SCRATCHES {
+        if let Some(place) = SCRATCH.get_ptr_mut(index) {
+            // SAFETY: a field of an initialised map value.
+            if unsafe { core::ptr::read_volatile(&raw const (*place).held) } == 0 {
+                return place;
+            }
+        }
+    }
+    count(Counter::ScratchHeld, 1);
+    core::ptr::null_mut()
 }
 
 /// Whether a server read on this socket last on this CPU.

@@ -65,9 +65,18 @@ impl Sock for Typed {
 }
 
 impl Typed {
+    /// The `sk` of a `struct socket`, at this offset.
+    #[inline(always)]
+    pub(crate) fn sk(self, offset: u32) -> Self {
+        Self(typed(self.0, offset))
+    }
+
     /// The socket of a process; none for the kernel's own, which have no file.
     #[inline(always)]
     pub(crate) fn socket(self) -> Option<Socket> {
+        if self.0.is_null() {
+            return None;
+        }
         let socket: *const u8 = typed(self.0, setting!(offsets.sk_socket));
         if socket.is_null() {
             return None;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::signal;
+use crate::process::{Folder, signal};
 use crate::scene::scaled;
 
 /// The binary under test.
@@ -181,10 +181,21 @@ impl AgentCommand {
 
     fn start_once(&self) -> Result<Agent> {
         let mut command = suture(&[])?;
-        command
-            .args(&self.arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        // `cargo xtask vm-test` runs the same tests with each way of seeing bytes. Read before the agent is ready.
+        let folder = Folder::new()?;
+        if let Ok(way) = std::env::var("SUTURE_TEST_HOOKS")
+            && self.arguments.first().is_some_and(|verb| verb == "run")
+            && !self.arguments.iter().any(|word| word == "--config")
+        {
+            let text = format!("[capture]\nhooks = \"{way}\"\n");
+            command
+                .args(&self.arguments)
+                .arg("--config")
+                .arg(folder.write("hooks.toml", text)?);
+        } else {
+            command.args(&self.arguments);
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         for (key, value) in &self.environment {
             command.env(key, value);
         }

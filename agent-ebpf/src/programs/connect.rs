@@ -51,7 +51,7 @@ const TCP_LAST_ACK: u8 = 9;
 fn attempt(task: Task, scratch: &mut Scratch, key: &SocketKey) -> Option<()> {
     scratch.conn.flags |= conn_flag::ADDRESS_PARTIAL;
     clear(&raw mut scratch.announced.exchange);
-    scratch.announced.exchange.span_id = new_span_id();
+    scratch.announced.exchange.span_id = new_span_id(task.pid_tgid());
     parent_by_unit(task, now(), &mut scratch.announced.exchange);
     let ids = &scratch.announced.exchange;
     if ids.evidence == evidence::TURN {

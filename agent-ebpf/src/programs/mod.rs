@@ -1,11 +1,13 @@
 //! The programs themselves, one module per family of hooks. `agent/src/attach/table.rs` has one row for each.
 //!
-//! Bytes are seen in one of two ways: `read` and `write` hook the syscalls (every kernel), `sockets` the tracepoints
-//! inside of the socket calls (6.16+, cheaper). Both lead to the same functions of `flow`.
+//! Bytes are seen in one of three ways: `read` and `write` hook the syscalls (every kernel), `sockets` the tracepoints
+//! inside of the socket calls (6.16+, cheaper), `functions` the functions of the socket layer (where the kernel has
+//! trampolines). All lead to the same functions of `flow`.
 //!
 //! Always holds: an exit program leaves before it looks at anything but the result when that result says "later".
 
 mod connect;
+mod functions;
 mod lifetime;
 mod read;
 mod sockets;

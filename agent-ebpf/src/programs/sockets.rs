@@ -91,19 +91,19 @@ fn place(op: u8, registers: Registers) -> View {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub(crate) fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     let (moved, flags): (i32, i32) = (ctx.arg(1), ctx.arg(2));
-    let (moved, flags) = (i64::from(moved), flags as u64);
-    if flags & NOT_THE_STREAM != 0 || is_later(moved) {
-        return 0;
-    }
-    let sock = Typed(ctx.arg(0));
-    if received(sock, moved, flags & MSG_DONTWAIT != 0).is_some() {
+    if received(Typed(ctx.arg(0)), i64::from(moved), flags as u64).is_some() {
         debug!(&ctx, "received {} bytes", moved);
     }
     0
 }
 
+/// The current task received from `sock`.
 #[inline(always)]
-fn received(sock: Typed, moved: i64, dont_wait: bool) -> Option<()> {
+pub(super) fn received(sock: Typed, moved: i64, flags: u64) -> Option<()> {
+    if flags & NOT_THE_STREAM != 0 || is_later(moved) {
+        return None;
+    }
+    let dont_wait = flags & MSG_DONTWAIT != 0;
     let task = task_in_scope()?;
     let socket = sock.socket()?;
     let registers = task.registers();
@@ -148,7 +148,7 @@ pub(crate) fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
 
 /// The current task is about to send on `sock`, or its bytes are just becoming readable.
 #[inline(always)]
-fn sends(sock: Typed) -> Option<()> {
+pub(super) fn sends(sock: Typed) -> Option<()> {
     let socket = sock.socket()?;
     // The ordinary case of a server, told without a look-up.
     if is_served(socket.key) {
@@ -174,8 +174,9 @@ pub(crate) fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// The current task sent on `sock`.
 #[inline(always)]
-fn sent(sock: Typed, moved: i64) -> Option<()> {
+pub(super) fn sent(sock: Typed, moved: i64) -> Option<()> {
     let task = task_in_scope()?;
     let socket = sock.socket()?;
     if moved <= 0 {

@@ -8,8 +8,10 @@ pub mod btf_offsets;
 mod error;
 pub mod table;
 pub mod user;
+mod way;
 
 pub use error::AttachError;
+pub use way::{SOCKETS_NEED, has_functions_way, has_sockets_way, preferred_way};
 
 use std::{
     os::fd::{AsFd, AsRawFd},
@@ -24,12 +26,13 @@ use agent_common::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, ProgramError, RawTracePoint, TracePoint, UProbe},
+    programs::{BtfTracePoint, FEntry, FExit, ProgramError, RawTracePoint, TracePoint, UProbe},
 };
 
 use aya_log::EbpfLogger;
 
 use table::{HOOKS, Hook, Need, Place, Way};
+use way::kernel_release;
 
 /// The BPF object, built by `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SUTURE_BPF_OBJECT"));
@@ -98,9 +101,6 @@ fn settings_bytes(settings: &Settings) -> &[u8] {
     }
 }
 
-/// Tracepoints that [`Way::Sockets`] cannot do without.
-pub const SOCKETS_NEED: &[&str] = &["tcp_sendmsg_locked", "sock_send_length", "sock_recv_length"];
-
 /// Loads and attaches everything, in the way asked for or else the cheapest that works.
 ///
 /// # Errors
@@ -109,8 +109,9 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     if let Some(way) = options.way {
         return attach_in(way, options);
     }
-    if prefers_sockets_way() {
-        match attach_in(Way::Sockets, options) {
+    let way = preferred_way();
+    if way != Way::Syscalls {
+        match attach_in(way, options) {
             Ok(attached) => return Ok(attached),
             Err(error) => {
                 tracing::warn!("{error}. Bytes are seen at the syscalls instead, at a higher cost")
@@ -118,28 +119,6 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         }
     }
     attach_in(Way::Syscalls, options)
-}
-
-/// Newest release whose tracepoints are known to run programs with preemption off, without which a call can be missed
-/// when its task is interrupted in the middle of one. A later one takes [`Way::Sockets`] only where the user says so.
-const SOCKETS_LAST: (u32, u32) = (6, 18);
-
-/// Whether [`Way::Sockets`] is chosen on this kernel by itself.
-#[must_use]
-pub fn prefers_sockets_way() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map_while(|number| number.parse::<u32>().ok());
-    let version = numbers.next().zip(numbers.next());
-    version.is_some_and(|version| version <= SOCKETS_LAST) && has_sockets_way()
-}
-
-/// Whether this kernel has [`Way::Sockets`].
-#[must_use]
-pub fn has_sockets_way() -> bool {
-    // BTF that cannot be read is told of when the offsets are.
-    btf_offsets::has_tracepoints(Path::new(btf_offsets::KERNEL_BTF), SOCKETS_NEED).unwrap_or(false)
 }
 
 /// Loads and attaches what serves one way of seeing bytes.
@@ -168,8 +147,22 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
         .load(OBJECT)?;
     // The tracepoints' types are looked up in it; what it costs is given back when the agent is ready.
     let types = Btf::from_sys_fs()?;
-    for hook in HOOKS.iter().filter(|hook| hook.serves(way)) {
-        load(&mut ebpf, hook, &types)?;
+    let release = kernel_release().unwrap_or_default();
+    let mut missing = Vec::new();
+    for hook in HOOKS
+        .iter()
+        .filter(|hook| hook.serves(way) && hook.is_in(release))
+    {
+        match load(&mut ebpf, hook, &types) {
+            // What an optional function is called in is known only when it is asked for.
+            Err(AttachError::Program { reason, .. })
+                if hook.need == Need::Optional
+                    && matches!(hook.place, Place::Entry(_) | Place::Exit(_)) =>
+            {
+                missing.push(Missing { hook, reason });
+            }
+            other => other?,
+        }
     }
     drop(types);
     let log = if options.bpf_log {
@@ -192,7 +185,7 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
         armed: 0,
         placed: user::Placed::default(),
         way,
-        missing: Vec::new(),
+        missing,
     };
     attached.fill(
         "SCOPE",
@@ -204,8 +197,17 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
         "RUNTIMES",
         runtimes.map(|(tgid, runtime)| (*tgid, RuntimeValue(*runtime))),
     )?;
-    for hook in HOOKS.iter().filter(|hook| hook.at_once(way)) {
-        attached.hook(hook)?;
+    for hook in HOOKS
+        .iter()
+        .filter(|hook| hook.at_once(way) && hook.is_in(release))
+    {
+        if !attached
+            .missing
+            .iter()
+            .any(|missing| missing.hook.program == hook.program)
+        {
+            attached.hook(hook)?;
+        }
     }
     if way == Way::Syscalls {
         attached.armed = demand::ALL;
@@ -243,6 +245,12 @@ fn load(ebpf: &mut Ebpf, hook: &Hook, types: &Btf) -> Result<(), AttachError> {
         Place::Btf(name) => {
             <&mut BtfTracePoint>::try_from(program).and_then(|program| program.load(name, types))
         }
+        Place::Entry(name) => {
+            <&mut FEntry>::try_from(program).and_then(|program| program.load(name, types))
+        }
+        Place::Exit(name) => {
+            <&mut FExit>::try_from(program).and_then(|program| program.load(name, types))
+        }
         Place::User(_) => <&mut UProbe>::try_from(program).and_then(UProbe::load),
     };
     loaded.map_err(|source| AttachError::Program {
@@ -275,6 +283,12 @@ fn attach_one(ebpf: &mut Ebpf, hook: &Hook) -> Result<Result<(), ProgramError>, 
             .and_then(|program| program.attach(name).map(|_| ())),
         Place::Btf(_) => {
             <&mut BtfTracePoint>::try_from(program).and_then(|program| program.attach().map(|_| ()))
+        }
+        Place::Entry(_) => {
+            <&mut FEntry>::try_from(program).and_then(|program| program.attach().map(|_| ()))
+        }
+        Place::Exit(_) => {
+            <&mut FExit>::try_from(program).and_then(|program| program.attach().map(|_| ()))
         }
         // Attached to the files of processes that need it, see `user`.
         Place::User(_) => Ok(()),

@@ -5,12 +5,13 @@
 //! traced bytes: an enter+exit pair costs about 255 ns on its own syscall, and turns on 40 ns for every other one
 //! (measured on 6.18, DESIGN §3).
 //!
-//! Bytes are seen in one of two ways ([`Way`]), and the rest of the rows serve both. `Sockets` rows replace all
+//! Bytes are seen in one of three ways ([`Way`]), and the rest of the rows serve all. `Sockets` and `Functions` rows replace all
 //! `Syscalls` rows but those with a demand, which are attached when a program or a process that was found asks for them.
 //!
 //! | way | what it needs | costs a syscall that moves bytes | costs every other syscall |
 //! |---|---|---|---|
 //! | Sockets | 6.16 to 6.18 (`tcp_sendmsg_locked`) | a raw tracepoint, some 85 ns, before and after | nothing until a demand |
+//! | Functions | trampolines (`CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS`: distribution kernels) | before and after, less than a tracepoint | nothing until a demand |
 //! | Syscalls | 5.15+ | perf's pair, 255 ns | 40 ns |
 
 use agent_common::abi::demand;
@@ -24,6 +25,10 @@ pub enum Place {
     Raw(&'static str),
     /// A raw tracepoint by name, whose arguments the verifier knows by the kernel's BTF: fields are plain loads.
     Btf(&'static str),
+    /// The begin of a kernel function (fentry).
+    Entry(&'static str),
+    /// The end of a kernel function (fexit).
+    Exit(&'static str),
     /// A function of a runtime, by what its source calls it: a uprobe on the files of processes that need it ([`super::user`]).
     User(&'static str),
 }
@@ -35,6 +40,8 @@ pub enum Way {
     Syscalls,
     /// At tracepoints inside of the socket calls.
     Sockets,
+    /// At the begin and the end of functions of the socket layer.
+    Functions,
 }
 
 /// Whether the agent can work without a hook.
@@ -57,8 +64,10 @@ pub struct Hook {
     pub need: Need,
     /// The way of seeing bytes it belongs to; none for both.
     pub way: Option<Way>,
-    /// Groups of `abi::demand` that ask for it where bytes are seen by [`Way::Sockets`]; 0: attached from the start.
+    /// Groups of `abi::demand` that ask for it where bytes are not seen by [`Way::Syscalls`]; 0: attached from the start.
     pub on_demand: u64,
+    /// The first release that has no such place, because another row's took its part; none: every release has it.
+    pub gone_in: Option<(u32, u32)>,
     /// What is lost without it, in plain words.
     pub loss: &'static str,
 }
@@ -67,7 +76,14 @@ impl Hook {
     /// Whether the row has a part in a way of seeing bytes.
     #[must_use]
     pub fn serves(&self, way: Way) -> bool {
-        self.way.is_none_or(|own| own == way) || (way == Way::Sockets && self.on_demand != 0)
+        self.way.is_none_or(|own| own == way)
+            || (way != Way::Syscalls && self.way == Some(Way::Syscalls) && self.on_demand != 0)
+    }
+
+    /// Whether a kernel of this release, as (major, minor), has the row's place.
+    #[must_use]
+    pub fn is_in(&self, release: (u32, u32)) -> bool {
+        self.gone_in.is_none_or(|gone_in| release < gone_in)
     }
 
     /// Whether the row is attached from the start.
@@ -79,6 +95,13 @@ impl Hook {
     const fn on(self, groups: u64) -> Self {
         Self {
             on_demand: groups,
+            ..self
+        }
+    }
+
+    const fn before(self, major: u32, minor: u32) -> Self {
+        Self {
+            gone_in: Some((major, minor)),
             ..self
         }
     }
@@ -98,6 +121,7 @@ const fn required(program: &'static str, place: Place, loss: &'static str) -> Ho
         need: Need::Required,
         way: None,
         on_demand: 0,
+        gone_in: None,
         loss,
     }
 }
@@ -109,12 +133,14 @@ const fn optional(program: &'static str, place: Place, loss: &'static str) -> Ho
         need: Need::Optional,
         way: None,
         on_demand: 0,
+        gone_in: None,
         loss,
     }
 }
 
 const READS: &str = "what programs read with this call";
 const WRITES: &str = "what programs write with this call";
+const UNIX_BYTES: &str = "what programs say over unix sockets";
 const RINGS: &str = "which processes use io_uring";
 const FAILURES: &str = "connects that fail before TCP tries, and those of unix sockets";
 const LOOPS: &str = "event loops cannot be told from threads";
@@ -195,6 +221,51 @@ pub const HOOKS: &[Hook] = &[
     )
     .by(Way::Sockets),
     required("sock_recv_length", Place::Btf("sock_recv_length"), READS).by(Way::Sockets),
+    required("after_inet_sendmsg", Place::Exit("inet_sendmsg"), WRITES).by(Way::Functions),
+    optional(
+        "after_inet6_sendmsg",
+        Place::Exit("inet6_sendmsg"),
+        "what programs write to IPv6 sockets",
+    )
+    .by(Way::Functions),
+    optional(
+        "after_unix_sendmsg",
+        Place::Exit("unix_stream_sendmsg"),
+        UNIX_BYTES,
+    )
+    .by(Way::Functions),
+    optional(
+        "after_inet_sendpage",
+        Place::Exit("inet_sendpage"),
+        "what programs send with sendfile",
+    )
+    .by(Way::Functions)
+    .before(6, 5),
+    required(
+        "before_tcp_sendmsg",
+        Place::Entry("tcp_sendmsg_locked"),
+        WRITES,
+    )
+    .by(Way::Functions),
+    optional(
+        "before_unix_sendmsg",
+        Place::Entry("unix_stream_sendmsg"),
+        UNIX_BYTES,
+    )
+    .by(Way::Functions),
+    required("after_inet_recvmsg", Place::Exit("inet_recvmsg"), READS).by(Way::Functions),
+    optional(
+        "after_inet6_recvmsg",
+        Place::Exit("inet6_recvmsg"),
+        "what programs read from IPv6 sockets",
+    )
+    .by(Way::Functions),
+    optional(
+        "after_unix_recvmsg",
+        Place::Exit("unix_stream_recvmsg"),
+        UNIX_BYTES,
+    )
+    .by(Way::Functions),
     required("exit_write", Place::Syscall("sys_exit_write"), WRITES).by(Way::Syscalls),
     required("enter_write", Place::Syscall("sys_enter_write"), WRITES).by(Way::Syscalls),
     required("exit_writev", Place::Syscall("sys_exit_writev"), WRITES).by(Way::Syscalls),

@@ -106,9 +106,10 @@ pub fn hooks(text: &str) -> Result<Option<Way>, String> {
     match text {
         "auto" => Ok(None),
         "sockets" => Ok(Some(Way::Sockets)),
+        "functions" => Ok(Some(Way::Functions)),
         "syscalls" => Ok(Some(Way::Syscalls)),
         other => Err(format!(
-            "unknown way `{other}`; allowed: auto, sockets, syscalls"
+            "unknown way `{other}`; allowed: auto, sockets, functions, syscalls"
         )),
     }
 }

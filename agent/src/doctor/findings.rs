@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
+use crate::attach::table::Way;
+
 /// A kernel version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32, pub u32);
@@ -107,8 +109,8 @@ pub struct Findings {
     pub unprivileged_bpf: Option<u32>,
     /// BTF.
     pub btf: BtfState,
-    /// The kernel has the tracepoints of `Way::Sockets`.
-    pub sockets_way: bool,
+    /// How bytes will be seen where the configuration does not say it.
+    pub way: Way,
     /// Outcome of making a ring buffer map of one page; the error is an errno.
     pub ring: Result<(), i32>,
     /// Outcome of loading a program of two instructions; the error is an errno.

@@ -68,7 +68,7 @@ pub fn quick() -> Findings {
         initial_pidns: namespace("pid") == Path::new(INITIAL_PID),
         lockdown: bracketed(&text(Path::new("/sys/kernel/security/lockdown"))),
         unprivileged_bpf: kernel("unprivileged_bpf_disabled").parse().ok(),
-        sockets_way: attach::prefers_sockets_way(),
+        way: attach::preferred_way(),
         btf: if Path::new(KERNEL_BTF).exists() {
             BtfState::Present
         } else {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use super::Report;
 use crate::{
-    attach::table::{HOOKS, Place},
+    attach::table::{HOOKS, Place, Way},
     doctor::{
         findings::{BtfState, Findings, Holder, Tracefs, Version},
         rows::sockhash_is_broken,
@@ -15,7 +15,11 @@ use crate::{
 pub(in crate::doctor) fn good() -> Findings {
     let events = HOOKS.iter().map(|hook| match hook.place {
         Place::Syscall(name) => format!("syscalls:{name}"),
-        Place::Raw(name) | Place::Btf(name) | Place::User(name) => format!("group:{name}"),
+        Place::Raw(name)
+        | Place::Btf(name)
+        | Place::Entry(name)
+        | Place::Exit(name)
+        | Place::User(name) => format!("group:{name}"),
     });
     Findings {
         release: "6.1.0-56-amd64".into(),
@@ -29,7 +33,7 @@ pub(in crate::doctor) fn good() -> Findings {
         lockdown: Some("none".into()),
         unprivileged_bpf: Some(2),
         btf: BtfState::Complete,
-        sockets_way: false,
+        way: Way::Syscalls,
         ring: Ok(()),
         program: Ok(()),
         tracefs: Tracefs::Mounted(PathBuf::from("/sys/kernel/tracing")),
@@ -63,7 +67,7 @@ fn a_good_machine() {
 #[test]
 fn a_kernel_with_tracepoints_inside_of_the_socket_calls() {
     let findings = Findings {
-        sockets_way: true,
+        way: Way::Sockets,
         ..good()
     };
     snapshot("sockets", &findings, true);

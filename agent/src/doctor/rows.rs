@@ -255,9 +255,13 @@ fn seen(way: Way) -> Row {
             what,
             "are seen inside of the socket calls; other syscalls pay nothing until something needs their hooks",
         ),
+        Way::Functions => ok(
+            what,
+            "are seen at functions of the socket layer; other syscalls pay nothing until something needs their hooks",
+        ),
         Way::Syscalls => ok(
             what,
-            "are seen at the syscalls; on Linux 6.16 to 6.18 that costs half as much",
+            "are seen at the syscalls; on Linux 6.16 to 6.18 or with CONFIG_DYNAMIC_FTRACE that costs half as much",
         ),
     }
 }
@@ -273,14 +277,12 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
             "see tracefs",
         )];
     };
-    let way = if findings.sockets_way {
-        Way::Sockets
-    } else {
-        Way::Syscalls
-    };
+    let way = findings.way;
     let is_there = |place: Place| match place {
         // No event of tracefs; the kernel's types were asked for them.
-        Place::Btf(name) if SOCKETS_NEED.contains(&name) => findings.sockets_way,
+        Place::Btf(name) if SOCKETS_NEED.contains(&name) => way == Way::Sockets,
+        // They were looked for where the way was chosen.
+        Place::Entry(_) | Place::Exit(_) => true,
         Place::Syscall(name) => events.contains(&format!("syscalls:{name}")),
         // No event: whether a file has the function is known when it is met.
         Place::User(_) => true,
@@ -310,9 +312,12 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
             .iter()
             .filter(|other| other.need == hook.need && other.loss == hook.loss)
             .map(|other| match other.place {
-                Place::Syscall(name) | Place::Raw(name) | Place::Btf(name) | Place::User(name) => {
-                    name
-                }
+                Place::Syscall(name)
+                | Place::Raw(name)
+                | Place::Btf(name)
+                | Place::Entry(name)
+                | Place::Exit(name)
+                | Place::User(name) => name,
             })
             .collect();
         let (state, verb) = match hook.need {
@@ -327,9 +332,11 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
                 Place::Syscall(_) => {
                     "boot a kernel with CONFIG_FTRACE_SYSCALLS=y, as distribution kernels are"
                 }
-                Place::Raw(_) | Place::Btf(_) | Place::User(_) => {
-                    "boot a distribution kernel, and report this one's version"
-                }
+                Place::Raw(_)
+                | Place::Btf(_)
+                | Place::Entry(_)
+                | Place::Exit(_)
+                | Place::User(_) => "boot a distribution kernel, and report this one's version",
             },
         ));
     }

@@ -187,7 +187,7 @@ fn mapped_libraries_decide() {
         &["/usr/lib/nginx/modules/ngx_http_js_module.so"],
         runtime::MULTIPLEXING,
     );
-    check("/usr/local/go/bin/go", &[], runtime::MULTIPLEXING);
+    check("/usr/local/go/bin/go", &[], runtime::GO);
     check("/usr/bin/curl", &[], runtime::NATIVE);
     // A file called nginx that is not nginx.
     check("/nonexistent/nginx", &[], runtime::NATIVE);
