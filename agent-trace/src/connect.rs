@@ -51,7 +51,9 @@ impl Connects {
         let Some(attempt) = conn.attempt.take() else {
             return;
         };
-        let Some(ends) = conn.endpoints else { return };
+        let Some(ends) = conn.endpoints.clone() else {
+            return;
+        };
         let ktime_ns = record.head.ktime_ns;
         if record.new_state == tcp_state::ESTABLISHED {
             let key = (attempt.process, ends.remote_port);
@@ -141,7 +143,7 @@ impl Connects {
     }
 
     fn superseded(&self, held: &Held, hold_ns: u64) -> bool {
-        let Some(ends) = held.exchange.endpoints else {
+        let Some(ends) = held.exchange.endpoints.as_deref() else {
             return false;
         };
         let first_ns = held

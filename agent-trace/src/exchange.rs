@@ -3,10 +3,13 @@
 //! In: events of the two parsers of a connection. Out: what a span is made of. Always holds: `end_ktime_ns` is not
 //! before `start_ktime_ns` once the exchange is over. Refuses: nothing; it only keeps.
 
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
 use agent_common::abi::{ConnRecord, ExchangeIds, ProcessKey, bytes_of, evidence};
-use agent_protocol::http1::{RequestHead, ResponseHead};
 
 use crate::graph::{Origin, Side};
+use crate::message::{Request, Response, Texts};
 use crate::span::{Evidence, SpanId, TraceId};
 
 /// `AF_UNIX` of Linux.
@@ -19,26 +22,49 @@ pub(crate) enum Wire {
     FastCgi,
 }
 
-/// Addresses of a connection, from the side of its process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Addresses of a connection, from the side of its process; all its exchanges share them.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Endpoints {
     pub(crate) local_addr: [u8; 16],
     pub(crate) remote_addr: [u8; 16],
     pub(crate) local_port: u16,
     pub(crate) remote_port: u16,
     pub(crate) family: u16,
+    /// Both addresses as spans show them, empty for unix sockets.
+    pub(crate) local_text: String,
+    pub(crate) remote_text: String,
 }
 
 impl Endpoints {
     pub(crate) fn of(record: &ConnRecord) -> Self {
+        let (local_addr, remote_addr) = (bytes_of(record.local_addr), bytes_of(record.remote_addr));
+        let text = |address| {
+            if record.family == AF_UNIX {
+                String::new()
+            } else {
+                ip(address).to_string()
+            }
+        };
         Self {
-            local_addr: bytes_of(record.local_addr),
-            remote_addr: bytes_of(record.remote_addr),
+            local_addr,
+            remote_addr,
             local_port: record.local_port,
             remote_port: record.remote_port,
             family: record.family,
+            local_text: text(local_addr),
+            remote_text: text(remote_addr),
         }
     }
+
+    /// The peer's address.
+    pub(crate) fn remote(&self) -> IpAddr {
+        ip(self.remote_addr)
+    }
+}
+
+/// An address, IPv4 where it is an IPv4-mapped one.
+fn ip(bytes: [u8; 16]) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
 }
 
 /// Ids and origin of an exchange before its head is read.
@@ -116,7 +142,7 @@ pub(crate) struct Exchange {
     pub(crate) ids: Ids,
     pub(crate) side: Side,
     pub(crate) process: ProcessKey,
-    pub(crate) endpoints: Option<Endpoints>,
+    pub(crate) endpoints: Option<Arc<Endpoints>>,
     pub(crate) wire: Wire,
     pub(crate) start_ktime_ns: u64,
     pub(crate) end_ktime_ns: u64,
@@ -132,16 +158,20 @@ pub(crate) struct Exchange {
     pub(crate) response_begun: bool,
     /// The response's head passed unseen.
     pub(crate) response_unseen: bool,
-    pub(crate) request: Option<RequestHead>,
+    /// Its path is on the list of ignored ones.
+    pub(crate) ignored: bool,
+    pub(crate) request: Option<Request>,
+    /// Those of `request`.
+    pub(crate) texts: Texts,
     pub(crate) request_body: Option<u64>,
-    pub(crate) response: Option<ResponseHead>,
+    pub(crate) response: Option<Response>,
     pub(crate) response_body: Option<u64>,
     pub(crate) outcome: Outcome,
 }
 
 impl Exchange {
     /// An exchange of which nothing is known but that it began.
-    pub(crate) const fn begun(
+    pub(crate) fn begun(
         ids: Ids,
         side: Side,
         process: ProcessKey,
@@ -162,7 +192,9 @@ impl Exchange {
             entry: Entry::Pending,
             response_begun: false,
             response_unseen: false,
+            ignored: false,
             request: None,
+            texts: Texts::default(),
             request_body: None,
             response: None,
             response_body: None,

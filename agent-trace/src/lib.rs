@@ -12,6 +12,7 @@ mod exchange;
 pub mod frame;
 mod graph;
 mod ids;
+mod message;
 pub mod moves;
 pub mod position;
 mod render;

@@ -7,13 +7,20 @@ use std::collections::VecDeque;
 
 use agent_common::abi::{ProcessKey, SocketKey};
 use agent_protocol::stream::Limits;
+use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::FxHashMap;
 
 use crate::config::TracerConfig;
 use crate::counters::{Counter, Counters};
 use crate::exchange::{Entry, Exchange, Outcome};
 use crate::graph::{Facts, Graph};
+use crate::message::Part;
 use crate::tracer::Command;
+
+/// Exchanges kept for new ones: at full load some thousand end with one tick, and as many begin before the next.
+const SPARE_MAX: usize = 8_192;
+/// Largest text buffer of such an exchange, bytes.
+const SPARE_TEXT_BYTES_MAX: usize = 1_024;
 
 /// See the module.
 pub(crate) struct Shared {
@@ -22,6 +29,9 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) graph: Graph,
     pub(crate) commands: VecDeque<Command>,
+    /// Exchanges whose spans are out, empty but for their buffers.
+    #[allow(clippy::vec_box, reason = "what is kept is the allocations")]
+    pub(crate) spare: Vec<Box<Exchange>>,
     /// Exchanges that are over, with the time from which on they wait for their parents' records.
     pub(crate) done: VecDeque<(u64, Box<Exchange>)>,
     /// Sockets with bytes waiting for their request's record, and until when.
@@ -41,33 +51,49 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The exchange's request is known: it can be a parent from here on.
-    pub(crate) fn confirm(&mut self, exchange: &Exchange) -> Entry {
+    /// Makes room for an exchange, where one was before if possible.
+    pub(crate) fn place(&mut self, exchange: Exchange) -> Box<Exchange> {
+        match self.spare.pop() {
+            Some(mut place) => {
+                let texts = std::mem::take(&mut place.texts);
+                *place = Exchange { texts, ..exchange };
+                place
+            }
+            None => Box::new(exchange),
+        }
+    }
+
+    /// The exchange's span is made, or will not be made.
+    pub(crate) fn take_back(&mut self, mut exchange: Box<Exchange>) {
+        if self.spare.len() < SPARE_MAX && exchange.texts.capacity() <= SPARE_TEXT_BYTES_MAX {
+            exchange.texts.clear();
+            exchange.endpoints = None;
+            self.spare.push(exchange);
+        }
+    }
+
+    /// The exchange's request is known: it can be a parent from here on. `header` is a valid `traceparent` in it.
+    pub(crate) fn confirm(&mut self, exchange: &mut Exchange, header: Option<TraceContext>) {
+        exchange.ignored = exchange
+            .texts
+            .get(Part::Path)
+            .is_some_and(|path| self.config.ignores(path));
         let facts = Facts {
             side: exchange.side,
             process: exchange.process,
             kernel_trace: exchange.ids.trace,
             origin: exchange.ids.origin,
-            header: exchange
-                .request
-                .as_ref()
-                .and_then(|head| match head.traceparent {
-                    agent_protocol::tracecontext::Traceparent::Valid(context) => Some(context),
-                    _ => None,
-                }),
-            ignored: exchange
-                .request
-                .as_ref()
-                .is_some_and(|head| self.config.ignores(head.target.path())),
+            header,
+            ignored: exchange.ignored,
         };
-        if self
+        exchange.entry = if self
             .graph
             .insert(exchange.ids.span, facts, &mut self.counters)
         {
             Entry::Entered
         } else {
             Entry::Refused
-        }
+        };
     }
 
     /// The exchange is over at `end_ktime_ns`; it was found out by a record of `record_ktime_ns`.
@@ -84,7 +110,7 @@ impl Shared {
                 self.counters.one(Counter::RequestUnparsed);
                 return;
             }
-            exchange.entry = self.confirm(&exchange);
+            self.confirm(&mut exchange, None);
         }
         if exchange.entry == Entry::Refused {
             return;

@@ -62,6 +62,7 @@ impl Tracer {
                 counters: Counters::default(),
                 graph: Graph::new(config.sampler, config.limits.exchanges),
                 commands: VecDeque::new(),
+                spare: Vec::new(),
                 done: VecDeque::new(),
                 parked: VecDeque::new(),
                 parked_bytes: 0,
@@ -103,14 +104,21 @@ impl Tracer {
 
     /// The next span that is finished.
     pub fn poll_span(&mut self) -> Option<Span> {
-        let (exchange, decision) = self.ready.pop_front()?;
+        let (mut exchange, decision) = self.ready.pop_front()?;
         self.shared.counters.one(Counter::SpansEmitted);
-        Some(self.renderer.span(
-            *exchange,
+        let span = self.renderer.span(
+            &mut exchange,
             decision,
             &self.shared.config,
             &mut self.shared.counters,
-        ))
+        );
+        self.shared.take_back(exchange);
+        Some(span)
+    }
+
+    /// The span is not needed any more: the next ones are written into its buffers, which saves most allocations.
+    pub fn take_back(&mut self, span: Span) {
+        self.renderer.take_back(span);
     }
 
     /// The next command.

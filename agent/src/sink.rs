@@ -171,15 +171,15 @@ impl Sink {
 }
 
 impl Output for Sink {
-    fn span(&mut self, span: Span, facts: &Arc<ProcessFacts>) {
+    fn span(&mut self, span: &Span, facts: &Arc<ProcessFacts>) {
         match &mut self.format {
             Format::Nothing => {}
-            Format::Tree(view) => view.push(&span, facts),
-            Format::Json { text, extra } => line(text, &span, facts, extra),
+            Format::Tree(view) => view.push(span, facts),
+            Format::Json { text, extra } => line(text, span, facts, extra),
         }
         if let Some(exporter) = &self.exporter {
             // What does not fit is counted there.
-            let _ = exporter.enqueue_ref(&span, facts);
+            let _ = exporter.enqueue_ref(span, facts);
         }
     }
 

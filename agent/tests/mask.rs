@@ -287,9 +287,9 @@ fn a_stray_response_is_followed_as_the_tracer_follows_it() {
 struct Spans(Vec<String>);
 
 impl Output for Spans {
-    fn span(&mut self, span: Span, facts: &Arc<ProcessFacts>) {
+    fn span(&mut self, span: &Span, facts: &Arc<ProcessFacts>) {
         self.0
-            .push(format!("{} {}", facts.service_name, essence(&span)));
+            .push(format!("{} {}", facts.service_name, essence(span)));
     }
 
     fn tick(&mut self, _: u64) {}

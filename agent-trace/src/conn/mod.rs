@@ -14,6 +14,7 @@ mod request;
 mod response;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use agent_common::abi::{
     ConnRecord, ExchangeIds, ProcessKey, SegmentRecord, SocketKey, direction, protocol, role,
@@ -65,7 +66,7 @@ enum Answering {
 /// See the module.
 pub(crate) struct Conn {
     pub(crate) socket: SocketKey,
-    pub(crate) endpoints: Option<Endpoints>,
+    pub(crate) endpoints: Option<Arc<Endpoints>>,
     pub(crate) attempt: Option<Attempt>,
     parsers: Option<Parsers>,
     rx: Position,
@@ -143,7 +144,7 @@ impl Conn {
     /// A connection record for this socket.
     pub(crate) fn describe(&mut self, record: &ConnRecord) {
         self.last_ktime_ns = record.head.ktime_ns;
-        self.endpoints = Some(Endpoints::of(record));
+        self.endpoints = Some(Arc::new(Endpoints::of(record)));
         if record.by_connect == 1 && self.parsers.is_none() {
             self.attempt = Some(Attempt {
                 ids: record.exchange,

@@ -14,6 +14,7 @@ use crate::counters::Counter;
 use crate::exchange::{AF_UNIX, Exchange, Ids};
 use crate::graph::{Origin, Side, WirePlace};
 use crate::ids::{derived_span, first_span};
+use crate::message::Request;
 use crate::shared::Shared;
 use crate::span::{Evidence, TraceId};
 
@@ -144,8 +145,8 @@ impl Conn {
             return;
         }
         self.receiving = Some(ids.span);
-        self.open.push_back(Box::new(Exchange {
-            endpoints: self.endpoints,
+        let exchange = Exchange {
+            endpoints: self.endpoints.clone(),
             wire,
             pos,
             burst_start,
@@ -156,7 +157,8 @@ impl Conn {
                 start_ktime_ns,
                 shared.epoch_offset_ns,
             )
-        }));
+        };
+        self.open.push_back(shared.place(exchange));
     }
 
     /// Ids for a request the kernel made none for.
@@ -205,6 +207,7 @@ impl Conn {
     ) -> Option<WirePlace> {
         let ends = self
             .endpoints
+            .as_deref()
             .filter(|ends| ends.family != AF_UNIX && record.flags & segment_flag::COUNTED == 0)?;
         let seq = pos?;
         Some(match side {
@@ -233,18 +236,23 @@ impl Conn {
 
     fn request_head(&mut self, head: RequestHead, record: &SegmentRecord, shared: &mut Shared) {
         self.unparsed_row = 0;
-        if let Traceparent::Invalid(_) = head.traceparent {
-            shared.counters.one(Counter::TraceparentInvalid);
-        }
+        let header = match head.traceparent {
+            Traceparent::Valid(context) => Some(context),
+            Traceparent::Invalid(_) => {
+                shared.counters.one(Counter::TraceparentInvalid);
+                None
+            }
+            Traceparent::Absent => None,
+        };
         self.next_request_pos = None;
         let head_bytes = head.head_bytes as u32;
         let complete = head.complete;
         let Some(exchange) = self.receiving() else {
             return;
         };
-        exchange.request = Some(head);
+        exchange.request = Some(Request::keep(head, &mut exchange.texts));
         let (span, side, pos) = (exchange.ids.span, exchange.side, exchange.pos);
-        exchange.entry = shared.confirm(exchange);
+        shared.confirm(exchange, header);
         let after_head = pos
             .filter(|_| complete)
             .map(|pos| pos.wrapping_add(head_bytes));

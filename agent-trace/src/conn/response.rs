@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use agent_common::abi::{SegmentRecord, direction, segment_flag};
 use agent_protocol::http1::framing::{Start, response_start};
-use agent_protocol::http1::{BodyEnd, Ended, Reason, RequestMethod, ResponseEvent, ResponseHead};
+use agent_protocol::http1::{BodyEnd, Ended, Reason, ResponseEvent, ResponseHead};
 use agent_protocol::stream::Input;
 
 use super::parking::moved_ktime;
@@ -57,7 +57,7 @@ impl Conn {
                 .open
                 .front()
                 .and_then(|front| front.response.as_ref())
-                .is_some_and(|head| head.content_length.is_some());
+                .is_some_and(|head| head.has_length);
             is_doubtful |= !(was_inside && has_length && events.is_empty());
         }
         if is_doubtful {
@@ -70,12 +70,7 @@ impl Conn {
         let mut next = self.open.iter().filter(|exchange| {
             exchange.is_unanswered() && exchange.start_ktime_ns <= moved_ns && !is_doubtful
         });
-        let mut method = || {
-            next.next()?
-                .request
-                .as_ref()
-                .map(|head| RequestMethod::from(&head.method))
-        };
+        let mut method = || next.next()?.request.as_ref().map(|request| request.asks);
         if turn {
             parsers.response.turn(events);
         }
@@ -172,7 +167,7 @@ impl Conn {
         match self.answering {
             Answering::Front => {
                 if let Some(exchange) = self.open.front_mut() {
-                    exchange.response = Some(head);
+                    exchange.response = Some(head.into());
                 }
             }
             Answering::Nothing | Answering::Stray => {

@@ -4,29 +4,29 @@
 //! spans. Always holds: each key once; `suture.parent.evidence` on every span; query values, credentials and headers
 //! leave only as the configuration says. Refuses: attributes for what was not seen.
 
+mod attributes;
 mod place;
 
 use std::borrow::Cow;
 
 use agent_common::abi::ProcessKey;
-use agent_protocol::http1::{Method, RequestHead, TargetForm};
 use rustc_hash::FxHashMap;
 
+use self::attributes::Attributes;
 use self::place::{network, server_and_client, server_of_socket, url};
 use crate::config::TracerConfig;
 use crate::counters::{Counter, Counters};
 use crate::exchange::{Exchange, Outcome, Wire};
 use crate::graph::{Decision, Side};
+use crate::message::{Part, Request, Texts};
 use crate::route::{Routes, template};
 use crate::semconv as key;
-use crate::span::{Span, SpanKind, Status, Value};
+use crate::span::{Span, SpanKind, Status};
 
 /// Services with templates of their own.
 const SERVICES_MAX: usize = 1_024;
 /// Processes whose service is remembered.
 const PROCESSES_MAX: usize = 65_536;
-/// Attributes of an ordinary span; one allocation holds them.
-const ATTRIBUTES: usize = 26;
 
 /// What of spans depends on more than one exchange: templates per service and the keys of kept headers.
 pub(crate) struct Renderer {
@@ -36,28 +36,7 @@ pub(crate) struct Renderer {
     routes: Vec<Routes>,
     services: FxHashMap<String, usize>,
     processes: FxHashMap<ProcessKey, usize>,
-}
-
-/// Attributes in the making.
-struct Attributes(Vec<(&'static str, Value)>);
-
-impl Attributes {
-    fn text(&mut self, key: &'static str, text: impl Into<Cow<'static, str>>) {
-        self.0.push((key, Value::Str(text.into())));
-    }
-
-    fn int(&mut self, key: &'static str, value: impl Into<i64>) {
-        self.0.push((key, Value::Int(value.into())));
-    }
-
-    fn size(&mut self, key: &'static str, bytes: u64) {
-        self.0
-            .push((key, Value::Int(i64::try_from(bytes).unwrap_or(i64::MAX))));
-    }
-
-    fn yes(&mut self, key: &'static str) {
-        self.0.push((key, Value::Bool(true)));
-    }
+    attributes: Attributes,
 }
 
 impl Renderer {
@@ -82,6 +61,7 @@ impl Renderer {
             routes: vec![Routes::default()],
             services: FxHashMap::default(),
             processes: FxHashMap::default(),
+            attributes: Attributes::default(),
         }
     }
 
@@ -108,36 +88,38 @@ impl Renderer {
         self.processes.remove(&process);
     }
 
-    /// Makes the span.
+    /// The span is not needed any more: the next ones are written into its buffers.
+    pub(crate) fn take_back(&mut self, span: Span) {
+        self.attributes.take_back(span);
+    }
+
+    /// Makes the span. What the exchange held is used up.
     pub(crate) fn span(
         &mut self,
-        exchange: Exchange,
+        exchange: &mut Exchange,
         decision: Decision,
         config: &TracerConfig,
         counters: &mut Counters,
     ) -> Span {
-        let mut attributes = Attributes(Vec::with_capacity(ATTRIBUTES));
-        attributes.text(key::SUTURE_PARENT_EVIDENCE, decision.evidence.as_str());
-        let mut exchange = exchange;
-        let trace_state = exchange
-            .request
-            .as_mut()
-            .and_then(|head| head.tracestate.take());
-        let name = match exchange.outcome {
-            Outcome::Connect(_) => {
-                server_of_socket(&mut attributes, exchange.endpoints.as_ref());
-                key::NAME_CONNECT.to_owned()
-            }
-            _ => self.http(&mut attributes, &mut exchange, config, counters),
-        };
-        network(&mut attributes, &exchange);
-        let status = status(&mut attributes, &exchange);
+        let mut attributes = std::mem::take(&mut self.attributes);
+        attributes.fixed(key::SUTURE_PARENT_EVIDENCE, decision.evidence.as_str());
+        let mut name = attributes.buffer();
+        if let Outcome::Connect(_) = exchange.outcome {
+            server_of_socket(&mut attributes, exchange.endpoints.as_deref());
+            name.push_str(key::NAME_CONNECT);
+        } else {
+            self.http(&mut attributes, &mut name, exchange, config, counters);
+        }
+        network(&mut attributes, exchange);
+        let status = status(&mut attributes, exchange);
+        let list = attributes.finish();
+        self.attributes = attributes;
         let offset = exchange.epoch_offset_ns;
         Span {
             trace_id: decision.trace,
             span_id: exchange.ids.span,
             parent_span_id: decision.parent,
-            trace_state,
+            trace_state: exchange.texts.get(Part::TraceState).map(str::to_owned),
             parent_is_remote: decision.parent.is_some() && decision.remote,
             evidence: decision.evidence,
             kind: match exchange.side {
@@ -148,83 +130,83 @@ impl Renderer {
             start_unix_ns: exchange.start_ktime_ns.saturating_add(offset),
             end_unix_ns: exchange.end_ktime_ns.saturating_add(offset),
             status,
-            attributes: attributes.0,
+            attributes: list,
             links: Vec::new(),
             process: exchange.process,
         }
     }
 
-    /// Attributes of an HTTP exchange; gives the span's name.
+    /// Attributes of an HTTP exchange, and the span's name.
     fn http(
         &mut self,
         attributes: &mut Attributes,
+        name: &mut String,
         exchange: &mut Exchange,
         config: &TracerConfig,
         counters: &mut Counters,
-    ) -> String {
-        let Some(mut head) = exchange.request.take() else {
-            attributes.text(key::HTTP_REQUEST_METHOD, key::METHOD_OTHER);
-            server_of_socket(attributes, exchange.endpoints.as_ref());
+    ) {
+        let Some(request) = exchange.request.take() else {
+            attributes.fixed(key::HTTP_REQUEST_METHOD, key::METHOD_OTHER);
+            server_of_socket(attributes, exchange.endpoints.as_deref());
             self.response(attributes, exchange);
-            return key::NAME_OTHER.to_owned();
+            name.push_str(key::NAME_OTHER);
+            return;
         };
-        let method = method_name(&head.method);
-        attributes.text(key::HTTP_REQUEST_METHOD, method);
-        let name = if method == key::METHOD_OTHER {
+        attributes.fixed(key::HTTP_REQUEST_METHOD, request.method);
+        name.push_str(if request.method == key::METHOD_OTHER {
             key::NAME_OTHER
         } else {
-            method
-        };
-        let scheme = scheme(&head, exchange.wire);
-        url(attributes, &head, exchange, scheme, config.query);
-        let name = match self.route(exchange.process, &head, config, counters) {
-            Some(route) => {
-                let name = format!("{name} {route}");
-                attributes.text(key::URL_TEMPLATE, route);
-                name
-            }
-            None => name.to_owned(),
-        };
-        if let Method::Other(original) = &mut head.method {
-            attributes.text(key::HTTP_REQUEST_METHOD_ORIGINAL, std::mem::take(original));
+            request.method
+        });
+        let scheme = scheme(&request, exchange.wire);
+        url(attributes, exchange, scheme, config.query);
+        let process = exchange.process;
+        if !request.is_tunnel
+            && let Some(route) = self.route(process, &exchange.texts, config, counters)
+        {
+            name.push(' ');
+            name.push_str(&route);
+            attributes.text(key::URL_TEMPLATE, &route);
         }
-        server_and_client(attributes, &mut head, exchange, scheme);
+        if let Some(original) = exchange.texts.get(Part::Method) {
+            attributes.text(key::HTTP_REQUEST_METHOD_ORIGINAL, original);
+        }
+        server_and_client(attributes, exchange, scheme);
         match exchange.wire {
-            Wire::Http1 => attributes.text(key::NETWORK_PROTOCOL_VERSION, head.version.as_str()),
+            Wire::Http1 => {
+                attributes.fixed(key::NETWORK_PROTOCOL_VERSION, request.version.as_str());
+            }
             Wire::FastCgi => {
-                if let Some(script) = head.script.take() {
+                if let Some(script) = exchange.texts.get(Part::Script) {
                     attributes.text(key::SUTURE_FASTCGI_SCRIPT, script);
                 }
             }
         }
-        if let Some(agent) = head.user_agent.take() {
+        if let Some(agent) = exchange.texts.get(Part::UserAgent) {
             attributes.text(key::USER_AGENT_ORIGINAL, agent);
         }
-        if let Some(bytes) = head.content_length.or(exchange.request_body) {
+        if let Some(bytes) = request.content_length.or(exchange.request_body) {
             attributes.size(key::HTTP_REQUEST_BODY_SIZE, bytes);
         }
-        if !head.complete {
+        if !request.complete {
             attributes.yes(key::SUTURE_REQUEST_TRUNCATED);
         }
-        let extra = std::mem::take(&mut head.extra);
-        self.headers(attributes, extra, true);
+        self.headers(attributes, &request.extra, true);
         self.response(attributes, exchange);
-        name
     }
 
-    fn response(&self, attributes: &mut Attributes, exchange: &mut Exchange) {
-        let Some(head) = &mut exchange.response else {
+    fn response(&self, attributes: &mut Attributes, exchange: &Exchange) {
+        let Some(response) = &exchange.response else {
             return;
         };
-        attributes.int(key::HTTP_RESPONSE_STATUS_CODE, head.status);
+        attributes.int(key::HTTP_RESPONSE_STATUS_CODE, response.status);
         if let Some(bytes) = exchange.response_body {
             attributes.size(key::HTTP_RESPONSE_BODY_SIZE, bytes);
         }
-        let extra = std::mem::take(&mut head.extra);
-        self.headers(attributes, extra, false);
+        self.headers(attributes, &response.extra, false);
     }
 
-    fn headers(&self, attributes: &mut Attributes, extra: Vec<(String, String)>, of_request: bool) {
+    fn headers(&self, attributes: &mut Attributes, extra: &[(String, String)], of_request: bool) {
         if extra.is_empty() {
             return;
         }
@@ -235,75 +217,53 @@ impl Renderer {
                 .map(|(_, value)| value.clone())
                 .collect();
             if !values.is_empty() {
-                attributes.0.push((
-                    if of_request { request } else { response },
-                    Value::List(values),
-                ));
+                attributes.list(if of_request { request } else { response }, values);
             }
         }
     }
 
     /// The template of the path, as long as the service has room for it.
-    fn route(
+    fn route<'a>(
         &mut self,
         process: ProcessKey,
-        head: &RequestHead,
+        texts: &'a Texts,
         config: &TracerConfig,
         counters: &mut Counters,
-    ) -> Option<String> {
-        if head.target.form() == TargetForm::Authority {
-            return None;
-        }
+    ) -> Option<Cow<'a, str>> {
         let slot = self.processes.get(&process).copied().unwrap_or(0);
-        let route = template(head.target.path());
+        let route = template(texts.get(Part::Path).unwrap_or_default());
         if self
             .routes
             .get_mut(slot)?
             .admit(&route, config.limits.routes_per_service)
         {
-            return Some(route.into_owned());
+            return Some(route);
         }
         counters.one(Counter::RoutesFull);
         None
     }
 }
 
-/// The value of `http.request.method`.
-fn method_name(method: &Method) -> &'static str {
-    match method {
-        Method::Get => "GET",
-        Method::Head => "HEAD",
-        Method::Post => "POST",
-        Method::Put => "PUT",
-        Method::Delete => "DELETE",
-        Method::Connect => "CONNECT",
-        Method::Options => "OPTIONS",
-        Method::Trace => "TRACE",
-        Method::Patch => "PATCH",
-        Method::Query => "QUERY",
-        Method::Other(_) => key::METHOD_OTHER,
-    }
-}
-
 /// `https` only where a FastCGI peer says so; on a connection whose bytes can be read it is `http`.
-fn scheme(head: &RequestHead, wire: Wire) -> &'static str {
-    match (wire, head.scheme.as_deref()) {
-        (Wire::FastCgi, Some("https")) => "https",
-        _ => "http",
+fn scheme(request: &Request, wire: Wire) -> &'static str {
+    if wire == Wire::FastCgi && request.is_https {
+        "https"
+    } else {
+        "http"
     }
 }
 
 /// Status and `error.type` ("Semantic conventions for HTTP spans", section "Status").
 fn status(attributes: &mut Attributes, exchange: &Exchange) -> Status {
-    if let Some(head) = &exchange.response
-        && (head.status >= 500 || (exchange.side == Side::Client && head.status >= 400))
+    if let Some(response) = &exchange.response
+        && (response.status >= 500 || (exchange.side == Side::Client && response.status >= 400))
     {
-        attributes.text(key::ERROR_TYPE, head.status.to_string());
+        attributes.written(key::ERROR_TYPE, response.status.to_string());
         return Status::Error(Cow::Borrowed(""));
     }
     match exchange.outcome {
         Outcome::Failed(error) | Outcome::Connect(error) => {
-            attributes.text(key::ERROR_TYPE, error);
+            attributes.fixed(key::ERROR_TYPE, error);
             Status::Error(Cow::Borrowed(key::describe_error(error)))
         }
         Outcome::Unseen => {

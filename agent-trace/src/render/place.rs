@@ -3,15 +3,14 @@
 //! In: the request's head and the socket's addresses. Out: attributes. Always holds: values of a query and the user
 //! part of an authority leave only as the policy says. Refuses: ports and addresses of unix sockets, which have none.
 
-use std::borrow::Cow;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::fmt::Write;
+use std::net::SocketAddr;
 
-use agent_protocol::http1::RequestHead;
-
-use super::Attributes;
+use super::attributes::Attributes;
 use crate::config::QueryPolicy;
 use crate::exchange::{AF_UNIX, Endpoints, Exchange, Outcome, Wire};
 use crate::graph::Side;
+use crate::message::Part;
 use crate::semconv as key;
 
 /// Default port of http.
@@ -22,84 +21,75 @@ const HTTPS_PORT: u16 = 443;
 /// `url.*`.
 pub(super) fn url(
     attributes: &mut Attributes,
-    head: &RequestHead,
     exchange: &Exchange,
     scheme: &'static str,
     policy: QueryPolicy,
 ) {
-    let path = head.target.path();
-    let query = head.target.query().and_then(|query| redact(query, policy));
+    let texts = &exchange.texts;
+    let path = texts.get(Part::Path).unwrap_or_default();
+    let query = texts
+        .get(Part::Query)
+        .filter(|_| policy != QueryPolicy::Omit);
     match exchange.side {
         Side::Server => {
-            attributes.text(key::URL_SCHEME, scheme);
-            attributes.text(key::URL_PATH, path.to_owned());
+            attributes.fixed(key::URL_SCHEME, scheme);
+            attributes.text(key::URL_PATH, path);
             if let Some(query) = query {
-                attributes.text(key::URL_QUERY, query.into_owned());
+                let mut shown = attributes.buffer();
+                show_query(&mut shown, query, policy);
+                attributes.written(key::URL_QUERY, shown);
             }
         }
         Side::Client => {
-            let authority = authority(head).map(Cow::Borrowed).or_else(|| {
-                let ends = exchange.endpoints.filter(|ends| ends.family != AF_UNIX)?;
-                let address = ip(ends.remote_addr);
-                Some(Cow::Owned(
-                    SocketAddr::new(address, ends.remote_port).to_string(),
-                ))
-            });
-            let mut full = String::with_capacity(
-                16 + authority.as_ref().map_or(0, |text| text.len())
-                    + path.len()
-                    + query.as_ref().map_or(0, |text| text.len()),
-            );
+            let mut full = attributes.buffer();
             full.push_str(scheme);
             full.push_str("://");
-            full.push_str(authority.as_deref().unwrap_or(""));
+            match (texts.get(Part::Authority), ip_ends(exchange)) {
+                (Some(authority), _) => full.push_str(authority),
+                (None, Some(ends)) => {
+                    let _ = write!(full, "{}", SocketAddr::new(ends.remote(), ends.remote_port));
+                }
+                (None, None) => {}
+            }
             full.push_str(if path == "*" { "" } else { path });
-            if let Some(query) = &query {
+            if let Some(query) = query {
                 full.push('?');
-                full.push_str(query);
+                show_query(&mut full, query, policy);
             }
-            attributes.text(key::URL_FULL, full);
+            attributes.written(key::URL_FULL, full);
         }
     }
 }
 
-/// The query as the policy lets it leave.
-fn redact(query: &str, policy: QueryPolicy) -> Option<Cow<'_, str>> {
-    match policy {
-        QueryPolicy::Omit => None,
-        QueryPolicy::Keep => Some(Cow::Borrowed(query)),
-        QueryPolicy::Redact => {
-            if query.is_empty() {
-                return Some(Cow::Borrowed(query));
+/// Appends a query as the policy lets it leave.
+fn show_query(out: &mut String, query: &str, policy: QueryPolicy) {
+    if policy == QueryPolicy::Keep {
+        out.push_str(query);
+        return;
+    }
+    for (index, pair) in query.split('&').enumerate() {
+        if index > 0 {
+            out.push('&');
+        }
+        match pair.split_once('=') {
+            Some((name, _)) => {
+                out.push_str(name);
+                out.push('=');
+                out.push_str(key::REDACTED);
             }
-            let mut out = String::with_capacity(query.len());
-            for (index, pair) in query.split('&').enumerate() {
-                if index > 0 {
-                    out.push('&');
-                }
-                match pair.split_once('=') {
-                    Some((name, _)) => {
-                        out.push_str(name);
-                        out.push('=');
-                        out.push_str(key::REDACTED);
-                    }
-                    // A pair without `=` may be a token on its own.
-                    None if pair.is_empty() => {}
-                    None => out.push_str(key::REDACTED),
-                }
-            }
-            Some(Cow::Owned(out))
+            // A pair without `=` may be a token on its own.
+            None if pair.is_empty() => {}
+            None => out.push_str(key::REDACTED),
         }
     }
 }
 
-/// The authority the request names: of its target, else of `Host`.
-fn authority(head: &RequestHead) -> Option<&str> {
-    head.target
-        .authority()
-        .or(head.host.as_deref())
-        .map(|text| text.rsplit_once('@').map_or(text, |(_, host)| host))
-        .filter(|text| !text.is_empty())
+/// The addresses of a socket that has some.
+fn ip_ends(exchange: &Exchange) -> Option<&Endpoints> {
+    exchange
+        .endpoints
+        .as_deref()
+        .filter(|ends| ends.family != AF_UNIX)
 }
 
 /// Host and port of `host`, `host:port`, `[v6]` or `[v6]:port`.
@@ -120,38 +110,30 @@ fn split_authority(authority: &str) -> (&str, Option<u16>) {
 }
 
 /// `server.*` and `client.*`.
-pub(super) fn server_and_client(
-    attributes: &mut Attributes,
-    head: &mut RequestHead,
-    exchange: &Exchange,
-    scheme: &str,
-) {
-    match authority(head) {
-        Some(authority) => {
+pub(super) fn server_and_client(attributes: &mut Attributes, exchange: &Exchange, scheme: &str) {
+    match (exchange.texts.get(Part::Authority), ip_ends(exchange)) {
+        (Some(authority), _) => {
             let (host, port) = split_authority(authority);
             let default = if scheme == "https" {
                 HTTPS_PORT
             } else {
                 HTTP_PORT
             };
-            attributes.text(key::SERVER_ADDRESS, host.to_owned());
+            attributes.text(key::SERVER_ADDRESS, host);
             attributes.int(key::SERVER_PORT, port.unwrap_or(default));
         }
-        None => match (exchange.side, &exchange.endpoints) {
-            (Side::Server, Some(ends)) if ends.family != AF_UNIX => {
-                attributes.text(key::SERVER_ADDRESS, ip(ends.local_addr).to_string());
-                attributes.int(key::SERVER_PORT, ends.local_port);
-            }
-            (_, ends) => server_of_socket(attributes, ends.as_ref()),
-        },
+        (None, Some(ends)) if exchange.side == Side::Server => {
+            attributes.text(key::SERVER_ADDRESS, &ends.local_text);
+            attributes.int(key::SERVER_PORT, ends.local_port);
+        }
+        (None, ends) => server_of_socket(attributes, ends),
     }
     if exchange.side == Side::Server {
-        match (head.remote_addr.take(), &exchange.endpoints) {
-            (Some(address), _) => attributes.text(key::CLIENT_ADDRESS, address),
-            (None, Some(ends)) if ends.family != AF_UNIX => {
-                attributes.text(key::CLIENT_ADDRESS, ip(ends.remote_addr).to_string())
-            }
-            (None, _) => {}
+        let told = exchange.texts.get(Part::RemoteAddr);
+        if let Some(address) =
+            told.or_else(|| ip_ends(exchange).map(|ends| ends.remote_text.as_str()))
+        {
+            attributes.text(key::CLIENT_ADDRESS, address);
         }
     }
 }
@@ -159,7 +141,7 @@ pub(super) fn server_and_client(
 /// `server.*` of a client from its socket.
 pub(super) fn server_of_socket(attributes: &mut Attributes, ends: Option<&Endpoints>) {
     if let Some(ends) = ends.filter(|ends| ends.family != AF_UNIX) {
-        attributes.text(key::SERVER_ADDRESS, ip(ends.remote_addr).to_string());
+        attributes.text(key::SERVER_ADDRESS, &ends.remote_text);
         attributes.int(key::SERVER_PORT, ends.remote_port);
     }
 }
@@ -167,7 +149,7 @@ pub(super) fn server_of_socket(attributes: &mut Attributes, ends: Option<&Endpoi
 /// `network.*`.
 pub(super) fn network(attributes: &mut Attributes, exchange: &Exchange) {
     if !matches!(exchange.outcome, Outcome::Connect(_)) {
-        attributes.text(
+        attributes.fixed(
             key::NETWORK_PROTOCOL_NAME,
             match exchange.wire {
                 Wire::Http1 => "http",
@@ -175,22 +157,17 @@ pub(super) fn network(attributes: &mut Attributes, exchange: &Exchange) {
             },
         );
     }
-    match &exchange.endpoints {
-        Some(ends) if ends.family == AF_UNIX => attributes.text(key::NETWORK_TRANSPORT, "unix"),
+    match exchange.endpoints.as_deref() {
+        Some(ends) if ends.family == AF_UNIX => attributes.fixed(key::NETWORK_TRANSPORT, "unix"),
         Some(ends) => {
-            attributes.text(key::NETWORK_TRANSPORT, "tcp");
-            attributes.text(key::NETWORK_PEER_ADDRESS, ip(ends.remote_addr).to_string());
+            attributes.fixed(key::NETWORK_TRANSPORT, "tcp");
+            attributes.text(key::NETWORK_PEER_ADDRESS, &ends.remote_text);
             attributes.int(key::NETWORK_PEER_PORT, ends.remote_port);
             if ends.local_port != 0 {
-                attributes.text(key::NETWORK_LOCAL_ADDRESS, ip(ends.local_addr).to_string());
+                attributes.text(key::NETWORK_LOCAL_ADDRESS, &ends.local_text);
                 attributes.int(key::NETWORK_LOCAL_PORT, ends.local_port);
             }
         }
         None => {}
     }
-}
-
-/// An address, IPv4 where it is an IPv4-mapped one.
-fn ip(bytes: [u8; 16]) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
 }

@@ -103,16 +103,15 @@ impl Tracer {
                     .decide(exchange.ids.span, shared.now_ns, &mut shared.counters)
             else {
                 shared.counters.one(Counter::ExchangesFull);
+                shared.take_back(exchange);
                 continue;
             };
-            if exchange
-                .request
-                .as_ref()
-                .is_some_and(|head| shared.config.ignores(head.target.path()))
-            {
+            if exchange.ignored {
                 shared.counters.one(Counter::PathIgnored);
+                shared.take_back(exchange);
             } else if !decision.sampled {
                 shared.counters.one(Counter::NotSampled);
+                shared.take_back(exchange);
             } else {
                 self.ready.push_back((exchange, decision));
             }

@@ -24,6 +24,7 @@ mod wire;
 pub use counters::{Drop, ExportCounters};
 pub use encode::{
     SCHEMA_URL, SCOPE_NAME, SCOPE_VERSION, STATUS_ERROR, flags, kind_number, resource_attributes,
+    span as encode_span,
 };
 pub use exporter::{ExporterHandle, TraceExporter};
 pub use exports::Exports;

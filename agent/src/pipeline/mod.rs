@@ -20,7 +20,7 @@ use agent_trace::{
 /// Where finished spans go.
 pub trait Output {
     /// One finished span and its Resource.
-    fn span(&mut self, span: Span, facts: &Arc<ProcessFacts>);
+    fn span(&mut self, span: &Span, facts: &Arc<ProcessFacts>);
     /// Time passed: ns since the Unix epoch.
     fn tick(&mut self, unix_ns: u64);
     /// No span comes any more.
@@ -118,7 +118,8 @@ impl<O: Output> Pipeline<O> {
     fn hand_on(&mut self) {
         while let Some(span) = self.tracer.poll_span() {
             let facts = self.facts.get(&span.process).unwrap_or(&self.unknown);
-            self.output.span(span, facts);
+            self.output.span(&span, facts);
+            self.tracer.take_back(span);
         }
     }
 }
