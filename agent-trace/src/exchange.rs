@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use agent_common::abi::{ConnRecord, ExchangeIds, ProcessKey, bytes_of, evidence};
 
-use crate::graph::{Origin, Side};
+use crate::graph::{Origin, Side, Slot};
 use crate::message::{Request, Response, Texts};
 use crate::span::{Evidence, SpanId, TraceId};
 
@@ -112,7 +112,7 @@ pub(crate) enum Entry {
     /// Not yet: its head was not read.
     Pending,
     /// It can be a parent.
-    Entered,
+    Entered(Slot),
     /// It cannot be entered, so its span must not be handed out either; why was counted.
     Refused,
 }

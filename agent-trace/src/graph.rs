@@ -5,13 +5,18 @@
 //! parent has evidence; ids the kernel made for an exchange that its bytes do not show are in no table, so nobody's
 //! parent; chains are followed at most [`CHAIN_MAX`] steps. Refuses: edges to exchanges that are not known (counted, a root).
 
+mod table;
+
 use std::collections::VecDeque;
 
 use agent_common::abi::ProcessKey;
 use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::FxHashMap;
 
+pub(crate) use self::table::Slot;
+use self::table::{Insertion, Node, Table};
 use crate::config::Sampler;
+
 use crate::counters::{Counter, Counters};
 use crate::ids::derived_trace;
 use crate::span::{Evidence, SpanId, TraceId};
@@ -85,33 +90,23 @@ pub(crate) struct Decision {
     pub(crate) sampled: bool,
 }
 
-struct Node {
-    facts: Facts,
-    decision: Option<Decision>,
-}
-
 /// The exchange table.
 pub(crate) struct Graph {
     sampler: Sampler,
-    limit: usize,
-    nodes: FxHashMap<SpanId, Node>,
-    /// Closed exchanges, oldest first, with the time of closing.
-    closed: VecDeque<(u64, SpanId)>,
+    table: Table,
     /// Kernel trace id -> trace id in use, for exchanges whose parent's record was lost.
     aliases: FxHashMap<TraceId, TraceId>,
     aliases_by_age: VecDeque<(u64, TraceId)>,
     joins: FxHashMap<WirePlace, SpanId>,
     joins_by_age: VecDeque<(u64, WirePlace)>,
-    chain: Vec<SpanId>,
+    chain: Vec<Slot>,
 }
 
 impl Graph {
     pub(crate) fn new(sampler: Sampler, limit: usize) -> Self {
         Self {
             sampler,
-            limit,
-            nodes: FxHashMap::default(),
-            closed: VecDeque::new(),
+            table: Table::new(limit),
             aliases: FxHashMap::default(),
             aliases_by_age: VecDeque::new(),
             joins: FxHashMap::default(),
@@ -120,24 +115,19 @@ impl Graph {
         }
     }
 
-    /// Enters an exchange. False: its span id is taken, or there is no room for it, and its span must be dropped.
-    pub(crate) fn insert(&mut self, id: SpanId, facts: Facts, counters: &mut Counters) -> bool {
-        if self.nodes.contains_key(&id) {
-            counters.one(Counter::DuplicateSpanId);
-            return false;
+    /// Enters an exchange. `None`: its span id is taken, or there is no room for it, and its span must be dropped.
+    pub(crate) fn insert(
+        &mut self,
+        id: SpanId,
+        facts: Facts,
+        counters: &mut Counters,
+    ) -> Option<Slot> {
+        match self.table.insert(id, facts) {
+            Insertion::Done(slot) => return Some(slot),
+            Insertion::Duplicate => counters.one(Counter::DuplicateSpanId),
+            Insertion::Full => counters.one(Counter::ExchangesFull),
         }
-        if self.nodes.len() >= self.limit && !self.forget_oldest() {
-            counters.one(Counter::ExchangesFull);
-            return false;
-        }
-        self.nodes.insert(
-            id,
-            Node {
-                facts,
-                decision: None,
-            },
-        );
-        true
+        None
     }
 
     /// A pipelined request was written: its server side may find it by its place.
@@ -150,23 +140,26 @@ impl Graph {
     }
 
     /// The exchange is over; it can be named as a parent for a while.
-    pub(crate) fn close(&mut self, id: SpanId, ktime_ns: u64) {
-        self.closed.push_back((ktime_ns, id));
+    pub(crate) fn close(&mut self, slot: Slot, ktime_ns: u64) {
+        self.table.close(slot, ktime_ns);
     }
 
-    /// Trace and parent of an exchange that was entered; decided now if that was not done before.
+    /// Trace and parent of the exchange that was entered with this id in this slot; decided now if that was not done
+    /// before. `None` when it was forgotten.
     pub(crate) fn decide(
         &mut self,
+        slot: Slot,
         id: SpanId,
         now_ns: u64,
         counters: &mut Counters,
     ) -> Option<Decision> {
-        if let Some(decision) = self.nodes.get(&id)?.decision {
+        let node = self.table.get(slot).filter(|node| node.id == id)?;
+        if let Some(decision) = node.decision {
             return Some(decision);
         }
         let mut chain = std::mem::take(&mut self.chain);
         chain.clear();
-        let mut current = id;
+        let mut current = slot;
         loop {
             chain.push(current);
             match self.candidate(current) {
@@ -189,22 +182,23 @@ impl Graph {
     }
 
     /// The known exchange that an exchange's origin names, when it is of the side a parent must have.
-    fn candidate(&self, id: SpanId) -> Option<(SpanId, &Node)> {
-        let facts = &self.nodes.get(&id)?.facts;
+    fn candidate(&self, slot: Slot) -> Option<(Slot, &Node)> {
+        let facts = &self.table.get(slot)?.facts;
         let parent = match facts.origin {
             Origin::None => return None,
             Origin::Kernel(parent, _) => parent,
             Origin::Wire(place) => *self.joins.get(&place)?,
         };
-        let node = self.nodes.get(&parent)?;
-        (node.facts.side != facts.side && parent != id).then_some((parent, node))
+        let parent = self.table.find(parent)?;
+        let node = self.table.get(parent)?;
+        (node.facts.side != facts.side && parent != slot).then_some((parent, node))
     }
 
-    fn decide_one(&mut self, id: SpanId, now_ns: u64, counters: &mut Counters) -> Option<Decision> {
-        let facts = self.nodes.get(&id)?.facts;
+    fn decide_one(&mut self, slot: Slot, now_ns: u64, counters: &mut Counters) -> Option<Decision> {
+        let &Node { id, facts, .. } = self.table.get(slot)?;
         let candidate = self
-            .candidate(id)
-            .and_then(|(parent, node)| Some((parent, node.facts, node.decision?)));
+            .candidate(slot)
+            .and_then(|(_, node)| Some((node.id, node.facts, node.decision?)));
         if candidate.is_none() && matches!(facts.origin, Origin::Kernel(..)) {
             counters.one(Counter::ParentUnknown);
         }
@@ -235,7 +229,7 @@ impl Graph {
         if facts.kernel_trace != TraceId::default() && facts.kernel_trace != decision.trace {
             self.alias(facts.kernel_trace, decision.trace, now_ns);
         }
-        self.nodes.get_mut(&id)?.decision = Some(decision);
+        self.table.get_mut(slot)?.decision = Some(decision);
         Some(decision)
     }
 
@@ -254,9 +248,13 @@ impl Graph {
             Side::Server => match parent.origin {
                 Origin::Kernel(server, evidence) if evidence.is_of_a_unit() => {
                     same(parent.header.or(Some(*header)))
-                        && self.nodes.get(&server).is_some_and(|node| {
-                            node.facts.side == Side::Server && same(node.facts.header)
-                        })
+                        && self
+                            .table
+                            .find(server)
+                            .and_then(|slot| self.table.get(slot))
+                            .is_some_and(|node| {
+                                node.facts.side == Side::Server && same(node.facts.header)
+                            })
                 }
                 _ => false,
             },
@@ -321,13 +319,8 @@ impl Graph {
 
     /// Forgets what is too old. Meant to be called every few seconds.
     pub(crate) fn sweep(&mut self, now_ns: u64) {
-        while self
-            .closed
-            .front()
-            .is_some_and(|&(at, _)| at.saturating_add(CLOSED_KEEP_NS) < now_ns)
-        {
-            self.forget_oldest();
-        }
+        self.table
+            .forget_before(now_ns.saturating_sub(CLOSED_KEEP_NS));
         while self
             .joins_by_age
             .front()
@@ -341,16 +334,6 @@ impl Graph {
             .is_some_and(|&(at, _)| at.saturating_add(ALIAS_KEEP_NS) < now_ns)
         {
             self.forget_alias();
-        }
-    }
-
-    fn forget_oldest(&mut self) -> bool {
-        match self.closed.pop_front() {
-            Some((_, id)) => {
-                self.nodes.remove(&id);
-                true
-            }
-            None => false,
         }
     }
 

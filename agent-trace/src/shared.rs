@@ -86,14 +86,10 @@ impl Shared {
             header,
             ignored: exchange.ignored,
         };
-        exchange.entry = if self
+        exchange.entry = self
             .graph
             .insert(exchange.ids.span, facts, &mut self.counters)
-        {
-            Entry::Entered
-        } else {
-            Entry::Refused
-        };
+            .map_or(Entry::Refused, Entry::Entered);
     }
 
     /// The exchange is over at `end_ktime_ns`; it was found out by a record of `record_ktime_ns`.
@@ -112,9 +108,9 @@ impl Shared {
             }
             self.confirm(&mut exchange, None);
         }
-        if exchange.entry == Entry::Refused {
+        let Entry::Entered(slot) = exchange.entry else {
             return;
-        }
+        };
         match outcome {
             Outcome::Unseen => self.counters.one(Counter::ResponseUnseen),
             Outcome::Open
@@ -128,7 +124,7 @@ impl Shared {
         if exchange.epoch_offset_ns == 0 {
             exchange.epoch_offset_ns = self.epoch_offset_ns;
         }
-        self.graph.close(exchange.ids.span, record_ktime_ns);
+        self.graph.close(slot, record_ktime_ns);
         self.done.push_back((record_ktime_ns, exchange));
     }
 }

@@ -9,6 +9,7 @@ use agent_common::abi::SocketKey;
 
 use super::Tracer;
 use crate::counters::Counter;
+use crate::exchange::Entry;
 
 /// ns of CLOCK_MONOTONIC between two sweeps of the tables.
 const SWEEP_NS: u64 = 5_000_000_000;
@@ -97,11 +98,16 @@ impl Tracer {
             let Some((_, exchange)) = shared.done.pop_front() else {
                 break;
             };
-            let Some(decision) =
-                shared
-                    .graph
-                    .decide(exchange.ids.span, shared.now_ns, &mut shared.counters)
-            else {
+            let decision = match exchange.entry {
+                Entry::Entered(slot) => shared.graph.decide(
+                    slot,
+                    exchange.ids.span,
+                    shared.now_ns,
+                    &mut shared.counters,
+                ),
+                Entry::Pending | Entry::Refused => None,
+            };
+            let Some(decision) = decision else {
                 shared.counters.one(Counter::ExchangesFull);
                 shared.take_back(exchange);
                 continue;
