@@ -56,7 +56,9 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// The next `N` bytes. The caller has checked the length of the whole; zeros are what a mistake would give.
+    /// The next `N` bytes. The caller has checked the length of the whole; zeros are what a mistake would give. Inlined:
+    /// where the length is known, no check is left of each field's.
+    #[inline(always)]
     fn array<const N: usize>(&mut self) -> [u8; N] {
         match self.bytes.split_first_chunk::<N>() {
             Some((chunk, rest)) => {
@@ -67,27 +69,33 @@ impl Fields<'_> {
         }
     }
 
+    #[inline(always)]
     fn u8(&mut self) -> u8 {
         let [byte] = self.array();
         byte
     }
 
+    #[inline(always)]
     fn u16(&mut self) -> u16 {
         u16::from_ne_bytes(self.array())
     }
 
+    #[inline(always)]
     fn u32(&mut self) -> u32 {
         u32::from_ne_bytes(self.array())
     }
 
+    #[inline(always)]
     fn u64(&mut self) -> u64 {
         u64::from_ne_bytes(self.array())
     }
 
+    #[inline(always)]
     fn words(&mut self) -> Words {
         [self.u64(), self.u64()]
     }
 
+    #[inline(always)]
     fn head(&mut self) -> RecordHead {
         RecordHead {
             kind: self.u16(),
@@ -97,6 +105,7 @@ impl Fields<'_> {
         }
     }
 
+    #[inline(always)]
     fn process(&mut self) -> ProcessKey {
         ProcessKey {
             start_ns: self.u64(),
@@ -105,6 +114,7 @@ impl Fields<'_> {
         }
     }
 
+    #[inline(always)]
     fn socket(&mut self) -> SocketKey {
         SocketKey {
             sk: self.u64(),
@@ -112,6 +122,7 @@ impl Fields<'_> {
         }
     }
 
+    #[inline(always)]
     fn exchange(&mut self) -> ExchangeIds {
         ExchangeIds {
             trace_id: self.words(),
@@ -122,6 +133,7 @@ impl Fields<'_> {
         }
     }
 
+    #[inline(always)]
     fn conn(&mut self) -> ConnRecord {
         ConnRecord {
             head: self.head(),
@@ -140,6 +152,7 @@ impl Fields<'_> {
         }
     }
 
+    #[inline(always)]
     fn segment(&mut self) -> SegmentRecord {
         SegmentRecord {
             head: self.head(),
@@ -161,6 +174,7 @@ impl Fields<'_> {
         }
     }
 
+    #[inline(always)]
     fn state(&mut self) -> StateRecord {
         StateRecord {
             head: self.head(),
@@ -174,6 +188,7 @@ impl Fields<'_> {
         }
     }
 
+    #[inline(always)]
     fn task(&mut self) -> TaskRecord {
         TaskRecord {
             head: self.head(),
@@ -190,39 +205,54 @@ impl Fields<'_> {
 /// # Errors
 /// When the record does not fit into `bytes` or its kind is unknown; the caller counts it and goes on.
 pub fn decode(bytes: &[u8]) -> Result<KernelEvent<'_>, DecodeError> {
-    let have = bytes.len();
-    if have < size_of::<RecordHead>() {
+    let Some(start) = bytes.first_chunk::<{ size_of::<RecordHead>() }>() else {
         return Err(DecodeError::Short {
-            have,
+            have: bytes.len(),
             need: size_of::<RecordHead>(),
         });
-    }
-    let head = Fields { bytes }.head();
-    let fixed = match head.kind {
-        kind::CONN => size_of::<ConnRecord>(),
-        kind::SEGMENT => size_of::<SegmentRecord>(),
-        kind::STATE => size_of::<StateRecord>(),
-        kind::EXEC | kind::EXIT | kind::IO_URING | kind::LISTEN => size_of::<TaskRecord>(),
-        other => return Err(DecodeError::UnknownKind(other)),
     };
-    let need = fixed + usize::from(head.payload);
-    let size = head.size as usize;
-    if have < size || size < need {
-        return Err(DecodeError::Short {
+    let head = Fields { bytes: start }.head();
+    Ok(match head.kind {
+        kind::CONN => {
+            KernelEvent::Conn(fixed::<{ size_of::<ConnRecord>() }>(bytes, head)?.0.conn())
+        }
+        kind::SEGMENT => {
+            let (mut fields, payload) = fixed::<{ size_of::<SegmentRecord>() }>(bytes, head)?;
+            KernelEvent::Segment(fields.segment(), payload)
+        }
+        kind::STATE => KernelEvent::State(
+            fixed::<{ size_of::<StateRecord>() }>(bytes, head)?
+                .0
+                .state(),
+        ),
+        kind::EXEC => KernelEvent::Exec(task(bytes, head)?),
+        kind::EXIT => KernelEvent::Exit(task(bytes, head)?),
+        kind::IO_URING => KernelEvent::IoUring(task(bytes, head)?),
+        kind::LISTEN => KernelEvent::Listen(task(bytes, head)?),
+        other => return Err(DecodeError::UnknownKind(other)),
+    })
+}
+
+/// The fixed part of `N` bytes, and the payload.
+#[inline(always)]
+fn fixed<const N: usize>(
+    bytes: &[u8],
+    head: RecordHead,
+) -> Result<(Fields<'_>, &[u8]), DecodeError> {
+    let (have, size) = (bytes.len(), head.size as usize);
+    let need = N + usize::from(head.payload);
+    match bytes.split_first_chunk::<N>() {
+        Some((fixed, rest)) if have >= size && size >= need => Ok((
+            Fields { bytes: fixed },
+            rest.get(..need - N).unwrap_or_default(),
+        )),
+        _ => Err(DecodeError::Short {
             have: have.min(size),
             need: need.max(size),
-        });
+        }),
     }
-    let mut fields = Fields { bytes };
-    Ok(match head.kind {
-        kind::CONN => KernelEvent::Conn(fields.conn()),
-        kind::SEGMENT => {
-            KernelEvent::Segment(fields.segment(), bytes.get(fixed..need).unwrap_or_default())
-        }
-        kind::STATE => KernelEvent::State(fields.state()),
-        kind::EXEC => KernelEvent::Exec(fields.task()),
-        kind::EXIT => KernelEvent::Exit(fields.task()),
-        kind::IO_URING => KernelEvent::IoUring(fields.task()),
-        _ => KernelEvent::Listen(fields.task()),
-    })
+}
+
+fn task(bytes: &[u8], head: RecordHead) -> Result<TaskRecord, DecodeError> {
+    Ok(fixed::<{ size_of::<TaskRecord>() }>(bytes, head)?.0.task())
 }

@@ -30,6 +30,8 @@ pub(crate) enum Part {
     TraceState,
 }
 
+/// Largest buffer that is used again, bytes.
+const KEPT_BYTES_MAX: usize = 1_024;
 /// Number of parts.
 const PARTS: usize = Part::TraceState as usize + 1;
 
@@ -73,9 +75,9 @@ impl Texts {
         }
     }
 
-    /// Bytes of the buffer.
-    pub(crate) fn capacity(&self) -> usize {
-        self.buffer.capacity()
+    /// Its buffer is not worth to be kept.
+    pub(crate) fn is_large(&self) -> bool {
+        self.buffer.capacity() > KEPT_BYTES_MAX
     }
 }
 

@@ -19,8 +19,6 @@ use crate::tracer::Command;
 
 /// Exchanges kept for new ones: at full load some thousand end with one tick, and as many begin before the next.
 const SPARE_MAX: usize = 8_192;
-/// Largest text buffer of such an exchange, bytes.
-const SPARE_TEXT_BYTES_MAX: usize = 1_024;
 
 /// See the module.
 pub(crate) struct Shared {
@@ -65,7 +63,7 @@ impl Shared {
 
     /// The exchange's span is made, or will not be made.
     pub(crate) fn take_back(&mut self, mut exchange: Box<Exchange>) {
-        if self.spare.len() < SPARE_MAX && exchange.texts.capacity() <= SPARE_TEXT_BYTES_MAX {
+        if self.spare.len() < SPARE_MAX && !exchange.texts.is_large() {
             exchange.texts.clear();
             exchange.endpoints = None;
             self.spare.push(exchange);

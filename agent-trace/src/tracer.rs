@@ -185,15 +185,17 @@ impl Tracer {
 
     fn on_segment(&mut self, record: &SegmentRecord, payload: &[u8]) {
         self.meet(record.process, record.head.ktime_ns, &[]);
-        if !self.conns.contains_key(&record.socket) {
-            self.shared.counters.one(Counter::ConnectionUnknown);
-        }
         let Self {
             shared,
             conns,
             scratch,
             ..
         } = self;
+        if let Some(conn) = conns.get_mut(&record.socket) {
+            conn.on_segment(record, payload, shared, scratch);
+            return;
+        }
+        shared.counters.one(Counter::ConnectionUnknown);
         if let Some(conn) = entry(conns, shared, record.socket, record.head.ktime_ns) {
             conn.on_segment(record, payload, shared, scratch);
         }

@@ -46,11 +46,7 @@ impl Length {
     pub fn add(&mut self, value: &[u8]) {
         for part in value.split(|&byte| byte == b',') {
             let part = part.trim_ascii();
-            let digits = !part.is_empty() && part.iter().all(u8::is_ascii_digit);
-            let number = std::str::from_utf8(part)
-                .ok()
-                .filter(|_| digits)
-                .and_then(|text| text.parse().ok());
+            let number = number(part);
             *self = match (*self, number) {
                 (Self::Absent, Some(number)) => Self::Known(number),
                 (Self::Known(before), Some(number)) if before == number => Self::Known(number),
@@ -58,6 +54,15 @@ impl Length {
             };
         }
     }
+}
+
+/// A number of digits alone, if it fits.
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.first()?;
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
 }
 
 /// `Transfer-Encoding` over all its headers.

@@ -125,19 +125,19 @@ impl Side for Requests<'_> {
     }
 
     fn head(&mut self, bytes: &[u8], shape: Shape) -> Result<(usize, Framing), NoHead> {
-        let (len, head, framing, why) = head::request(bytes, shape.quick, &mut |parts| {
+        head::request(bytes, shape.quick, &mut |parts| {
             if parts.method.len() > METHOD_MAX {
                 return Err(NoHead::Bad);
             }
             let len = parts.len;
             let (head, framing, why) = read(parts, self.limits, shape);
-            Ok((len, head, framing, why))
-        })??;
-        (self.out)(RequestEvent::Head(head));
-        if let Some(why) = why {
-            self.unparsed(why);
-        }
-        Ok((len, framing))
+            // Handed on at once: a head is large, and each way back would move it.
+            (self.out)(RequestEvent::Head(head));
+            if let Some(why) = why {
+                (self.out)(RequestEvent::Unparsed(why));
+            }
+            Ok((len, framing))
+        })?
     }
 
     fn begin(&mut self) {
@@ -316,7 +316,8 @@ impl RequestHead {
     }
 }
 
-/// Keeps a header the caller named.
+/// Keeps a header the caller named. Inlined, because the caller rarely names any.
+#[inline]
 pub(crate) fn keep_extra(
     extra: &mut Vec<(String, String)>,
     limits: &Limits,

@@ -100,34 +100,24 @@ impl Side for Responses<'_> {
     }
 
     fn head(&mut self, bytes: &[u8], shape: Shape) -> Result<(usize, Framing), NoHead> {
-        enum Read {
-            Interim(u16),
-            Final(ResponseHead, Framing, Option<Reason>),
-        }
-        let (len, read) = head::response(bytes, shape.quick, &mut |parts| {
+        head::response(bytes, shape.quick, &mut |parts| {
             let (len, status) = (parts.len, parts.status);
             match status {
                 0..=99 => Err(NoHead::Bad),
-                100 | 102..=199 => Ok((len, Read::Interim(status))),
+                100 | 102..=199 => {
+                    (self.out)(ResponseEvent::Interim(status));
+                    Ok((len, Framing::Interim))
+                }
                 _ => {
                     let (head, framing, why) = read(parts, (self.method)(), self.limits, shape);
-                    Ok((len, Read::Final(head, framing, why)))
+                    (self.out)(ResponseEvent::Head(head));
+                    if let Some(why) = why {
+                        (self.out)(ResponseEvent::Unparsed(why));
+                    }
+                    Ok((len, framing))
                 }
             }
-        })??;
-        match read {
-            Read::Interim(status) => {
-                (self.out)(ResponseEvent::Interim(status));
-                Ok((len, Framing::Interim))
-            }
-            Read::Final(head, framing, why) => {
-                (self.out)(ResponseEvent::Head(head));
-                if let Some(why) = why {
-                    self.unparsed(why);
-                }
-                Ok((len, framing))
-            }
-        }
+        })?
     }
 
     fn begin(&mut self) {

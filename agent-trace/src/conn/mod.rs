@@ -20,7 +20,7 @@ use agent_common::abi::{
     ConnRecord, ExchangeIds, ProcessKey, SegmentRecord, SocketKey, direction, protocol, role,
     segment_flag,
 };
-use agent_protocol::http1::{RequestEvent, ResponseEvent};
+use agent_protocol::http1::ResponseEvent;
 use agent_protocol::stream::{Begin, Input};
 
 use crate::counters::Counter;
@@ -31,7 +31,7 @@ use crate::position::{Place, Position};
 use crate::shared::Shared;
 use crate::span::SpanId;
 use crate::tracer::Command;
-use crate::wire::{RequestSide, ResponseSide};
+use crate::wire::{RequestSide, Requests, ResponseSide};
 
 /// Bytes of heads that did not parse, in a row, after which a connection is given up.
 const UNPARSED_MAX: u8 = 8;
@@ -105,7 +105,7 @@ pub(crate) struct Conn {
 /// Scratch for the events of one push, kept between calls.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    requests: Vec<RequestEvent>,
+    requests: Requests,
     responses: Vec<ResponseEvent>,
 }
 

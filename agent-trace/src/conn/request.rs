@@ -5,7 +5,7 @@
 //! (counted); every other request gets ids computed from them. Refuses: more open requests than the limit.
 
 use agent_common::abi::{SegmentRecord, direction, segment_flag};
-use agent_protocol::http1::{BodyEnd, Ended, Reason, RequestEvent, RequestHead};
+use agent_protocol::http1::{BodyEnd, Ended, Reason};
 use agent_protocol::tracecontext::Traceparent;
 
 use super::parking::moved_ktime;
@@ -14,9 +14,10 @@ use crate::counters::Counter;
 use crate::exchange::{AF_UNIX, Exchange, Ids};
 use crate::graph::{Origin, Side, WirePlace};
 use crate::ids::{derived_span, first_span};
-use crate::message::Request;
+use crate::message::Texts;
 use crate::shared::Shared;
 use crate::span::{Evidence, TraceId};
+use crate::wire::{Head, Heard};
 
 /// What is known about the requests in one segment before its events are looked at.
 struct Arrival<'a> {
@@ -52,23 +53,23 @@ impl Conn {
         let Some(parsers) = &mut self.parsers else {
             return;
         };
-        let events = &mut scratch.requests;
-        events.clear();
+        let requests = &mut scratch.requests;
+        requests.events.clear();
         if eof {
             self.peer_closed |= record.direction == direction::RX;
-            parsers.request.end(events);
+            parsers.request.end(requests);
         }
         if let Some(hole) = hole {
-            parsers.request.push(hole, events);
+            parsers.request.push(hole, requests);
         }
         if boundary || (turned && !parsers.request.in_message()) {
-            parsers.request.turn(events);
+            parsers.request.turn(requests);
         }
         let at_start = skip == 0 && !parsers.request.in_message();
-        let own = events.len();
+        let own = requests.events.len();
         if !eof {
             for piece in pieces(record, payload, skip).into_iter().flatten() {
-                parsers.request.push(piece, events);
+                parsers.request.push(piece, requests);
             }
             self.moves.request(moved_ktime(record));
         }
@@ -85,14 +86,19 @@ impl Conn {
             kernel_ids,
             burst_here: false,
         };
-        for (index, event) in scratch.requests.drain(..).enumerate() {
+        let mut events = std::mem::take(&mut requests.events);
+        for (index, event) in events.drain(..).enumerate() {
             match event {
-                RequestEvent::Begin => self.begin(index, &mut arrival, shared),
-                RequestEvent::Head(head) => self.request_head(head, record, shared),
-                RequestEvent::End(end) => self.request_end(end),
-                RequestEvent::Unparsed(reason) => self.request_unparsed(reason, record, shared),
+                Heard::Begin => self.begin(index, &mut arrival, shared),
+                Heard::Head(head) => {
+                    let unused = self.request_head(head, record, shared);
+                    requests.take_back(unused);
+                }
+                Heard::End(end) => self.request_end(end),
+                Heard::Unparsed(reason) => self.request_unparsed(reason, record, shared),
             }
         }
+        requests.events = events;
         if payload.is_empty() && arrival.at_start && arrival.kernel_ids.is_some() {
             // The kernel side saw the request's first bytes, but they could not be copied.
             arrival.own = 0;
@@ -234,7 +240,8 @@ impl Conn {
             .map(|exchange| &mut **exchange)
     }
 
-    fn request_head(&mut self, head: RequestHead, record: &SegmentRecord, shared: &mut Shared) {
+    /// Gives back texts that are not needed.
+    fn request_head(&mut self, head: Head, record: &SegmentRecord, shared: &mut Shared) -> Texts {
         self.unparsed_row = 0;
         let header = match head.traceparent {
             Traceparent::Valid(context) => Some(context),
@@ -248,9 +255,10 @@ impl Conn {
         let head_bytes = head.head_bytes as u32;
         let complete = head.complete;
         let Some(exchange) = self.receiving() else {
-            return;
+            return head.texts;
         };
-        exchange.request = Some(Request::keep(head, &mut exchange.texts));
+        exchange.request = Some(head.request);
+        let unused = std::mem::replace(&mut exchange.texts, head.texts);
         let (span, side, pos) = (exchange.ids.span, exchange.side, exchange.pos);
         shared.confirm(exchange, header);
         let after_head = pos
@@ -263,6 +271,7 @@ impl Conn {
             shared.graph.announce(place, span, record.head.ktime_ns);
         }
         self.next_request_pos = after_head;
+        unused
     }
 
     fn request_end(&mut self, end: BodyEnd) {

@@ -8,7 +8,7 @@ pub mod mask;
 pub mod recording;
 pub mod replay;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use agent_common::abi::ProcessKey;
 use agent_trace::{
@@ -16,6 +16,7 @@ use agent_trace::{
     span::Span,
     tracer::{Command, Tracer, TracerConfig},
 };
+use rustc_hash::FxHashMap;
 
 /// Where finished spans go.
 pub trait Output {
@@ -33,7 +34,7 @@ const FACTS_MAX: usize = 65_536;
 /// See the module.
 pub struct Pipeline<O> {
     tracer: Tracer,
-    facts: HashMap<ProcessKey, Arc<ProcessFacts>>,
+    facts: FxHashMap<ProcessKey, Arc<ProcessFacts>>,
     unknown: Arc<ProcessFacts>,
     /// Where spans go.
     pub output: O,
@@ -56,7 +57,7 @@ impl<O: Output> Pipeline<O> {
         });
         Self {
             tracer: Tracer::new(config),
-            facts: HashMap::new(),
+            facts: FxHashMap::default(),
             unknown,
             output,
         }
