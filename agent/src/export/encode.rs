@@ -7,7 +7,9 @@
 use agent_trace::frame::{ProcessFacts, ResourceValue};
 use agent_trace::span::{Link, Span, SpanKind, Status, Value};
 
-use super::wire::{bytes, fixed32, fixed64, message, uint};
+use super::wire::{
+    bytes, fixed32, fixed64, key_and_number, key_and_text, long_message, message, uint,
+};
 
 /// Instrumentation scope name of every span and metric.
 pub const SCOPE_NAME: &str = "suture";
@@ -49,7 +51,7 @@ pub const fn flags(span: &Span) -> u32 {
 
 /// Appends `span` as one element of `ScopeSpans.spans`.
 pub fn span(buf: &mut Vec<u8>, span: &Span) {
-    message(buf, 2, |buf| {
+    long_message(buf, 2, |buf| {
         bytes(buf, 1, &span.trace_id.0);
         bytes(buf, 2, &span.span_id.0);
         if let Some(trace_state) = span.trace_state.as_ref().filter(|state| !state.is_empty()) {
@@ -91,15 +93,15 @@ fn link(buf: &mut Vec<u8>, link: &Link) {
 }
 
 fn attribute(buf: &mut Vec<u8>, field: u32, key: &str, value: &Value) {
-    message(buf, field, |buf| {
-        bytes(buf, 1, key.as_bytes());
-        message(buf, 2, |buf| match value {
-            Value::Str(text) => bytes(buf, 1, text.as_bytes()),
-            Value::Bool(value) => uint(buf, 2, u64::from(*value)),
-            Value::Int(value) => uint(buf, 3, *value as u64),
-            Value::List(items) => string_list(buf, items),
-        });
-    });
+    match value {
+        Value::Str(text) => key_and_text(buf, field, key, text),
+        Value::Bool(value) => key_and_number(buf, field, key, 2, u64::from(*value)),
+        Value::Int(value) => key_and_number(buf, field, key, 3, *value as u64),
+        Value::List(items) => message(buf, field, |buf| {
+            bytes(buf, 1, key.as_bytes());
+            message(buf, 2, |buf| string_list(buf, items));
+        }),
+    }
 }
 
 /// `AnyValue.array_value` of strings.
