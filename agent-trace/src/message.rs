@@ -156,7 +156,10 @@ fn authority(head: &RequestHead) -> Option<&str> {
     head.target
         .authority()
         .or(head.host.as_deref())
-        .map(|text| text.rsplit_once('@').map_or(text, |(_, host)| host))
+        .map(|text| match text.bytes().rposition(|byte| byte == b'@') {
+            Some(at) => text.get(at + 1..).unwrap_or_default(),
+            None => text,
+        })
         .filter(|text| !text.is_empty())
 }
 

@@ -200,6 +200,13 @@ pub struct Routes {
 }
 
 impl Routes {
+    /// Whether the path is its own template, and may be used: a template that was seen and has no variable part is made
+    /// of words, and a path of words stays as it is.
+    #[must_use]
+    pub fn knows(&self, path: &str) -> bool {
+        self.seen.contains(path) && !path.contains('{')
+    }
+
     /// Whether this template may be used: it was seen before, or there is room for it.
     pub fn admit(&mut self, template: &str, limit: usize) -> bool {
         if self.seen.contains(template) {
@@ -274,5 +281,17 @@ mod tests {
         assert!(routes.admit("/b", 2));
         assert!(!routes.admit("/c", 2));
         assert!(routes.admit("/a", 2));
+        assert!(routes.knows("/a") && !routes.knows("/c"));
+    }
+
+    #[test]
+    fn a_path_that_looks_like_a_template_with_variables_is_no_template() {
+        let mut routes = Routes::default();
+        let long = format!("/{}/b", "a".repeat(LENGTH_MAX));
+        for path in [long.as_str(), "/users/42"] {
+            let seen = template(path).into_owned();
+            assert!(routes.admit(&seen, 10));
+            assert!(!routes.knows(&seen), "{seen}");
+        }
     }
 }

@@ -19,9 +19,8 @@ use crate::conn::{Conn, Scratch};
 use crate::connect::Connects;
 use crate::counters::{Counter, Counters};
 use crate::decode::{DecodeError, KernelEvent, decode};
-use crate::exchange::Exchange;
 use crate::frame::Frame;
-use crate::graph::{Decision, Graph};
+use crate::graph::Graph;
 use crate::render::Renderer;
 use crate::shared::Shared;
 use crate::span::Span;
@@ -45,7 +44,8 @@ pub struct Tracer {
     renderer: Renderer,
     /// Processes a description was asked for.
     processes: FxHashMap<ProcessKey, u64>,
-    ready: VecDeque<(Box<Exchange>, Decision)>,
+    /// No frame comes any more: nothing has to wait.
+    finished: bool,
     next_sweep_ns: u64,
 }
 
@@ -76,7 +76,7 @@ impl Tracer {
             conns: FxHashMap::default(),
             scratch: Scratch::default(),
             processes: FxHashMap::default(),
-            ready: VecDeque::new(),
+            finished: false,
             next_sweep_ns: 0,
         }
     }
@@ -102,9 +102,12 @@ impl Tracer {
         }
     }
 
-    /// The next span that is finished.
+    /// The next span that is finished. To be asked after each tick until there is none.
     pub fn poll_span(&mut self) -> Option<Span> {
-        let (mut exchange, decision) = self.ready.pop_front()?;
+        let Some((mut exchange, decision)) = self.next_due() else {
+            self.sweep_if_due();
+            return None;
+        };
         self.shared.counters.one(Counter::SpansEmitted);
         let span = self.renderer.span(
             &mut exchange,
@@ -143,7 +146,7 @@ impl Tracer {
             self.shared.counters.add(Counter::OpenAtFinish, count);
         }
         self.connects.release(&mut self.shared, true);
-        self.emit(true);
+        self.finished = true;
     }
 
     fn on_record(&mut self, bytes: &[u8]) {

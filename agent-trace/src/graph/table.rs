@@ -65,7 +65,7 @@ impl Table {
         if self.index.contains_key(&number(id)) {
             return Insertion::Duplicate;
         }
-        if self.index.len() >= self.limit && !self.forget_oldest() {
+        if self.index.len() >= self.limit && !self.make_room() {
             return Insertion::Full;
         }
         let node = Node {
@@ -114,6 +114,16 @@ impl Table {
         while self.closed.front().is_some_and(|&(at, _)| at < ktime_ns) {
             self.forget_oldest();
         }
+    }
+
+    /// Forgets some exchanges at once: each is at a random place of the index, and a processor waits for many such places
+    /// no longer than for one.
+    fn make_room(&mut self) -> bool {
+        let forgotten = self.forget_oldest();
+        for _ in 0..self.limit / 1_024 {
+            self.forget_oldest();
+        }
+        forgotten
     }
 
     fn forget_oldest(&mut self) -> bool {

@@ -231,12 +231,13 @@ impl Renderer {
         counters: &mut Counters,
     ) -> Option<Cow<'a, str>> {
         let slot = self.processes.get(&process).copied().unwrap_or(0);
-        let route = template(texts.get(Part::Path).unwrap_or_default());
-        if self
-            .routes
-            .get_mut(slot)?
-            .admit(&route, config.limits.routes_per_service)
-        {
+        let routes = self.routes.get_mut(slot)?;
+        let path = texts.get(Part::Path).unwrap_or_default();
+        if routes.knows(path) {
+            return Some(Cow::Borrowed(path));
+        }
+        let route = template(path);
+        if routes.admit(&route, config.limits.routes_per_service) {
             return Some(route);
         }
         counters.one(Counter::RoutesFull);

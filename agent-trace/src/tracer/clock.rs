@@ -9,7 +9,8 @@ use agent_common::abi::SocketKey;
 
 use super::Tracer;
 use crate::counters::Counter;
-use crate::exchange::Entry;
+use crate::exchange::{Entry, Exchange};
+use crate::graph::Decision;
 
 /// ns of CLOCK_MONOTONIC between two sweeps of the tables.
 const SWEEP_NS: u64 = 5_000_000_000;
@@ -48,11 +49,6 @@ impl Tracer {
             }
         }
         connects.release(shared, false);
-        self.emit(false);
-        if self.shared.now_ns >= self.next_sweep_ns {
-            self.next_sweep_ns = self.shared.now_ns.saturating_add(SWEEP_NS);
-            self.sweep();
-        }
     }
 
     /// Ends connections that were closed long enough ago that no record of them can come any more.
@@ -85,19 +81,18 @@ impl Tracer {
         }
     }
 
-    /// Makes exchanges ready that have waited long enough for their parents' records.
-    pub(super) fn emit(&mut self, all: bool) {
+    /// The next exchange that has waited long enough for its parents' records and gets a span.
+    pub(super) fn next_due(&mut self) -> Option<(Box<Exchange>, Decision)> {
         let shared = &mut self.shared;
-        while let Some((at, _)) = shared.done.front() {
-            if !all && at.saturating_add(shared.config.linger_ns) > shared.now_ns {
+        loop {
+            let &(at, _) = shared.done.front()?;
+            if !self.finished && at.saturating_add(shared.config.linger_ns) > shared.now_ns {
                 if shared.done.len() <= shared.config.limits.lingering {
-                    break;
+                    return None;
                 }
                 shared.counters.one(Counter::LingerFull);
             }
-            let Some((_, exchange)) = shared.done.pop_front() else {
-                break;
-            };
+            let (_, exchange) = shared.done.pop_front()?;
             let decision = match exchange.entry {
                 Entry::Entered(slot) => shared.graph.decide(
                     slot,
@@ -107,20 +102,22 @@ impl Tracer {
                 ),
                 Entry::Pending | Entry::Refused => None,
             };
-            let Some(decision) = decision else {
-                shared.counters.one(Counter::ExchangesFull);
-                shared.take_back(exchange);
-                continue;
+            let left_out = match decision {
+                None => Counter::ExchangesFull,
+                Some(_) if exchange.ignored => Counter::PathIgnored,
+                Some(decision) if !decision.sampled => Counter::NotSampled,
+                Some(decision) => return Some((exchange, decision)),
             };
-            if exchange.ignored {
-                shared.counters.one(Counter::PathIgnored);
-                shared.take_back(exchange);
-            } else if !decision.sampled {
-                shared.counters.one(Counter::NotSampled);
-                shared.take_back(exchange);
-            } else {
-                self.ready.push_back((exchange, decision));
-            }
+            shared.counters.one(left_out);
+            shared.take_back(exchange);
+        }
+    }
+
+    /// Sweeps the tables every now and then. Not before all spans of a tick are out: they need what is in the tables.
+    pub(super) fn sweep_if_due(&mut self) {
+        if self.shared.now_ns >= self.next_sweep_ns {
+            self.next_sweep_ns = self.shared.now_ns.saturating_add(SWEEP_NS);
+            self.sweep();
         }
     }
 
