@@ -16,13 +16,14 @@
 //! A thread that runs many units (`many`) has no context of its own: theirs count.
 //! What depends on epoll_wait counts only while its hooks are attached (`demand::LOOPS`).
 
+pub(crate) mod cpython;
 mod go;
 pub(crate) mod many;
 
 use agent_common::{
     abi::{
-        Conn, ExchangeIds, Inflight, SocketKey, Thread, Unit, UnitKey, conn_flag, demand, evidence,
-        runtime, unit_flag, unit_kind,
+        Conn, ExchangeIds, Inflight, SocketKey, Thread, Unit, UnitKey, conn_flag, cpython_variant,
+        demand, evidence, runtime, unit_flag, unit_kind,
     },
     counters::Counter,
     limits::CONTEXT_AGE_MAX_NS,
@@ -39,6 +40,12 @@ use crate::{
 #[inline(always)]
 pub(crate) fn class_of_process(tgid: u32) -> u8 {
     many::runtime_of(tgid).map_or(runtime::NATIVE, |known| known.class)
+}
+
+/// Whether a process' variant of its runtime has this bit.
+#[inline(always)]
+fn is_variant(tgid: u32, bit: u8) -> bool {
+    many::runtime_of(tgid).is_some_and(|known| known.variant & bit != 0)
 }
 
 /// A thread's entry, made if need be. `key` is that of the current thread.
@@ -122,13 +129,20 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
         tgid: (key >> 32) as u32,
         kind: unit_kind::THREAD,
     };
-    let is_located = many::has_many(class) && many::locate(task, &mut unit) != 0;
+    // uvloop enters the Context after it has read.
+    let reads_outside =
+        class == runtime::CPYTHON && is_variant(task.tgid(), cpython_variant::UVLOOP);
+    let is_located =
+        many::has_many(class) && !reads_outside && many::locate(task, &mut unit) != 0;
     // When another unit reads on, that one serves the request.
     if !reading.begins && conn.unit != unit {
         leave(conn);
     }
     conn.unit = unit;
     if is_located {
+        if class == runtime::CPYTHON {
+            return cpython::enter(socket, conn, now);
+        }
         return many::enter(conn, now);
     }
     if class == runtime::MULTIPLEXING || class == runtime::GO {
@@ -148,6 +162,9 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
     unit.ktime_ns = now;
     unit.socket = *socket;
     unit.flags |= unit_flag::LIVE;
+    if reads_outside {
+        unit.flags |= unit_flag::UNCLAIMED;
+    }
     if reading.is_blocking {
         unit.flags |= unit_flag::BLOCKING;
     } else {
@@ -179,9 +196,10 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
 #[inline(always)]
 pub(crate) fn wait(key: u64) {
     match class_of_process((key >> 32) as u32) {
-        runtime::THREADED => {
+        runtime::THREADED | runtime::CPYTHON => {
             if let Some(thread) = current(key) {
                 thread.unit.flags |= unit_flag::EPOLL;
+                thread.unit.flags &= !unit_flag::UNCLAIMED;
             }
         }
         runtime::TURN_PROXY => {
@@ -205,10 +223,17 @@ pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut Excha
             tgid: 0,
             kind: 0,
         };
-        if many::locate(task, &mut unit) == 0 {
-            return 0;
+        let is_located = many::locate(task, &mut unit) != 0;
+        if class != runtime::CPYTHON {
+            return if is_located {
+                many::context(&unit, now, ids)
+            } else {
+                0
+            };
         }
-        return many::context(&unit, now, ids);
+        if is_located && cpython::context(&unit, now, ids) != 0 {
+            return 1;
+        }
     }
     if thread.unit.flags & unit_flag::LIVE == 0 {
         return 0;
@@ -231,8 +256,10 @@ pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut Excha
             }
             is_only
         }
-        runtime::THREADED => {
+        runtime::THREADED | runtime::CPYTHON => {
             unit.flags & unit_flag::MULTIPLEX == 0
+                && !(class == runtime::CPYTHON
+                    && is_variant(task.tgid(), cpython_variant::GREENLETS))
                 && (unit.flags & unit_flag::BLOCKING != 0
                     || (is_armed(demand::LOOPS) && unit.flags & unit_flag::EPOLL == 0))
         }

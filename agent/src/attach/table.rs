@@ -117,6 +117,7 @@ const READS: &str = "what programs read with this call";
 const WRITES: &str = "what programs write with this call";
 const RINGS: &str = "which processes use io_uring";
 const FAILURES: &str = "connects that fail before TCP tries, and those of unix sockets";
+const CONTEXTS: &str = "whose calls asyncio's tasks make";
 const LOOPS: &str = "event loops cannot be told from threads";
 
 /// All hooks, in the order they are attached: life and death of sockets and processes first, so that nothing is
@@ -180,6 +181,19 @@ pub const HOOKS: &[Hook] = &[
         LOOPS,
     )
     .on(demand::LOOPS),
+    optional(
+        "exit_accept4",
+        Place::Syscall("sys_exit_accept4"),
+        "whose calls the tasks make that asyncio servers start with a connection (aiohttp)",
+    )
+    .on(demand::ACCEPTS),
+    optional(
+        "context_made",
+        Place::User("PyContext_CopyCurrent"),
+        CONTEXTS,
+    ),
+    optional("context_copied", Place::User("PyContext_Copy"), CONTEXTS),
+    optional("context_entered", Place::User("PyContext_Enter"), CONTEXTS),
     optional(
         "unix_readable",
         Place::Btf("sk_data_ready"),
