@@ -72,6 +72,8 @@ pub(crate) struct Facts {
     pub(crate) header: Option<TraceContext>,
     /// Its span is left out, its children go to its parent.
     pub(crate) ignored: bool,
+    /// On its connection another request came before its response was over, or the other way round.
+    pub(crate) overlaps: bool,
 }
 
 /// Trace and parent of an exchange, final.
@@ -140,6 +142,13 @@ impl Graph {
         true
     }
 
+    /// Another request came on the connection before this one's response was over.
+    pub(crate) fn overlap(&mut self, id: SpanId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.facts.overlaps = true;
+        }
+    }
+
     /// A pipelined request was written: its server side may find it by its place.
     pub(crate) fn announce(&mut self, place: WirePlace, id: SpanId, ktime_ns: u64) {
         while self.joins_by_age.len() >= JOINS_MAX {
@@ -202,10 +211,17 @@ impl Graph {
 
     fn decide_one(&mut self, id: SpanId, now_ns: u64, counters: &mut Counters) -> Option<Decision> {
         let facts = self.nodes.get(&id)?.facts;
-        let candidate = self
+        let mut candidate = self
             .candidate(id)
             .and_then(|(parent, node)| Some((parent, node.facts, node.decision?)));
-        if candidate.is_none() && matches!(facts.origin, Origin::Kernel(..)) {
+        // A server that goes on with a pipelined request when it has answered the one before does so as part of that.
+        if let (Some((_, parent, _)), Origin::Kernel(_, evidence)) = (candidate, facts.origin)
+            && parent.overlaps
+            && evidence.outlives_the_response()
+        {
+            candidate = None;
+            counters.one(Counter::ParentPipelined);
+        } else if candidate.is_none() && matches!(facts.origin, Origin::Kernel(..)) {
             counters.one(Counter::ParentUnknown);
         }
         // A header that names the exchange itself was put there on its behalf: it says nothing about a parent.

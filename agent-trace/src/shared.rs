@@ -59,6 +59,7 @@ impl Shared {
                 .request
                 .as_ref()
                 .is_some_and(|head| self.config.ignores(head.target.path())),
+            overlaps: exchange.overlaps,
         };
         if self
             .graph

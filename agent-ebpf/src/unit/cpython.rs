@@ -21,15 +21,17 @@
 
 use agent_common::{
     abi::{
-        Conn, ExchangeIds, Runtime, SocketKey, Thread, UnitContext, UnitKey, conn_flag, evidence,
-        role, unit_flag, unit_kind, unit_note,
+        Conn, ExchangeIds, Runtime, SocketKey, Thread, UnitContext, UnitKey, conn_flag,
+        cpython_variant, evidence, role, unit_flag, unit_kind, unit_note,
     },
     counters::Counter,
     limits::CONTEXT_AGE_MAX_NS,
 };
-use aya_ebpf::helpers::bpf_probe_read_user;
 
-use super::many::{put, user_word};
+use super::{
+    Reading,
+    many::{put, runtime_of, user_word},
+};
 use crate::{
     conn,
     ids::{copy, now},
@@ -39,9 +41,8 @@ use crate::{
 
 /// `PyContext` (Include/internal/pycore_context.h, the same from 3.8 to 3.13): reference count, type, previous Context, variables, weak
 /// references, and whether it is entered (an int).
-type Head = [u64; 6];
-const TYPE: usize = 1;
-const ENTERED: usize = 5;
+const TYPE: u64 = 8;
+const ENTERED: u64 = 40;
 
 /// The Context that is entered on the current thread.
 #[inline(always)]
@@ -52,9 +53,9 @@ pub(crate) fn running(task: Task, known: &Runtime) -> Option<u64> {
     if context == 0 {
         return None;
     }
-    // SAFETY: the helper checks the address.
-    let head = unsafe { bpf_probe_read_user(context as *const Head) }.ok()?;
-    (head[TYPE] == known.addresses[0] && head[ENTERED] as u32 != 0).then_some(context)
+    // Single words: the whole of it would need more stack than 6.1's verifier allows below a write.
+    let is_context = user_word(context.wrapping_add(TYPE))? == known.addresses[0];
+    (is_context && user_word(context.wrapping_add(ENTERED))? as u32 != 0).then_some(context)
 }
 
 /// Key of the Context at an address.
@@ -95,9 +96,34 @@ fn set(unit: &UnitKey, trace_id: &[u64; 2], span_id: u64, ktime_ns: u64, evidenc
 /// Evidence of calls made in a Context.
 const CONTEXT: u64 = evidence::CONTEXT as u64;
 
-/// The Context `conn.unit` read bytes of the request whose exchange is `conn`'s.
+/// Bytes of the request whose exchange is `conn`'s were read. Returns 1 if a Context did that, 0 if the thread is the unit, and
+/// [`OUTSIDE`] if that read for a Context which will be entered.
+#[inline(never)]
+pub(crate) fn read_request(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Reading) -> u64 {
+    let Some(known) = runtime_of(task.tgid()) else {
+        return 0;
+    };
+    if known.variant & cpython_variant::UVLOOP != 0 {
+        return OUTSIDE;
+    }
+    let Some(address) = running(task, known) else {
+        return 0;
+    };
+    let unit = unit_of(task, address);
+    // When another unit reads on, that one serves the request.
+    if !reading.begins && conn.unit != unit {
+        super::leave(conn);
+    }
+    conn.unit = unit;
+    enter(socket, conn, reading.now);
+    1
+}
+
+/// See [`read_request`].
+pub(crate) const OUTSIDE: u64 = 2;
+
 #[inline(always)]
-pub(crate) fn enter(socket: &SocketKey, conn: &mut Conn, now: u64) -> u64 {
+fn enter(socket: &SocketKey, conn: &mut Conn, now: u64) -> u64 {
     if let Some(before) = entry(&conn.unit) {
         let notes = before.evidence;
         if notes & unit_note::VOID != 0 {
@@ -130,10 +156,14 @@ fn open_request(known: &UnitContext) -> Option<&'static mut Conn> {
     is_open.then_some(conn)
 }
 
-/// The context of the Context `unit`: fills `ids` and returns 1 if there is one.
-#[inline(always)]
-pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
-    let Some(known) = entry(unit) else { return 0 };
+/// The context of the Context that runs: fills `ids` and returns 1 if there is one.
+#[inline(never)]
+pub(crate) fn context(task: Task, now: u64, ids: &mut ExchangeIds) -> u64 {
+    let Some(address) = runtime_of(task.tgid()).and_then(|known| running(task, known)) else {
+        return 0;
+    };
+    let unit = unit_of(task, address);
+    let Some(known) = entry(&unit) else { return 0 };
     if known.evidence & unit_note::VOID != 0 {
         count(Counter::Multiplexed, 1);
         return 0;

@@ -17,7 +17,7 @@ use agent_common::{
 };
 use aya_ebpf::helpers::bpf_probe_read_user;
 
-use super::{cpython, go};
+use super::go;
 use crate::{
     ids::copy,
     maps::{RUNTIMES, UNITS, count},
@@ -54,11 +54,6 @@ pub(crate) fn locate(task: Task, unit: &mut UnitKey) -> u64 {
     };
     let (id, kind) = match known.class {
         runtime::GO => (go::running(task, known), unit_kind::GOROUTINE),
-        runtime::CPYTHON => match cpython::running(task, known) {
-            Some(id) => (Some(id), unit_kind::CONTEXT),
-            // No Context is entered: the thread is the unit.
-            None => return 0,
-        },
         _ => return 0,
     };
     let Some(id) = id else {

@@ -53,7 +53,12 @@ fn is_variant(tgid: u32, bit: u8) -> bool {
 pub(crate) fn current(key: u64) -> Option<&'static mut Thread> {
     let mut place = THREADS.get_ptr_mut(key);
     if place.is_none() {
-        if THREADS.insert(key, EMPTY, 0).is_err() {
+        #[expect(
+            clippy::needless_borrows_for_generic_args,
+            reason = "by value it would be copied to the stack, where there is no room"
+        )]
+        let inserted = THREADS.insert(key, &EMPTY, 0);
+        if inserted.is_err() {
             count(Counter::ThreadsFull, 1);
             return None;
         }
@@ -124,25 +129,26 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
     let now = reading.now;
     let Some(thread) = current(key) else { return 0 };
     let class = class_of(thread, key, now);
+    let mut reads_outside = false;
+    if class == runtime::CPYTHON {
+        match cpython::read_request(task, socket, conn, reading) {
+            0 => {}
+            cpython::OUTSIDE => reads_outside = true,
+            _ => return 1,
+        }
+    }
     let mut unit = UnitKey {
         id: u64::from(key as u32),
         tgid: (key >> 32) as u32,
         kind: unit_kind::THREAD,
     };
-    // uvloop enters the Context after it has read.
-    let reads_outside =
-        class == runtime::CPYTHON && is_variant(task.tgid(), cpython_variant::UVLOOP);
-    let is_located =
-        many::has_many(class) && !reads_outside && many::locate(task, &mut unit) != 0;
+    let is_located = many::has_many(class) && many::locate(task, &mut unit) != 0;
     // When another unit reads on, that one serves the request.
     if !reading.begins && conn.unit != unit {
         leave(conn);
     }
     conn.unit = unit;
     if is_located {
-        if class == runtime::CPYTHON {
-            return cpython::enter(socket, conn, now);
-        }
         return many::enter(conn, now);
     }
     if class == runtime::MULTIPLEXING || class == runtime::GO {
@@ -217,23 +223,20 @@ pub(crate) fn wait(key: u64) {
 #[inline(never)]
 pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut ExchangeIds) -> u64 {
     let class = class_of(thread, task.pid_tgid(), now);
-    if many::has_many(class) {
+    if class == runtime::CPYTHON {
+        if cpython::context(task, now, ids) != 0 {
+            return 1;
+        }
+    } else if many::has_many(class) {
         let mut unit = UnitKey {
             id: 0,
             tgid: 0,
             kind: 0,
         };
-        let is_located = many::locate(task, &mut unit) != 0;
-        if class != runtime::CPYTHON {
-            return if is_located {
-                many::context(&unit, now, ids)
-            } else {
-                0
-            };
+        if many::locate(task, &mut unit) == 0 {
+            return 0;
         }
-        if is_located && cpython::context(&unit, now, ids) != 0 {
-            return 1;
-        }
+        return many::context(&unit, now, ids);
     }
     if thread.unit.flags & unit_flag::LIVE == 0 {
         return 0;
