@@ -48,6 +48,8 @@ pub mod unit_note {
     pub const CONNECTION: u64 = 0x400;
     /// With `CONNECTION`: not for this unit, but for the first one made by it.
     pub const FIRST_MADE: u64 = 0x800;
+    /// With `CONNECTION`: it is known without a look at who reads the connection's requests.
+    pub const CERTAIN: u64 = 0x2000;
     /// Sticky: the unit read a request while another one it had read was unanswered. It has no context.
     pub const VOID: u64 = 0x1000;
 }

@@ -9,7 +9,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext, TracePointContext},
 };
 
-use super::exit_result;
+use super::{enter_arg, exit_result};
 use crate::{
     unit::{self, cpython, many},
     walk::Task,
@@ -72,6 +72,18 @@ pub(crate) fn exit_accept4(ctx: TracePointContext) -> u32 {
             task.socket_of(fd as u64).map(|socket| socket.key)
         };
         cpython::accepted(task, known, socket);
+    }
+    0
+}
+
+/// getpeername(fd, addr, addrlen)
+#[tracepoint]
+pub(crate) fn enter_getpeername(ctx: TracePointContext) -> u32 {
+    if let Some((task, known)) = running()
+        && known.variant & cpython_variant::UVLOOP != 0
+        && let Some(socket) = task.socket_of(enter_arg(&ctx, 0))
+    {
+        cpython::introduced(task, known, socket.key);
     }
     0
 }

@@ -17,6 +17,7 @@
 //! Context made by C        of READ R or R: R         of CONNECTION S while R is open on S: R; else CONNECTION S
 //! response begins          Cr: (none)                copies keep R until CONTEXT_AGE_MAX_NS
 //! uvloop: R read, then C entered: C: TURN R, until C is next entered
+//! uvloop: getpeername(S) in C      C: TURN CONNECTION S, which is CERTAIN, until C is next entered
 //! ```
 
 use agent_common::{
@@ -150,10 +151,11 @@ fn open_request(known: &UnitContext) -> Option<&'static mut Conn> {
         sk: known.trace_id[0],
         ino: known.trace_id[1],
     })?;
-    let is_open = conn.role == role::SERVER
-        && conn.span_id != 0
-        && conn.flags & (conn_flag::RESPONDED | conn_flag::OWN_UNITS) == conn_flag::OWN_UNITS;
-    is_open.then_some(conn)
+    let is_its =
+        known.evidence & unit_note::CERTAIN != 0 || conn.flags & conn_flag::OWN_UNITS != 0;
+    let is_open =
+        conn.role == role::SERVER && conn.span_id != 0 && conn.flags & conn_flag::RESPONDED == 0;
+    (is_its && is_open).then_some(conn)
 }
 
 /// The context of the Context that runs: fills `ids` and returns 1 if there is one.
@@ -205,12 +207,13 @@ pub(crate) fn made(task: Task, known: &Runtime, address: u64) -> u64 {
             return set(&unit, &from.trace_id, from.span_id, from.ktime_ns, CONTEXT);
         }
         let socket = from.trace_id;
+        let notes = unit_note::CONNECTION | (from.evidence & unit_note::CERTAIN);
         if from.evidence & unit_note::FIRST_MADE != 0 {
             let _ = UNITS.remove(maker);
         } else if let Some(conn) = open_request(from) {
             return set(&unit, &conn.trace_id, conn.span_id, now(), CONTEXT);
         }
-        return set(&unit, &socket, 0, 0, CONTEXT | unit_note::CONNECTION);
+        return set(&unit, &socket, 0, 0, CONTEXT | notes);
     }
     forget(task, address)
 }
@@ -242,6 +245,21 @@ pub(crate) fn accepted(task: Task, known: &Runtime, socket: Option<SocketKey>) -
         Some(socket) => set(&unit, &[socket.sk, socket.ino], 0, 0, CONTEXT | first),
         None => 0,
     }
+}
+
+/// uvloop asked for the other end of a connection, which it does just before the connection's protocol makes its tasks
+/// (`TCPTransport._call_connection_made`): until the Context that runs is next entered, what it makes is the connection's.
+#[inline(always)]
+pub(crate) fn introduced(task: Task, known: &Runtime, socket: SocketKey) -> u64 {
+    let Some(address) = running(task, known) else {
+        return 0;
+    };
+    let unit = unit_of(task, address);
+    if entry(&unit).is_some_and(|before| before.evidence & unit_note::TURN == 0) {
+        return 0;
+    }
+    let notes = unit_note::CONNECTION | unit_note::CERTAIN | unit_note::TURN;
+    set(&unit, &[socket.sk, socket.ino], 0, 0, CONTEXT | notes)
 }
 
 /// An event loop that reads before it enters a Context (uvloop) entered the one at `address`: what the thread read just before is this

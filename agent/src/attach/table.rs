@@ -117,6 +117,8 @@ const READS: &str = "what programs read with this call";
 const WRITES: &str = "what programs write with this call";
 const RINGS: &str = "which processes use io_uring";
 const FAILURES: &str = "connects that fail before TCP tries, and those of unix sockets";
+const CONNECTIONS: &str =
+    "whose calls the tasks make that asyncio servers start with a connection (aiohttp)";
 const CONTEXTS: &str = "whose calls asyncio's tasks make";
 const LOOPS: &str = "event loops cannot be told from threads";
 
@@ -184,7 +186,13 @@ pub const HOOKS: &[Hook] = &[
     optional(
         "exit_accept4",
         Place::Syscall("sys_exit_accept4"),
-        "whose calls the tasks make that asyncio servers start with a connection (aiohttp)",
+        CONNECTIONS,
+    )
+    .on(demand::ACCEPTS),
+    optional(
+        "enter_getpeername",
+        Place::Syscall("sys_enter_getpeername"),
+        CONNECTIONS,
     )
     .on(demand::ACCEPTS),
     optional(
