@@ -9,7 +9,7 @@ mod units;
 use core::mem::{offset_of, size_of};
 
 pub use maps::{Conn, Inflight, PeerKey, Thread, Unit, conn_flag, demand, unit_flag};
-pub use units::{Runtime, UnitContext, UnitKey, runtime, unit_kind};
+pub use units::{Runtime, UnitContext, UnitKey, cpython_variant, runtime, unit_kind, unit_note};
 
 /// Sixteen bytes (a trace id, an address) as two words in memory order: BPF copies and compares a word in one instruction,
 /// a byte array byte by byte. Eight bytes (a span id) are a `u64` for the same reason.

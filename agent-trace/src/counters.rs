@@ -68,6 +68,8 @@ counters! {
     KernelGuessWrong = "kernel_guess_wrong",
     /// Exchanges whose parent is not known (lost or never real); their spans are roots.
     ParentUnknown = "parent_unknown",
+    /// Calls without a parent because the request that they seem to belong to shared its connection with a pipelined one.
+    ParentPipelined = "parent_pipelined",
     /// Two exchanges with one span id; the later one was dropped.
     DuplicateSpanId = "duplicate_span_id",
     /// `traceparent` headers that break the W3C rules and were ignored.

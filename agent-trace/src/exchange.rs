@@ -152,6 +152,8 @@ pub(crate) struct Exchange {
     pub(crate) pos: Option<u32>,
     /// The connection had changed its direction before this request, so all responses before it were over.
     pub(crate) burst_start: bool,
+    /// Another request of the connection came before this one's response was over, or the other way round.
+    pub(crate) overlaps: bool,
     /// Its place in the exchange table.
     pub(crate) entry: Entry,
     /// A byte of the final response was seen.
@@ -189,6 +191,7 @@ impl Exchange {
             epoch_offset_ns,
             pos: None,
             burst_start: false,
+            overlaps: false,
             entry: Entry::Pending,
             response_begun: false,
             response_unseen: false,

@@ -77,6 +77,8 @@ pub(crate) struct Facts {
     pub(crate) header: Option<TraceContext>,
     /// Its span is left out, its children go to its parent.
     pub(crate) ignored: bool,
+    /// On its connection another request came before its response was over, or the other way round.
+    pub(crate) overlaps: bool,
 }
 
 /// Trace and parent of an exchange, final.
@@ -128,6 +130,17 @@ impl Graph {
             Insertion::Full => counters.one(Counter::ExchangesFull),
         }
         None
+    }
+
+    /// Another request came on the connection before this one's response was over.
+    pub(crate) fn overlap(&mut self, id: SpanId) {
+        if let Some(node) = self
+            .table
+            .find(id)
+            .and_then(|slot| self.table.get_mut(slot))
+        {
+            node.facts.overlaps = true;
+        }
     }
 
     /// A pipelined request was written: its server side may find it by its place.
@@ -196,10 +209,17 @@ impl Graph {
 
     fn decide_one(&mut self, slot: Slot, now_ns: u64, counters: &mut Counters) -> Option<Decision> {
         let &Node { id, facts, .. } = self.table.get(slot)?;
-        let candidate = self
+        let mut candidate = self
             .candidate(slot)
             .and_then(|(_, node)| Some((node.id, node.facts, node.decision?)));
-        if candidate.is_none() && matches!(facts.origin, Origin::Kernel(..)) {
+        // A server that goes on with a pipelined request when it has answered the one before does so as part of that.
+        if let (Some((_, parent, _)), Origin::Kernel(_, evidence)) = (candidate, facts.origin)
+            && parent.overlaps
+            && evidence.outlives_the_response()
+        {
+            candidate = None;
+            counters.one(Counter::ParentPipelined);
+        } else if candidate.is_none() && matches!(facts.origin, Origin::Kernel(..)) {
             counters.one(Counter::ParentUnknown);
         }
         // A header that names the exchange itself was put there on its behalf: it says nothing about a parent.

@@ -83,6 +83,7 @@ impl Shared {
             origin: exchange.ids.origin,
             header,
             ignored: exchange.ignored,
+            overlaps: exchange.overlaps,
         };
         exchange.entry = self
             .graph

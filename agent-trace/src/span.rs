@@ -69,6 +69,11 @@ impl Evidence {
         }
     }
 
+    /// Whether it is what was made under a request that keeps this evidence when the request has been answered.
+    pub const fn outlives_the_response(self) -> bool {
+        matches!(self, Self::Context)
+    }
+
     /// The attribute's value.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use agent_common::abi::{Runtime, demand};
+use agent_common::abi::Runtime;
 use anyhow::Context;
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
         proc_root::ProcRoot,
         runtime::{Finding, RuntimeClasses, uses_io_uring},
         scope::{ExeGlobs, processes_in_scope},
-        serving::{listens, needs_loops},
+        serving::{listens, needs},
     },
     export::{Exports, summary},
     pipeline::{
@@ -53,8 +53,8 @@ struct Running {
     probed: Vec<(u32, Finding)>,
     /// Processes that use io_uring, by tgid.
     uring: Vec<u32>,
-    /// One of them serves in a way that cannot be told without seeing it wait with epoll.
-    needs_loops: bool,
+    /// Groups of hooks without which it cannot be told how one of them serves (`abi::demand`).
+    needs: u64,
 }
 
 /// Processes that run already: their runtime classes, and which use io_uring.
@@ -62,7 +62,7 @@ fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
     let own = std::process::id();
     let mut runtimes = RuntimeClasses::new(root.clone(), RUNTIMES_MAX);
     let (mut plain, mut probed) = (Vec::new(), Vec::new());
-    let (mut uring, mut loops) = (Vec::new(), false);
+    let (mut uring, mut groups) = (Vec::new(), 0);
     let tgids = root
         .tgids()
         .context("cannot list processes in /proc; mount it (`mount -t proc proc /proc`)")?;
@@ -72,7 +72,10 @@ fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
             continue;
         };
         let finding = runtimes.look(key, ktime_ns);
-        loops = loops || (needs_loops(root, tgid, finding.class()) && listens(root, tgid));
+        let missing = needs(root, tgid, finding.class()) & !groups;
+        if missing != 0 && listens(root, tgid) {
+            groups |= missing;
+        }
         if finding.probes.is_empty() {
             plain.push((tgid, finding.runtime));
         } else if listens(root, tgid) {
@@ -90,7 +93,7 @@ fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
         plain,
         probed,
         uring,
-        needs_loops: loops,
+        needs: groups,
     })
 }
 
@@ -125,9 +128,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         bpf_log: config.bpf_log,
         way: config.capture.hooks,
     })?;
-    if running.needs_loops {
-        attached.arm(demand::LOOPS)?;
-    }
+    attached.arm(running.needs)?;
     for missing in &attached.missing {
         tracing::warn!(
             "{} is off ({}): {} cannot be seen",

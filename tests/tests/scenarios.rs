@@ -13,6 +13,7 @@
 mod scenarios {
     pub mod chain;
     pub mod checks;
+    pub mod contexts;
     pub mod export;
     pub mod http1_cases;
     pub mod lifecycle;

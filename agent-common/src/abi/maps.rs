@@ -29,6 +29,8 @@ pub mod unit_flag {
     pub const EPOLL: u32 = 4;
     /// Sticky: the unit read a request while another one it had read was unanswered.
     pub const MULTIPLEX: u32 = 8;
+    /// The request was read by an event loop that has not yet entered the Context it belongs to (uvloop).
+    pub const UNCLAIMED: u32 = 16;
 }
 
 /// What an execution unit is doing.
@@ -69,6 +71,8 @@ pub mod conn_flag {
     pub const TOLD: u16 = 128;
     /// The connection is in the map of clients.
     pub const PEERED: u16 = 256;
+    /// Its requests are read by a unit that descends from the one made for it when it was accepted.
+    pub const OWN_UNITS: u16 = 512;
 }
 
 /// Value of the connection map, keyed by the address of the `struct sock`.
@@ -180,8 +184,10 @@ pub mod demand {
     pub const MMSG: u64 = 4;
     /// splice from sockets.
     pub const SPLICE: u64 = 8;
+    /// Accepting connections, where units are made for them.
+    pub const ACCEPTS: u64 = 16;
     /// All of them.
-    pub const ALL: u64 = 15;
+    pub const ALL: u64 = 31;
 }
 
 const _: () = {

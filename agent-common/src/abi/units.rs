@@ -36,6 +36,32 @@ pub mod unit_kind {
     pub const ASYNC: u32 = 3;
 }
 
+/// What else is known of a unit's context: bits of [`UnitContext::evidence`] above the evidence itself.
+pub mod unit_note {
+    /// The evidence's own bits.
+    pub const EVIDENCE: u64 = 0xff;
+    /// The unit itself read the request, which is unanswered.
+    pub const READ: u64 = 0x100;
+    /// Holds only until the unit is next entered: it serves many connections, one after the other.
+    pub const TURN: u64 = 0x200;
+    /// The unit serves a connection: its context is the request that is open there. `trace_id` is the socket (`sk`, `ino`).
+    pub const CONNECTION: u64 = 0x400;
+    /// With `CONNECTION`: not for this unit, but for the first one made by it.
+    pub const FIRST_MADE: u64 = 0x800;
+    /// With `CONNECTION`: it is known without a look at who reads the connection's requests.
+    pub const CERTAIN: u64 = 0x2000;
+    /// Sticky: the unit read a request while another one it had read was unanswered. It has no context.
+    pub const VOID: u64 = 0x1000;
+}
+
+/// Bits of [`Runtime::variant`] of `runtime::CPYTHON`.
+pub mod cpython_variant {
+    /// uvloop reads before it enters a connection's Context, which is one for all connections of a listener.
+    pub const UVLOOP: u8 = 1;
+    /// Greenlets: a thread serves many requests, so that only Contexts count.
+    pub const GREENLETS: u8 = 2;
+}
+
 /// Which unit of which process. The map of units is keyed by it; a process' entries go when it ends or calls execve.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -58,7 +84,7 @@ pub struct UnitContext {
     pub span_id: u64,
     /// CLOCK_MONOTONIC when the context was set.
     pub ktime_ns: u64,
-    /// One of [`super::evidence`]: what a call made by this unit stands on.
+    /// One of [`super::evidence`]: what a call made by this unit stands on; with bits of [`unit_note`].
     pub evidence: u64,
 }
 

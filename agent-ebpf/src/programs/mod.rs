@@ -7,6 +7,7 @@
 //! Always holds: an exit program leaves before it looks at anything but the result when that result says "later".
 
 mod connect;
+mod cpython;
 mod functions;
 mod lifetime;
 mod read;

@@ -16,13 +16,14 @@
 //! A thread that runs many units (`many`) has no context of its own: theirs count.
 //! What depends on epoll_wait counts only while its hooks are attached (`demand::LOOPS`).
 
+pub(crate) mod cpython;
 mod go;
 pub(crate) mod many;
 
 use agent_common::{
     abi::{
-        Conn, ExchangeIds, Inflight, SocketKey, Thread, Unit, UnitKey, conn_flag, demand, evidence,
-        runtime, unit_flag, unit_kind,
+        Conn, ExchangeIds, Inflight, SocketKey, Thread, Unit, UnitKey, conn_flag, cpython_variant,
+        demand, evidence, runtime, unit_flag, unit_kind,
     },
     counters::Counter,
     limits::CONTEXT_AGE_MAX_NS,
@@ -41,12 +42,23 @@ pub(crate) fn class_of_process(tgid: u32) -> u8 {
     many::runtime_of(tgid).map_or(runtime::NATIVE, |known| known.class)
 }
 
+/// Whether a process' variant of its runtime has this bit.
+#[inline(always)]
+fn is_variant(tgid: u32, bit: u8) -> bool {
+    many::runtime_of(tgid).is_some_and(|known| known.variant & bit != 0)
+}
+
 /// A thread's entry, made if need be. `key` is that of the current thread.
 #[inline(always)]
 pub(crate) fn current(key: u64) -> Option<&'static mut Thread> {
     let mut place = THREADS.get_ptr_mut(key);
     if place.is_none() {
-        if THREADS.insert(key, EMPTY, 0).is_err() {
+        #[expect(
+            clippy::needless_borrows_for_generic_args,
+            reason = "by value it would be copied to the stack, where there is no room"
+        )]
+        let inserted = THREADS.insert(key, &EMPTY, 0);
+        if inserted.is_err() {
             count(Counter::ThreadsFull, 1);
             return None;
         }
@@ -117,6 +129,14 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
     let now = reading.now;
     let Some(thread) = current(key) else { return 0 };
     let class = class_of(thread, key, now);
+    let mut reads_outside = false;
+    if class == runtime::CPYTHON {
+        match cpython::read_request(task, socket, conn, reading) {
+            0 => {}
+            cpython::OUTSIDE => reads_outside = true,
+            _ => return 1,
+        }
+    }
     let mut unit = UnitKey {
         id: u64::from(key as u32),
         tgid: (key >> 32) as u32,
@@ -148,6 +168,9 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
     unit.ktime_ns = now;
     unit.socket = *socket;
     unit.flags |= unit_flag::LIVE;
+    if reads_outside {
+        unit.flags |= unit_flag::UNCLAIMED;
+    }
     if reading.is_blocking {
         unit.flags |= unit_flag::BLOCKING;
     } else {
@@ -179,9 +202,10 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
 #[inline(always)]
 pub(crate) fn wait(key: u64) {
     match class_of_process((key >> 32) as u32) {
-        runtime::THREADED => {
+        runtime::THREADED | runtime::CPYTHON => {
             if let Some(thread) = current(key) {
                 thread.unit.flags |= unit_flag::EPOLL;
+                thread.unit.flags &= !unit_flag::UNCLAIMED;
             }
         }
         runtime::TURN_PROXY => {
@@ -199,7 +223,11 @@ pub(crate) fn wait(key: u64) {
 #[inline(never)]
 pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut ExchangeIds) -> u64 {
     let class = class_of(thread, task.pid_tgid(), now);
-    if many::has_many(class) {
+    if class == runtime::CPYTHON {
+        if cpython::context(task, now, ids) != 0 {
+            return 1;
+        }
+    } else if many::has_many(class) {
         let mut unit = UnitKey {
             id: 0,
             tgid: 0,
@@ -231,8 +259,10 @@ pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut Excha
             }
             is_only
         }
-        runtime::THREADED => {
+        runtime::THREADED | runtime::CPYTHON => {
             unit.flags & unit_flag::MULTIPLEX == 0
+                && !(class == runtime::CPYTHON
+                    && is_variant(task.tgid(), cpython_variant::GREENLETS))
                 && (unit.flags & unit_flag::BLOCKING != 0
                     || (is_armed(demand::LOOPS) && unit.flags & unit_flag::EPOLL == 0))
         }

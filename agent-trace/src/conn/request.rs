@@ -150,12 +150,20 @@ impl Conn {
             shared.counters.one(Counter::PipelineFull);
             return;
         }
+        let overlaps = side == Side::Server && !self.open.is_empty();
+        if overlaps {
+            for before in &mut self.open {
+                before.overlaps = true;
+                shared.graph.overlap(before.ids.span);
+            }
+        }
         self.receiving = Some(ids.span);
         let exchange = Exchange {
             endpoints: self.endpoints.clone(),
             wire,
             pos,
             burst_start,
+            overlaps,
             ..Exchange::begun(
                 ids,
                 side,

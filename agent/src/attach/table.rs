@@ -143,6 +143,9 @@ const WRITES: &str = "what programs write with this call";
 const UNIX_BYTES: &str = "what programs say over unix sockets";
 const RINGS: &str = "which processes use io_uring";
 const FAILURES: &str = "connects that fail before TCP tries, and those of unix sockets";
+const CONNECTIONS: &str =
+    "whose calls the tasks make that asyncio servers start with a connection (aiohttp)";
+const CONTEXTS: &str = "whose calls asyncio's tasks make";
 const LOOPS: &str = "event loops cannot be told from threads";
 
 /// All hooks, in the order they are attached: life and death of sockets and processes first, so that nothing is
@@ -206,6 +209,25 @@ pub const HOOKS: &[Hook] = &[
         LOOPS,
     )
     .on(demand::LOOPS),
+    optional(
+        "exit_accept4",
+        Place::Syscall("sys_exit_accept4"),
+        CONNECTIONS,
+    )
+    .on(demand::ACCEPTS),
+    optional(
+        "enter_getpeername",
+        Place::Syscall("sys_enter_getpeername"),
+        CONNECTIONS,
+    )
+    .on(demand::ACCEPTS),
+    optional(
+        "context_made",
+        Place::User("PyContext_CopyCurrent"),
+        CONTEXTS,
+    ),
+    optional("context_copied", Place::User("PyContext_Copy"), CONTEXTS),
+    optional("context_entered", Place::User("PyContext_Enter"), CONTEXTS),
     optional(
         "unix_readable",
         Place::Btf("sk_data_ready"),

@@ -167,14 +167,33 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
         "beam.smp" => return found(runtime::MULTIPLEXING, "the executable is the Erlang VM"),
         _ => {}
     }
+    let mut refusal = None;
+    // Requests of these are read by threads that are not Python's.
+    let is_python = mapped("libpython3") || without_version(name) == "python";
+    if is_python && !mapped("_granian.") && !mapped("robyn.") {
+        match units::cpython::find(root, tgid, &maps) {
+            Ok(units) => return units.into(),
+            Err(reason) => refusal = Some(reason),
+        }
+    }
     for (part, class, fact) in LIBRARIES {
         if mapped(part) {
-            return found(*class, fact);
+            return found(
+                *class,
+                refusal
+                    .filter(|_| *class == runtime::THREADED)
+                    .unwrap_or(fact),
+            );
         }
     }
     match without_version(name) {
         // One thread, one request, unless the thread waits in epoll (asyncio), which the kernel side sees.
-        "python" => return found(runtime::THREADED, "the executable is CPython"),
+        "python" => {
+            return found(
+                runtime::THREADED,
+                refusal.unwrap_or("the executable is CPython"),
+            );
+        }
         // Puma, WEBrick, unicorn: the same.
         "ruby" => return found(runtime::THREADED, "the executable is Ruby"),
         // A process of php-fpm serves one request at a time.

@@ -6,7 +6,7 @@
 
 use std::{collections::HashSet, io};
 
-use agent_common::abi::runtime;
+use agent_common::abi::{demand, runtime};
 
 use super::{
     nginx,
@@ -25,10 +25,26 @@ const TABLE: usize = 1 << 20;
 /// starts new workers, which have to be asked about again.
 pub fn needs_loops(root: &ProcRoot, tgid: u32, class: u8) -> bool {
     match class {
-        runtime::THREADED => true,
+        runtime::THREADED | runtime::CPYTHON => true,
         runtime::TURN_PROXY => !nginx::passes_nothing_on(root, tgid) && is_alive(root, tgid),
         _ => false,
     }
+}
+
+/// Groups of hooks (`abi::demand`) that the evidence of this process depends on.
+pub fn needs(root: &ProcRoot, tgid: u32, class: u8) -> u64 {
+    let loops = if needs_loops(root, tgid, class) {
+        demand::LOOPS
+    } else {
+        0
+    };
+    // Tasks that asyncio makes for a connection, before its first request.
+    let accepts = if class == runtime::CPYTHON {
+        demand::ACCEPTS
+    } else {
+        0
+    };
+    loops | accepts
 }
 
 /// Whether a process listens on a stream socket (for processes that ran before the agent).

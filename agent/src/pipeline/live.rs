@@ -15,7 +15,7 @@ use std::{
 };
 
 use agent_common::{
-    abi::{ProcessKey, RecordHead, StateRecord, TaskRecord, demand, kind, runtime},
+    abi::{ProcessKey, RecordHead, StateRecord, TaskRecord, kind, runtime},
     limits::{RING_BYTES, RING_LOADED_RECORDS, RING_POLL_LOADED_MS, RING_POLL_MS},
 };
 use agent_trace::{frame::Frame, tracer::Command};
@@ -28,7 +28,7 @@ use crate::{
         proc_root::ProcRoot,
         runtime::RuntimeClasses,
         scope::ExeGlobs,
-        serving::needs_loops,
+        serving::{listens, needs},
         table::{ProcessTable, TableCounts},
     },
 };
@@ -193,6 +193,7 @@ impl<O: Output> Live<O> {
             self.kernel.arm(self.kernel.asked());
             while let Some((key, finding)) = self.runtimes.poll(now.0) {
                 self.kernel.set_runtime(key.tgid, &finding);
+                self.arm_for_forked(key.tgid, finding.class());
             }
             self.tick(now, &mut failure);
             self.kernel.flush_log();
@@ -273,10 +274,7 @@ impl<O: Output> Live<O> {
                     // have loaded more since (gunicorn with gevent).
                     if let Some(finding) = self.runtimes.first(key, now_ns) {
                         self.kernel.set_runtime(key.tgid, &finding);
-                        // A proxy's new worker, after it read its configuration again.
-                        if finding.class() == runtime::TURN_PROXY {
-                            self.arm_loops(key.tgid, finding.class());
-                        }
+                        self.arm_for_forked(key.tgid, finding.class());
                     }
                     let frame = Frame::Process(table.describe(key, &comm).clone());
                     record_frame(&mut self.recorder, &frame, failure);
@@ -322,7 +320,7 @@ impl<O: Output> Live<O> {
                 let finding = self.runtimes.look(key, now_ns);
                 self.kernel.set_runtime(key.tgid, &finding);
                 // Before its first request, so that what the first request calls has its parent, too.
-                self.arm_loops(key.tgid, finding.class());
+                self.arm_for(key.tgid, finding.class());
             }
             Task::IoUring(key, comm) => {
                 let name = table.describe(key, &comm).service_name.clone();
@@ -343,10 +341,22 @@ impl<O: Output> Live<O> {
         }
     }
 
-    /// Attaches the hooks on epoll if what this process does cannot be told without them.
-    fn arm_loops(&mut self, tgid: u32, class: u8) {
-        if !self.kernel.is_armed(demand::LOOPS) && needs_loops(&ProcRoot::live(), tgid, class) {
-            self.kernel.arm(demand::LOOPS);
+    /// Attaches the hooks without which it cannot be told whose calls this process makes.
+    fn arm_for(&mut self, tgid: u32, class: u8) {
+        let groups = needs(&ProcRoot::live(), tgid, class);
+        if !self.kernel.is_armed(groups) {
+            self.kernel.arm(groups);
+        }
+    }
+
+    /// The same for a process that did not begin to listen itself.
+    fn arm_for_forked(&mut self, tgid: u32, class: u8) {
+        match class {
+            // A proxy's new worker, after it read its configuration again.
+            runtime::TURN_PROXY => self.arm_for(tgid, class),
+            // A worker that loaded asyncio after the fork; not one that only calls others.
+            runtime::CPYTHON if listens(&ProcRoot::live(), tgid) => self.arm_for(tgid, class),
+            _ => {}
         }
     }
 

@@ -200,3 +200,56 @@ pub fn event_loop(kind: EventLoop, leaf: Option<&Victim>) -> Result<Victim> {
         .env("PYTHONDONTWRITEBYTECODE", "1");
     Victim::start(name, Serving::Loop, port, &mut command, None)
 }
+
+/// Interpreters of this machine whose Contexts are known: the distribution's, and those of pyenv (3.8 and later).
+///
+/// # Errors
+/// When there is none.
+pub fn interpreters() -> Result<Vec<PathBuf>> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let versions = home.map(|home| home.join(".pyenv/versions"));
+    let mut found: Vec<PathBuf> = versions
+        .and_then(|folder| std::fs::read_dir(folder).ok())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|version| version.path().join("bin/python3"))
+        .chain([PathBuf::from("/usr/bin/python3")])
+        .filter(|path| {
+            let mut command = Command::new(path);
+            command.args(["-c", "import sys; sys.exit(sys.version_info < (3, 8))"]);
+            command.status().is_ok_and(|status| status.success())
+        })
+        .collect();
+    found.sort();
+    anyhow::ensure!(!found.is_empty(), "no python3 (Debian's package python3)");
+    Ok(found)
+}
+
+/// How an asyncio server makes its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tasks {
+    /// One serves a connection, with all its requests.
+    OfConnections,
+    /// One serves a request.
+    OfRequests,
+}
+
+/// Our server on asyncio alone, run by `interpreter`. Its own task, which serves nobody, calls `/leaf/TICKS/N` all the time.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn contexts(interpreter: &Path, tasks: Tasks, ticks: &str, leaf: &Victim) -> Result<Victim> {
+    let port = free_port()?;
+    let mut command = Command::new(interpreter);
+    command
+        .arg(source("python/contexts_app.py"))
+        .arg(match tasks {
+            Tasks::OfConnections => "streams",
+            Tasks::OfRequests => "protocol",
+        })
+        .arg(port.to_string())
+        .env("LEAF_URL", leaf_url(Some(leaf)))
+        .env("TICKS", ticks);
+    Victim::start("asyncio", Serving::Loop, port, &mut command, None)
+}

@@ -4,6 +4,7 @@
 //! comes from the file itself or from a table of versions with a test for each that can be installed. Refuses: to guess: a process whose units are not
 //! known is MULTIPLEXING, whose calls are roots.
 
+pub mod cpython;
 pub mod go;
 
 use agent_common::abi::Runtime;
