@@ -75,6 +75,12 @@ pub struct Offsets {
     pub tcp_copied_seq: u32,
     /// `tcp_sock.rcv_nxt` (u32)
     pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.bytes_received` (u64)
+    pub tcp_bytes_received: u32,
+    /// `tcp_sock.snd_una` (u32)
+    pub tcp_snd_una: u32,
+    /// `tcp_sock.bytes_acked` (u64)
+    pub tcp_bytes_acked: u32,
     /// `unix_sock.peer` (`struct sock *`)
     pub unix_peer: u32,
 }
@@ -117,6 +123,9 @@ impl Offsets {
         tcp_write_seq: 0,
         tcp_copied_seq: 0,
         tcp_rcv_nxt: 0,
+        tcp_bytes_received: 0,
+        tcp_snd_una: 0,
+        tcp_bytes_acked: 0,
         unix_peer: 0,
     };
 }

@@ -14,7 +14,7 @@ use crate::{
     emit,
     ids::now,
     maps::{CONNS, OWN, PORTS, Scratch, count, is_armed, scratch},
-    pending::{self, AF_UNIX, peer_key},
+    pending::{self, AF_UNIX},
     segment,
     settings::setting,
     walk::{Sock, Socket, Task, field},
@@ -124,16 +124,16 @@ pub(crate) fn addresses(conn: &mut Conn, sk: u64, family: u16) {
 
 /// The agent's own connection is made: its other end is not traced.
 #[inline(always)]
-pub(crate) fn own(conn: &Conn) {
+pub(crate) fn own(conn: &mut Conn, sk: u64) {
     // A full map shows the backend's spans; they are true, only of no use.
-    let _ = OWN.insert(peer_key(conn.local_addr, conn.local_port, conn.netns), 1, 0);
+    let _ = OWN.insert(pending::own_key(conn, sk), 1, 0);
 }
 
 /// The agent's own connection closed.
 #[inline(always)]
 pub(crate) fn forget_own(conn: &Conn) {
     if conn.flags & conn_flag::OWN != 0 {
-        let _ = OWN.remove(peer_key(conn.local_addr, conn.local_port, conn.netns));
+        let _ = OWN.remove(pending::known_key(conn));
     }
 }
 
@@ -155,8 +155,7 @@ fn make(key: &SocketKey, family: u16) -> u64 {
     begin(scratch, key, family);
     addresses(&mut scratch.conn, key.sk, family);
     if family != AF_UNIX {
-        let conn = &scratch.conn;
-        let peer = peer_key(conn.remote_addr, conn.remote_port, conn.netns);
+        let peer = pending::remote_key(&scratch.conn, key.sk);
         // SAFETY: one byte, only tested for presence.
         if unsafe { OWN.get(peer) }.is_some() {
             scratch.conn.verdict = verdict::IGNORED;

@@ -14,14 +14,57 @@ use crate::{
     conn,
     ids::copy,
     maps::{PEERS, count},
+    settings::setting,
+    walk::field,
 };
 
 /// `AF_UNIX`
 pub(crate) const AF_UNIX: u16 = 1;
 
+/// Where this end's stream begins: the sequence number of its first byte. SYN and FIN count as bytes that were
+/// acknowledged (`tcp_snd_una_update` in net/ipv4/tcp_input.c), so the difference never moves.
+#[inline(always)]
+fn first_sent(sk: u64) -> u32 {
+    let acked: u64 = field(sk, setting!(offsets.tcp_bytes_acked));
+    let una: u32 = field(sk, setting!(offsets.tcp_snd_una));
+    una.wrapping_sub(acked as u32).wrapping_add(1)
+}
+
+/// The same of the other end, as this one knows it (`tcp_rcv_nxt_update`).
+#[inline(always)]
+fn first_received(sk: u64) -> u32 {
+    let received: u64 = field(sk, setting!(offsets.tcp_bytes_received));
+    let next: u32 = field(sk, setting!(offsets.tcp_rcv_nxt));
+    next.wrapping_sub(received as u32)
+}
+
+/// The key of this end, which connected. Its `first` stays in the entry, for when it closes.
+#[inline(always)]
+pub(crate) fn own_key(conn: &mut Conn, sk: u64) -> PeerKey {
+    conn.first = first_sent(sk);
+    known_key(conn)
+}
+
+/// The key that [`own_key`] gave.
+#[inline(always)]
+pub(crate) fn known_key(conn: &Conn) -> PeerKey {
+    peer_key(conn.local_addr, conn.local_port, conn.netns, conn.first)
+}
+
+/// The key of the other end.
+#[inline(always)]
+pub(crate) fn remote_key(conn: &Conn, sk: u64) -> PeerKey {
+    peer_key(
+        conn.remote_addr,
+        conn.remote_port,
+        conn.netns,
+        first_received(sk),
+    )
+}
+
 /// How the other end of a connection names an address of this one.
 #[inline(always)]
-pub(crate) fn peer_key(addr: Words, port: u16, netns: u32) -> PeerKey {
+fn peer_key(addr: Words, port: u16, netns: u32, first: u32) -> PeerKey {
     // ::ffff:127.0.0.0/104 and ::1, by the bytes' order on the wire.
     let is_mapped = addr[1].to_be() >> 24 == 0x00ff_ff7f;
     let is_loopback = addr[0] == 0 && (is_mapped || addr[1].to_be() == 1);
@@ -29,6 +72,8 @@ pub(crate) fn peer_key(addr: Words, port: u16, netns: u32) -> PeerKey {
         addr,
         port: u32::from(port),
         netns: if is_loopback { netns } else { 0 },
+        first,
+        zero: 0,
     }
 }
 
@@ -39,7 +84,7 @@ pub(crate) fn register(key: &SocketKey, conn: &mut Conn, seq: u32) -> u64 {
     conn.flags |= conn_flag::PENDING;
     // The server of a unix connection knows its client's `struct sock`.
     if conn.family != AF_UNIX && conn.flags & conn_flag::PEERED == 0 {
-        let own = peer_key(conn.local_addr, conn.local_port, conn.netns);
+        let own = own_key(conn, key.sk);
         if PEERS.insert(own, *key, 0).is_err() {
             count(Counter::PeersFull, 1);
             return 0;
@@ -62,8 +107,7 @@ pub(crate) fn leave(conn: &mut Conn) -> u64 {
         return 0;
     }
     conn.flags &= !conn_flag::PEERED;
-    let own = peer_key(conn.local_addr, conn.local_port, conn.netns);
-    u64::from(PEERS.remove(own).is_ok())
+    u64::from(PEERS.remove(known_key(conn)).is_ok())
 }
 
 /// Requests of a client that was not found after which it is not looked for again: it is on another host or out of scope. A
@@ -72,7 +116,7 @@ const MISSES_MAX: u64 = 4;
 
 /// The client's entry, by what the server knows of it.
 #[inline(always)]
-fn client(conn: &mut Conn) -> Option<&'static mut Conn> {
+fn client(conn: &mut Conn, sk: u64) -> Option<&'static mut Conn> {
     if conn.peer.sk != 0 {
         if let Some(found) = conn::find(conn.peer) {
             return Some(found);
@@ -80,7 +124,7 @@ fn client(conn: &mut Conn) -> Option<&'static mut Conn> {
     } else if conn.peer.ino >= MISSES_MAX {
         return None;
     }
-    let remote = peer_key(conn.remote_addr, conn.remote_port, conn.netns);
+    let remote = remote_key(conn, sk);
     // SAFETY: two words, copied at once; what they name is looked up and compared.
     let Some(key) = unsafe { PEERS.get(remote) }.copied() else {
         conn.peer = SocketKey {
@@ -108,7 +152,7 @@ pub(crate) fn take(conn: &mut Conn, sk: u64, seq: u32) -> u64 {
             None => return 0,
         }
     } else {
-        match client(conn) {
+        match client(conn, sk) {
             Some(found) if found.pending_seq == seq => found,
             _ => return 0,
         }

@@ -4,8 +4,8 @@
 //! answer on the connection starts where this one ended. Refuses: answers over 64 MiB.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -46,6 +46,14 @@ impl Connection {
         let address = address.into();
         let stream =
             TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
+        Self::over(stream)
+    }
+
+    /// The same over a stream that is connected.
+    ///
+    /// # Errors
+    /// When an option is refused.
+    pub fn over(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(scaled(Duration::from_secs(30))))?;
         let local = Some(stream.local_addr()?);
@@ -255,6 +263,72 @@ impl Connection {
             self.line()?;
         }
     }
+}
+
+/// The local port of a connection that is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// This one (0: any), bound with SO_REUSEADDR: several connections that all do so may have it.
+    Shared(u16),
+    /// This one, chosen by the kernel from a range of one (IP_LOCAL_PORT_RANGE, 6.3+): others that the kernel chose may have
+    /// it, too.
+    Given(u16),
+}
+
+/// Connects to a port of 127.0.0.1.
+///
+/// # Errors
+/// When an option, the port or the connection is refused.
+pub fn tcp_from(port: Port, to: u16) -> Result<TcpStream> {
+    /// include/uapi/linux/in.h
+    const IP_LOCAL_PORT_RANGE: i32 = 51;
+    let address = |port: u16| libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from(Ipv4Addr::LOCALHOST).to_be(),
+        },
+        sin_zero: [0; 8],
+    };
+    let size = libc::socklen_t::try_from(size_of::<libc::sockaddr_in>())?;
+    let done = |result: i32, what: &str| match result {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()).with_context(|| format!("{what}, {port:?}")),
+    };
+    // SAFETY: three integers; the result is checked before it is owned.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    done(fd.min(0), "making a socket")?;
+    // SAFETY: a descriptor that was just made and that nobody else has.
+    let stream = unsafe { TcpStream::from_raw_fd(fd) };
+    let (level, option, value) = match port {
+        Port::Shared(_) => (libc::SOL_SOCKET, libc::SO_REUSEADDR, 1_u32),
+        Port::Given(port) => (
+            libc::IPPROTO_IP,
+            IP_LOCAL_PORT_RANGE,
+            u32::from(port) << 16 | u32::from(port),
+        ),
+    };
+    let place = std::ptr::from_ref(&value).cast();
+    // SAFETY: `value` lives through the call and its size is given; `fd` is open.
+    done(
+        unsafe { libc::setsockopt(fd, level, option, place, 4) },
+        "setting an option",
+    )?;
+    if let Port::Shared(port) = port {
+        let own = address(port);
+        // SAFETY: `own` lives through the call and `size` is its size.
+        done(
+            unsafe { libc::bind(fd, std::ptr::from_ref(&own).cast(), size) },
+            "binding",
+        )?;
+    }
+    let peer = address(to);
+    // SAFETY: as above.
+    done(
+        unsafe { libc::connect(fd, std::ptr::from_ref(&peer).cast(), size) },
+        "connecting",
+    )?;
+    Ok(stream)
 }
 
 /// The bytes of a request: `Host: victim.test`, a Content-Length when there is a body, the given headers.

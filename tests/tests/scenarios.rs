@@ -28,5 +28,6 @@ mod scenarios {
     pub mod victims;
     pub mod vm_context;
     pub mod vm_http1;
+    pub mod vm_ports;
     pub mod vm_servers;
 }

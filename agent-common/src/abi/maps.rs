@@ -5,8 +5,10 @@ use core::mem::size_of;
 
 use super::{ProcessKey, SocketKey, UnitKey, Words};
 
-/// An end of a TCP connection as its other end names it: key of the maps of clients and of the agent's own
-/// connections.
+/// An end of a TCP connection as its other end names it: key of the maps of clients and of the agent's own connections.
+/// Several connections may have the same client address and port, each to another server; that server's address would
+/// tell them apart, but the two ends do not agree on it where it is translated (a published port of a container). Both
+/// know where the client's bytes begin.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerKey {
@@ -17,6 +19,10 @@ pub struct PeerKey {
     /// Network namespace for loopback addresses, which every namespace has for itself; else 0, because the two ends of
     /// a connection may be in two namespaces.
     pub netns: u32,
+    /// Sequence number of the first byte that this end sends.
+    pub first: u32,
+    /// Always 0.
+    pub zero: u32,
 }
 
 /// Flags of a unit ([`Unit::flags`]).
@@ -119,6 +125,8 @@ pub struct Conn {
     pub netns: u32,
     /// Stream position of the first byte of the client exchange that waits (flag `PENDING`).
     pub pending_seq: u32,
+    /// For a client: [`PeerKey::first`] (flag `PEERED` or `OWN`).
+    pub first: u32,
     /// Bytes that may still be captured in this direction.
     pub budget: u32,
     /// Flags of [`conn_flag`].
@@ -134,7 +142,7 @@ pub struct Conn {
     /// One of [`super::evidence`], for the current exchange.
     pub evidence: u8,
     /// Always 0.
-    pub zero: [u8; 5],
+    pub zero: [u8; 1],
 }
 
 /// Value of the thread map, keyed by tgid << 32 | tid. Deleted when the thread exits (a required hook), so that a
@@ -191,7 +199,7 @@ pub mod demand {
 }
 
 const _: () = {
-    assert!(size_of::<PeerKey>() == 24);
+    assert!(size_of::<PeerKey>() == 32);
     assert!(size_of::<Unit>() == 56);
     assert!(size_of::<Conn>() == 184);
     assert!(size_of::<Inflight>() == 32);

@@ -255,7 +255,7 @@ pub(crate) fn sock_state(ctx: RawTracePointContext) -> i32 {
         // Now its own port is known, and its backend has not read a byte yet.
         let family = conn.family;
         conn::addresses(conn, sk, family);
-        conn::own(conn);
+        conn::own(conn, sk);
         return 0;
     }
     let mut error: u32 = field(sk, setting!(offsets.sk_err));

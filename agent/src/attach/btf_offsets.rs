@@ -164,6 +164,9 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
         tcp_write_seq: need("tcp_sock", "write_seq", POSITIONS)?,
         tcp_copied_seq: need("tcp_sock", "copied_seq", POSITIONS)?,
         tcp_rcv_nxt: need("tcp_sock", "rcv_nxt", POSITIONS)?,
+        tcp_bytes_received: need("tcp_sock", "bytes_received", POSITIONS)?,
+        tcp_snd_una: need("tcp_sock", "snd_una", POSITIONS)?,
+        tcp_bytes_acked: need("tcp_sock", "bytes_acked", POSITIONS)?,
         unix_peer: need("unix_sock", "peer", UNIX)?,
     })
 }

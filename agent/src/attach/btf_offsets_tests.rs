@@ -193,6 +193,14 @@ fn the_running_kernels_offsets_are_those_a_c_compiler_computes() {
         ("struct net", "ns.inum", found.net_inum),
         ("struct tcp_sock", "write_seq", found.tcp_write_seq),
         ("struct tcp_sock", "copied_seq", found.tcp_copied_seq),
+        ("struct tcp_sock", "rcv_nxt", found.tcp_rcv_nxt),
+        (
+            "struct tcp_sock",
+            "bytes_received",
+            found.tcp_bytes_received,
+        ),
+        ("struct tcp_sock", "snd_una", found.tcp_snd_una),
+        ("struct tcp_sock", "bytes_acked", found.tcp_bytes_acked),
         ("struct unix_sock", "peer", found.unix_peer),
     ];
     for (of, member, at) in rows {
