@@ -250,12 +250,12 @@ fn group_of(pid: u32) -> Option<u32> {
 ///
 /// # Errors
 /// When there is none; the message says which Debian package has it.
-pub fn program(candidates: &[&str], package: &str) -> Result<PathBuf> {
+pub fn program(candidates: &[impl AsRef<str> + std::fmt::Debug], package: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&path)
         .chain(["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from))
         .collect();
-    for candidate in candidates {
+    for candidate in candidates.iter().map(AsRef::as_ref) {
         let as_path = Path::new(candidate);
         if as_path.is_absolute() && as_path.exists() {
             return Ok(as_path.to_owned());

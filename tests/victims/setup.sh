@@ -63,3 +63,7 @@ fi
 if stale accuracy-java "$here/accuracy/java/"*.java; then
   rm -rf "$cache/accuracy-java"; javac -d "$cache/accuracy-java" "$here/accuracy/java/"*.java; built
 fi
+if stale accuracy-rust "$here/accuracy/rust/Cargo.toml" "$here/accuracy/rust/Cargo.lock" "$here/accuracy/rust/src/main.rs"; then
+  cargo build --quiet --release --locked --manifest-path "$here/accuracy/rust/Cargo.toml" --target-dir "$cache/rust-target"
+  cp "$cache/rust-target/release/axum-victim" "$cache/axum-victim"; built
+fi

@@ -156,6 +156,8 @@ impl ServicesStayOff {
         for p in installed {
             let unit = match p.name {
                 "nginx-light" => "nginx.service",
+                "haproxy" => "haproxy.service",
+                "libapache2-mod-php" => "apache2.service",
                 "php-fpm" => "php8.2-fpm.service",
                 "redis-server" => "redis-server.service",
                 "postgresql" => "postgresql.service",
@@ -209,6 +211,14 @@ const VICTIMS: &[Package] = &[
     program("ip", "iproute2", "the scenarios with network namespaces"),
 ];
 
+/// What else `cargo xtask accuracy` measures.
+const ACCURACY: &[Package] = &[
+    program("haproxy", "haproxy", "measuring haproxy"),
+    package("libapache2-mod-php", "measuring Apache's prefork"),
+    program("puma", "puma", "measuring Puma"),
+    package("ruby-sinatra", "measuring Puma"),
+];
+
 /// Makes sure that the scenarios' real programs are there: Debian's, and those that `tests/victims/setup.sh` builds.
 ///
 /// # Errors
@@ -232,5 +242,6 @@ pub fn victims() -> Result<()> {
 /// As [`victims`].
 pub fn accuracy_victims() -> Result<()> {
     victims()?;
+    packages(ACCURACY)?;
     process::run(process::command("bash").args(["tests/victims/setup.sh", "accuracy"]))
 }

@@ -9,6 +9,7 @@ pub mod compiled;
 pub mod nginx;
 pub mod python;
 pub mod scripts;
+pub mod servers;
 
 use std::process::Command;
 

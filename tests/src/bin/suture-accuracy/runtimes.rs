@@ -9,6 +9,7 @@ use suture_tests::victims::compiled::{self, JavaShapes};
 use suture_tests::victims::nginx::{Behind, PhpFpm, nginx};
 use suture_tests::victims::python::{EventLoop, Worker, event_loop, gunicorn, http_server};
 use suture_tests::victims::scripts::{NodeShapes, node_shapes, webrick};
+use suture_tests::victims::servers::{apache_prefork, axum, haproxy, puma};
 
 use crate::shape::Shape::{self, Background, Fail, Fanout, Handover, Pool, Seq, Timer};
 use crate::stage::Stage;
@@ -155,6 +156,28 @@ pub const ALL: &[Runtime] = &[
     runtime("nginx-keepalive", ALL_RIGHT, BY_PROXY, |leaf| {
         proxy(nginx(2, &Behind::ProxyKeepAlive(leaf))?)
     }),
+    runtime("haproxy", ALL_RIGHT, BY_PROXY, |leaf| {
+        proxy(haproxy(leaf, None)?)
+    }),
+    runtime("haproxy-pool", ALL_RIGHT, BY_PROXY, |leaf| {
+        proxy(haproxy(leaf, Some(4))?)
+    }),
+    runtime("apache-proxy", ALL_RIGHT, BY_PROXY, |leaf| {
+        proxy(apache_prefork(leaf)?)
+    }),
+    runtime(
+        "apache-php",
+        ALL_RIGHT,
+        &[
+            (Seq, 100.0),
+            (Fanout, 100.0),
+            (Timer, 100.0),
+            (Pool, 100.0),
+            (Fail, 100.0),
+        ],
+        |leaf| work(apache_prefork(leaf)?),
+    ),
+    runtime("puma", ALL_RIGHT, BY_THREAD, |leaf| work(puma(leaf)?)),
     runtime("java-httpserver", ALL_RIGHT, BY_THREAD, |leaf| {
         work(compiled::java_shapes(JavaShapes::Fixed, None, leaf)?)
     }),
@@ -171,6 +194,7 @@ pub const ALL: &[Runtime] = &[
     runtime("go", ALL_RIGHT, BY_LOOP, |leaf| {
         work(compiled::go(Some(leaf))?)
     }),
+    runtime("axum-reqwest", NEARLY, BY_LOOP, |leaf| work(axum(leaf)?)),
     runtime("node-http", NEARLY, BY_LOOP, |leaf| {
         work(node_shapes(NodeShapes::Http, leaf)?)
     }),

@@ -1,0 +1,3 @@
+# Puma's entry point.
+require_relative "app"
+run App
