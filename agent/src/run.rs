@@ -97,6 +97,32 @@ fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
     })
 }
 
+/// Processes that were forked, or became another program, after they were looked at and before the hooks that would tell were
+/// attached, which takes a second: a server that was just starting its workers.
+fn overtake(root: &ProcRoot, runtimes: &mut RuntimeClasses, kernel: &mut Kernel) {
+    let own = std::process::id();
+    // That /proc can be listed was seen a moment ago.
+    let tgids = root.tgids().unwrap_or_default();
+    for tgid in tgids.into_iter().filter(|tgid| *tgid != own) {
+        let Ok(key) = root.approximate_key(tgid) else {
+            continue;
+        };
+        let Some(finding) = runtimes.changed(key, clocks().0) else {
+            continue;
+        };
+        let serves = listens(root, tgid);
+        if !serves && !finding.probes.is_empty() {
+            runtimes.exit(key);
+            continue;
+        }
+        kernel.set_runtime(tgid, &finding);
+        let groups = needs(root, tgid, finding.class());
+        if serves && !kernel.is_armed(groups) {
+            kernel.arm(groups);
+        }
+    }
+}
+
 /// Attaches and traces until a signal comes. `recording` is the file of `suture record`.
 ///
 /// # Errors
@@ -114,7 +140,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
     let recorder = recording.map(Recorder::create).transpose()?;
     let root = ProcRoot::live();
     let exes = ExeGlobs::new(&config.scope.exes)?;
-    let running = classify(&root, clocks().0)?;
+    let mut running = classify(&root, clocks().0)?;
     let narrowed = !config.scope.pids.is_empty() || !exes.is_empty();
     let processes = narrowed
         .then(|| processes_in_scope(&root, &exes, &config.scope.pids))
@@ -148,6 +174,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
     for (tgid, finding) in &running.probed {
         kernel.set_runtime(*tgid, finding);
     }
+    overtake(&root, &mut running.runtimes, &mut kernel);
     let live = Live {
         kernel,
         pipeline: Pipeline::new(config.tracer(), sink),

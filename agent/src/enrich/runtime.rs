@@ -107,6 +107,23 @@ const LIBRARIES: &[(&str, u8, &str)] = &[
         runtime::NATIVE,
         "a JVM is loaded: only blocking sockets tie requests to threads",
     ),
+    // Apache's processes and threads, which wait for their connections with poll: one reads a request and answers it. The thread
+    // that waits for all connections (mpm_event) does so with epoll and reads none.
+    (
+        "mod_mpm_prefork.so",
+        runtime::THREADED,
+        "Apache serves a request in one process",
+    ),
+    (
+        "mod_mpm_worker.so",
+        runtime::THREADED,
+        "Apache serves a request on one thread",
+    ),
+    (
+        "mod_mpm_event.so",
+        runtime::THREADED,
+        "Apache serves a request on one thread",
+    ),
     // CPython, Ruby and PHP inside another program (uwsgi, mod_wsgi, passenger, mod_php).
     ("libpython3", runtime::THREADED, "CPython is loaded"),
     ("libruby", runtime::THREADED, "Ruby is loaded"),
@@ -318,6 +335,13 @@ impl RuntimeClasses {
         let is_known =
             known.is_some_and(|known| known.key.start_ns.abs_diff(key.start_ns) <= SAME_START_NS);
         (!is_known).then(|| self.look(key, ktime_ns))
+    }
+
+    /// The runtime of a process that serves already, if it is not the one that is known of it.
+    pub fn changed(&mut self, key: ProcessKey, ktime_ns: u64) -> Option<Finding> {
+        let before = self.known.get(&key.tgid).map(|known| known.finding.clone());
+        let finding = self.look(key, ktime_ns);
+        (before.as_ref() != Some(&finding)).then_some(finding)
     }
 
     /// The process ended. Returns whether it may have had units that are no threads.
