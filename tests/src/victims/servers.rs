@@ -1,4 +1,4 @@
-//! Servers that `cargo xtask accuracy` measures beside those of the scenarios: haproxy, Apache's prefork, Puma, axum.
+//! Servers that `cargo xtask accuracy` measures beside those of the scenarios: haproxy, Apache, Puma, axum.
 
 use std::process::Command;
 
@@ -33,12 +33,22 @@ pub fn haproxy(behind: &Victim, pool: Option<u32>) -> Result<Victim> {
     Victim::start("haproxy", Serving::Proxy, port, &mut command, Some(folder))
 }
 
-/// Apache with its prefork module, a process for each request: `/leaf/` is passed on to `leaf` (mod_proxy), `/work/` is the
-/// PHP victim inside of Apache's own processes (mod_php).
+/// What Apache is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apache {
+    /// A process for each connection, passing `/leaf/` on (mod_proxy).
+    PreforkProxy,
+    /// A process for each connection, with the PHP victim inside of it for `/work/` (mod_php).
+    PreforkPhp,
+    /// A thread for each request, passing `/leaf/` on.
+    EventProxy,
+}
+
+/// Apache in front of `leaf`.
 ///
 /// # Errors
 /// When it is not installed or does not start.
-pub fn apache_prefork(leaf: &Victim) -> Result<Victim> {
+pub fn apache(kind: Apache, leaf: &Victim) -> Result<Victim> {
     const MODULES: &str = "/usr/lib/apache2/modules";
     let (port, folder) = fresh()?;
     let at = folder.path().display().to_string();
@@ -46,12 +56,31 @@ pub fn apache_prefork(leaf: &Victim) -> Result<Victim> {
     for name in ["index.php", "shapes.php"] {
         folder.write(name, std::fs::read(source("php").join(name))?)?;
     }
-    let php = program(
-        &["8.4", "8.3", "8.2", "8.1"].map(|version| format!("{MODULES}/libphp{version}.so")),
-        "libapache2-mod-php",
-    )?;
+    let php = match kind {
+        Apache::PreforkPhp => {
+            let versions = ["8.4", "8.3", "8.2", "8.1"];
+            let candidates = versions.map(|version| format!("{MODULES}/libphp{version}.so"));
+            let module = program(&candidates, "libapache2-mod-php")?;
+            format!(
+                "LoadModule php_module {}\nAliasMatch ^/work/.* {at}/index.php\n\
+                 <FilesMatch \\.php$>\n  SetHandler application/x-httpd-php\n</FilesMatch>\n",
+                module.display()
+            )
+        }
+        _ => String::new(),
+    };
+    let (process_model, sizes) = match kind {
+        Apache::EventProxy => (
+            "mpm_event",
+            "StartServers 2\nThreadsPerChild 32\nServerLimit 4\nMaxRequestWorkers 128",
+        ),
+        _ => (
+            "mpm_prefork",
+            "StartServers 16\nMinSpareServers 16\nMaxSpareServers 64\nServerLimit 64\nMaxRequestWorkers 64",
+        ),
+    };
     let modules: String = [
-        "mpm_prefork",
+        process_model,
         "authz_core",
         "alias",
         "env",
@@ -64,26 +93,17 @@ pub fn apache_prefork(leaf: &Victim) -> Result<Victim> {
     let conf = folder.write(
         "apache.conf",
         format!(
-            "{modules}LoadModule php_module {php}\nServerRoot {at}\nServerName victim.test\nListen 127.0.0.1:{port}\n\
+            "{modules}ServerRoot {at}\nServerName victim.test\nListen 127.0.0.1:{port}\n\
              ListenBacklog 1024\nPidFile {at}/apache.pid\nMutex posixsem\nErrorLog {at}/error.log\nUser www-data\nGroup www-data\n\
-             TypesConfig /dev/null\nStartServers 16\nMinSpareServers 16\nMaxSpareServers 64\nServerLimit 64\n\
-             MaxRequestWorkers 64\nKeepAlive On\nMaxKeepAliveRequests 0\nKeepAliveTimeout 1\n\
+             TypesConfig /dev/null\n{sizes}\nKeepAlive On\nMaxKeepAliveRequests 0\nKeepAliveTimeout 1\n\
              DocumentRoot {at}\n<Directory {at}>\n  Require all granted\n</Directory>\n\
-             SetEnv LEAF_URL {leaf}\nAliasMatch ^/work/.* {at}/index.php\n<FilesMatch \\.php$>\n  SetHandler application/x-httpd-php\n</FilesMatch>\n\
-             ProxyPass /leaf/ {leaf}/leaf/\n",
-            php = php.display(),
+             SetEnv LEAF_URL {leaf}\n{php}ProxyPass /leaf/ {leaf}/leaf/\n",
             leaf = leaf.url(),
         ),
     )?;
     let mut command = Command::new(program(&["apache2"], "libapache2-mod-php")?);
     command.arg("-DFOREGROUND").arg("-f").arg(conf);
-    Victim::start(
-        "apache prefork",
-        Serving::Thread,
-        port,
-        &mut command,
-        Some(folder),
-    )
+    Victim::start("apache", Serving::Thread, port, &mut command, Some(folder))
 }
 
 /// Puma with 16 threads, serving a Sinatra application.

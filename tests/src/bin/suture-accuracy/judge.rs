@@ -223,3 +223,131 @@ impl Case<'_> {
         score
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use suture_tests::span::StatusCode;
+    use suture_tests::{Kind, ReceivedSpan, Value};
+
+    use super::{Measured, Score, Spans};
+    use crate::shape::Shape;
+    use crate::stage::Asked;
+
+    const CALLER: u32 = 10;
+    const LEAF: u32 = 20;
+
+    fn span(kind: Kind, pid: u32, path: &str, id: u8, parent: Option<u8>) -> ReceivedSpan {
+        let text = |value: &str| Value::Str(value.to_owned());
+        ReceivedSpan {
+            trace_id: vec![1; 16],
+            span_id: vec![id; 8],
+            parent: parent.map(|id| vec![id; 8]),
+            trace_state: String::new(),
+            flags: 0,
+            kind,
+            name: String::new(),
+            start: 0,
+            end: 0,
+            status: StatusCode::Unset,
+            status_message: String::new(),
+            attributes: BTreeMap::from([
+                ("url.path".to_owned(), text(path)),
+                ("suture.parent.evidence".to_owned(), text("thread")),
+            ]),
+            repeated_keys: Vec::new(),
+            resource: BTreeMap::from([("process.pid".to_owned(), Value::Int(i64::from(pid)))]),
+            links: 0,
+        }
+    }
+
+    /// A request `a` with its one call and answer; `b` is another request.
+    fn spans(call: Option<u8>, answer: Option<u8>) -> Vec<ReceivedSpan> {
+        vec![
+            span(Kind::Server, CALLER, "/work/background/a", 1, None),
+            span(Kind::Server, CALLER, "/work/background/b", 9, None),
+            span(Kind::Client, CALLER, "/leaf/a/0", 2, call),
+            span(Kind::Server, LEAF, "/leaf/a/0", 3, answer),
+        ]
+    }
+
+    fn judged(spans: &[ReceivedSpan]) -> Measured {
+        Spans::sort(spans, &[CALLER], &[LEAF]).judge(
+            Asked::Work,
+            Shape::Background,
+            std::iter::once("a"),
+        )
+    }
+
+    fn five(score: &Score) -> [usize; 5] {
+        [
+            score.right,
+            score.root,
+            score.wrong,
+            score.missing,
+            score.doubled,
+        ]
+    }
+
+    #[test]
+    fn a_parent_is_right_root_wrong_missing_or_doubled() {
+        let without = |place: usize| {
+            let mut spans = spans(Some(1), Some(2));
+            spans.remove(place);
+            spans
+        };
+        let twice = |place: usize| {
+            let mut spans = spans(Some(1), Some(2));
+            spans.push(spans[place].clone());
+            spans
+        };
+        let mut foreign = spans(Some(1), Some(2));
+        foreign[2].trace_id = vec![7; 16];
+        for (what, spans, calls, answers) in [
+            (
+                "all right",
+                spans(Some(1), Some(2)),
+                [1, 0, 0, 0, 0],
+                [1, 0, 0, 0, 0],
+            ),
+            ("roots", spans(None, None), [0, 1, 0, 0, 0], [0, 1, 0, 0, 0]),
+            (
+                "another request's",
+                spans(Some(9), Some(2)),
+                [0, 0, 1, 0, 0],
+                [1, 0, 0, 0, 0],
+            ),
+            (
+                "nobody's",
+                spans(Some(1), Some(8)),
+                [1, 0, 0, 0, 0],
+                [0, 0, 1, 0, 0],
+            ),
+            ("another trace", foreign, [0, 0, 1, 0, 0], [0, 0, 1, 0, 0]),
+            ("no request", without(0), [0, 0, 0, 1, 0], [1, 0, 0, 0, 0]),
+            ("no call", without(2), [0, 0, 0, 1, 0], [0, 0, 0, 1, 0]),
+            ("no answer", without(3), [1, 0, 0, 0, 0], [0, 0, 0, 1, 0]),
+            ("two calls", twice(2), [2, 0, 0, 0, 1], [1, 0, 0, 0, 0]),
+            ("two answers", twice(3), [1, 0, 0, 0, 0], [2, 0, 0, 0, 1]),
+        ] {
+            let measured = judged(&spans);
+            assert_eq!(five(&measured.calls), calls, "calls: {what}");
+            assert_eq!(five(&measured.answers), answers, "answers: {what}");
+        }
+    }
+
+    #[test]
+    fn spans_of_other_processes_are_not_looked_at() {
+        let mut all = spans(Some(1), Some(2));
+        all.push(span(Kind::Client, 77, "/leaf/a/0", 4, None));
+        all.push(span(Kind::Server, 78, "/leaf/a/0", 5, None));
+        let measured = judged(&all);
+        assert_eq!(five(&measured.calls), [1, 0, 0, 0, 0]);
+        assert_eq!(five(&measured.answers), [1, 0, 0, 0, 0]);
+        assert_eq!(
+            measured.evidence,
+            BTreeMap::from([("thread".to_owned(), 1)])
+        );
+    }
+}

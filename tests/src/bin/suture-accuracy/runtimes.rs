@@ -9,7 +9,7 @@ use suture_tests::victims::compiled::{self, JavaShapes};
 use suture_tests::victims::nginx::{Behind, PhpFpm, nginx};
 use suture_tests::victims::python::{EventLoop, Worker, event_loop, gunicorn, http_server};
 use suture_tests::victims::scripts::{NodeShapes, node_shapes, webrick};
-use suture_tests::victims::servers::{apache_prefork, axum, haproxy, puma};
+use suture_tests::victims::servers::{Apache, apache, axum, haproxy, puma};
 
 use crate::shape::Shape::{self, Background, Fail, Fanout, Handover, Pool, Seq, Timer};
 use crate::stage::Stage;
@@ -54,6 +54,7 @@ const BY_THREAD: &[(Shape, f64)] = &[(Seq, 100.0), (Timer, 100.0), (Pool, 100.0)
 /// The calls are made by other threads.
 const BY_OTHERS: &[(Shape, f64)] = &[(Fanout, 0.0), (Handover, 0.0), (Background, 0.0)];
 const BY_PROXY: &[(Shape, f64)] = &[(Seq, 100.0), (Fail, 100.0)];
+const NOT_YET_BY_PROXY: &[(Shape, f64)] = &[(Seq, 0.0), (Fail, 0.0)];
 const BY_LOOP: &[(Shape, f64)] = &[
     (Seq, 0.0),
     (Fanout, 0.0),
@@ -156,17 +157,20 @@ pub const ALL: &[Runtime] = &[
     runtime("nginx-keepalive", ALL_RIGHT, BY_PROXY, |leaf| {
         proxy(nginx(2, &Behind::ProxyKeepAlive(leaf))?)
     }),
-    runtime("haproxy", ALL_RIGHT, BY_PROXY, |leaf| {
+    runtime("haproxy", ALL_RIGHT, NOT_YET_BY_PROXY, |leaf| {
         proxy(haproxy(leaf, None)?)
     }),
-    runtime("haproxy-pool", ALL_RIGHT, BY_PROXY, |leaf| {
+    runtime("haproxy-pool", ALL_RIGHT, NOT_YET_BY_PROXY, |leaf| {
         proxy(haproxy(leaf, Some(4))?)
     }),
-    runtime("apache-proxy", ALL_RIGHT, BY_PROXY, |leaf| {
-        proxy(apache_prefork(leaf)?)
+    runtime("apache-prefork", ALL_RIGHT, BY_PROXY, |leaf| {
+        proxy(apache(Apache::PreforkProxy, leaf)?)
+    }),
+    runtime("apache-event", ALL_RIGHT, BY_PROXY, |leaf| {
+        proxy(apache(Apache::EventProxy, leaf)?)
     }),
     runtime(
-        "apache-php",
+        "apache-prefork-php",
         ALL_RIGHT,
         &[
             (Seq, 100.0),
@@ -175,13 +179,24 @@ pub const ALL: &[Runtime] = &[
             (Pool, 100.0),
             (Fail, 100.0),
         ],
-        |leaf| work(apache_prefork(leaf)?),
+        |leaf| work(apache(Apache::PreforkPhp, leaf)?),
     ),
-    runtime("puma", ALL_RIGHT, BY_THREAD, |leaf| work(puma(leaf)?)),
+    // Its reactor reads some of the requests on kept connections, then hands them to a thread.
+    runtime(
+        "puma",
+        Target::Evidence,
+        &[(Seq, 90.0), (Timer, 90.0), (Pool, 90.0), (Fail, 90.0)],
+        |leaf| work(puma(leaf)?),
+    ),
     runtime("java-httpserver", ALL_RIGHT, BY_THREAD, |leaf| {
         work(compiled::java_shapes(JavaShapes::Fixed, None, leaf)?)
     }),
-    runtime("java-virtual", ALL_RIGHT, BY_THREAD, java_virtual),
+    runtime(
+        "java-virtual",
+        ALL_RIGHT,
+        &[(Seq, 0.0), (Timer, 0.0), (Pool, 0.0), (Fail, 0.0)],
+        java_virtual,
+    ),
     runtime("java-executor", Target::Evidence, BY_OTHERS, |leaf| {
         work(compiled::java_shapes(JavaShapes::Fixed, None, leaf)?)
     }),
