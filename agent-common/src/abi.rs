@@ -129,6 +129,8 @@ pub mod evidence {
     pub const SPAWN: u8 = 8;
     /// The peer's agent said so in a TCP option on the segment with the request's first byte.
     pub const OPTION: u8 = 9;
+    /// haproxy made this call for the client whose request it is.
+    pub const SESSION: u8 = 10;
 }
 
 /// Syscalls that moved bytes ([`SegmentRecord::op`]).

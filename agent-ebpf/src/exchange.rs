@@ -33,16 +33,21 @@ pub(crate) fn begin_client(
 ) -> u64 {
     let now = now();
     conn.span_id = new_span_id(task.pid_tgid());
-    if conn.flags & conn_flag::BOUND != 0 {
-        // `trace_id` and `parent_span_id` hold the context already.
-        conn.flags &= !conn_flag::BOUND;
-        conn.evidence = evidence::TURN;
-    } else {
+    // If so, `trace_id`, `parent_span_id` and `evidence` hold the context already.
+    let is_bound = conn.flags & conn_flag::BOUND != 0;
+    conn.flags &= !conn_flag::BOUND;
+    // A turn's context is taken. A session's may not be meant any more: then haproxy says now for which one it sends.
+    if !is_bound || conn.evidence != evidence::TURN {
         let mut ids = no_ids();
-        parent_by_unit(task, now, &mut ids);
-        copy(&mut conn.trace_id, &ids.trace_id);
-        conn.parent_span_id = ids.parent_span_id;
-        conn.evidence = ids.evidence;
+        let is_known = context_of_unit(task, now, &mut ids) != 0;
+        if is_known || !is_bound {
+            if !is_known {
+                copy(&mut ids.trace_id, &new_trace_id(task.pid_tgid()));
+            }
+            copy(&mut conn.trace_id, &ids.trace_id);
+            conn.parent_span_id = ids.parent_span_id;
+            conn.evidence = ids.evidence;
+        }
     }
     conn.begun_ns = now;
     conn.verdict = verdict::HEADS;
@@ -62,20 +67,25 @@ pub(crate) fn take_back(conn: &mut Conn) {
         conn.last_direction = conn.direction_before;
         pending::forget(conn);
         // A turn's context counts once: it is kept for the next try.
-        if conn.evidence == evidence::TURN {
+        if conn.evidence == evidence::TURN || conn.evidence == evidence::SESSION {
             conn.flags |= conn_flag::BOUND;
         }
+    }
+}
+
+/// The context of the current unit. Returns 0 where there is none.
+#[inline(always)]
+fn context_of_unit(task: Task, now: u64, ids: &mut ExchangeIds) -> u64 {
+    match unit::current(task.pid_tgid()) {
+        Some(thread) => unit::context(task, thread, now, ids),
+        None => 0,
     }
 }
 
 /// Parent of a call the current unit makes; a new trace when there is none.
 #[inline(always)]
 pub(crate) fn parent_by_unit(task: Task, now: u64, ids: &mut ExchangeIds) {
-    let known = match unit::current(task.pid_tgid()) {
-        Some(thread) => unit::context(task, thread, now, ids),
-        None => 0,
-    };
-    if known == 0 {
+    if context_of_unit(task, now, ids) == 0 {
         copy(&mut ids.trace_id, &new_trace_id(task.pid_tgid()));
     }
 }

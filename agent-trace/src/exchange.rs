@@ -85,6 +85,7 @@ impl Ids {
             evidence::THREAD => Evidence::Thread,
             evidence::TURN => Evidence::Turn,
             evidence::GOROUTINE => Evidence::Goroutine,
+            evidence::SESSION => Evidence::Session,
             evidence::CONTEXT => Evidence::Context,
             evidence::REPLY => Evidence::Reply,
             evidence::ASYNC => Evidence::Async,

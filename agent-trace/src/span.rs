@@ -40,6 +40,8 @@ pub enum Evidence {
     Thread,
     /// A proxy's event-loop turn (DESIGN §5 `reply`/turn rules).
     Turn,
+    /// haproxy made this call for the client that asked.
+    Session,
     /// The goroutine that serves the parent made this call.
     Goroutine,
     /// The contextvars Context in which the parent's request was read, or a copy of it, made this call.
@@ -65,7 +67,8 @@ impl Evidence {
             | Self::Context
             | Self::Reply
             | Self::Async
-            | Self::Spawn => true,
+            | Self::Spawn
+            | Self::Session => true,
         }
     }
 
@@ -83,6 +86,7 @@ impl Evidence {
             Self::Thread => "thread",
             Self::Turn => "turn",
             Self::Goroutine => "goroutine",
+            Self::Session => "session",
             Self::Context => "context",
             Self::Reply => "reply",
             Self::Async => "async",

@@ -190,6 +190,7 @@ pub fn cargo_install(program: &str, why: &str) -> Result<()> {
 const VICTIMS: &[Package] = &[
     program("curl", "curl", "the scenarios' requests"),
     program("nginx", "nginx-light", "the scenarios with nginx"),
+    program("haproxy", "haproxy", "the tests with haproxy"),
     program("php", "php-cli", "the scenarios with php-fpm"),
     package("php-fpm", "the scenarios with php-fpm"),
     package("php-curl", "the scenarios with php-fpm"),
@@ -213,7 +214,6 @@ const VICTIMS: &[Package] = &[
 
 /// What else `cargo xtask accuracy` measures.
 const ACCURACY: &[Package] = &[
-    program("haproxy", "haproxy", "measuring haproxy"),
     package("libapache2-mod-php", "measuring Apache's prefork"),
     program("puma", "puma", "measuring Puma"),
     package("ruby-sinatra", "measuring Puma"),

@@ -22,6 +22,8 @@ pub mod runtime {
     pub const CPYTHON: u8 = 5;
     /// Node.js: the unit is what runs between two callbacks of libuv.
     pub const NODE: u8 = 6;
+    /// haproxy: the unit is the client's connection for which a task works ([`super::unit_kind::SESSION`]).
+    pub const HAPROXY: u8 = 7;
 }
 
 /// Kinds of units ([`UnitKey::kind`]).
@@ -34,6 +36,8 @@ pub mod unit_kind {
     pub const CONTEXT: u32 = 2;
     /// A turn or resource of a Node.js environment; `id` is what `unit/node.rs` says.
     pub const ASYNC: u32 = 3;
+    /// A client of haproxy; `id` is the address of its `struct connection`.
+    pub const SESSION: u32 = 4;
 }
 
 /// What else is known of a unit's context: bits of [`UnitContext::evidence`] above the evidence itself.

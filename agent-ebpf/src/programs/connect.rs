@@ -54,9 +54,10 @@ fn attempt(task: Task, scratch: &mut Scratch, key: &SocketKey) -> Option<()> {
     scratch.announced.exchange.span_id = new_span_id(task.pid_tgid());
     parent_by_unit(task, now(), &mut scratch.announced.exchange);
     let ids = &scratch.announced.exchange;
-    if ids.evidence == evidence::TURN {
+    if ids.evidence == evidence::TURN || ids.evidence == evidence::SESSION {
         scratch.conn.trace_id = ids.trace_id;
         scratch.conn.parent_span_id = ids.parent_span_id;
+        scratch.conn.evidence = ids.evidence;
         scratch.conn.flags |= conn_flag::BOUND;
     }
     if conn::insert(scratch, key.sk) == 0 {

@@ -17,7 +17,7 @@ use agent_common::{
 };
 use aya_ebpf::helpers::bpf_probe_read_user;
 
-use super::go;
+use super::{go, haproxy};
 use crate::{
     ids::copy,
     maps::{RUNTIMES, UNITS, count},
@@ -54,6 +54,10 @@ pub(crate) fn locate(task: Task, unit: &mut UnitKey) -> u64 {
     };
     let (id, kind) = match known.class {
         runtime::GO => (go::running(task, known), unit_kind::GOROUTINE),
+        runtime::HAPROXY => match haproxy::running(task, known) {
+            None => return 0,
+            client => (client, unit_kind::SESSION),
+        },
         _ => return 0,
     };
     let Some(id) = id else {
@@ -72,6 +76,7 @@ fn own_evidence(kind: u32) -> u64 {
     u64::from(match kind {
         unit_kind::GOROUTINE => evidence::GOROUTINE,
         unit_kind::CONTEXT => evidence::CONTEXT,
+        unit_kind::SESSION => evidence::SESSION,
         _ => evidence::ASYNC,
     })
 }

@@ -18,6 +18,7 @@
 
 pub(crate) mod cpython;
 mod go;
+mod haproxy;
 pub(crate) mod many;
 
 use agent_common::{
@@ -151,7 +152,7 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
     if is_located {
         return many::enter(conn, now);
     }
-    if class == runtime::MULTIPLEXING || class == runtime::GO {
+    if class == runtime::MULTIPLEXING || class == runtime::GO || class == runtime::HAPROXY {
         return 0;
     }
     let unit = &mut thread.unit;

@@ -172,6 +172,17 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
             found(runtime::TURN_PROXY, "the executable is nginx")
         };
     }
+    if name == "haproxy" {
+        return units::haproxy::find(&file, &maps).map_or_else(
+            || {
+                found(
+                    runtime::MULTIPLEXING,
+                    "the executable is haproxy of a version whose streams are not known",
+                )
+            },
+            Finding::from,
+        );
+    }
     match without_version(name) {
         // libuv's, Bun's and Deno's loops serve all requests on one thread.
         "node" | "nodejs" | "bun" | "deno" => {

@@ -310,3 +310,40 @@ fn a_real_ring_is_seen() {
     // SAFETY: the descriptor was made above and is used by nobody else.
     unsafe { libc::close(i32::try_from(ring).unwrap()) };
 }
+
+#[test]
+fn haproxy_has_sessions() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = folder.path().join("haproxy.cfg");
+    let socket = folder.path().join("socket");
+    let text = format!(
+        "defaults\n mode http\n timeout client 1s\n timeout connect 1s\n timeout server 1s\n\
+         frontend front\n bind {}\n http-request return status 200\n",
+        socket.display()
+    );
+    std::fs::write(&conf, text).unwrap();
+    let haproxy = Command::new("/usr/sbin/haproxy")
+        .args(["-db", "-f"])
+        .arg(&conf)
+        .spawn()
+        .unwrap();
+    let haproxy = Running(haproxy);
+    while !socket.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let found = find(&ProcRoot::live(), &mut ElfMarks::default(), haproxy.0.id());
+    assert_eq!(found.class(), runtime::HAPROXY, "{}", found.fact);
+    // What the addresses name is told by the maps: code of the executable.
+    let maps = ProcRoot::live().maps(haproxy.0.id()).unwrap();
+    for address in found.runtime.addresses {
+        let is_code = String::from_utf8_lossy(&maps).lines().any(|line| {
+            let (range, rest) = line.split_once(' ').unwrap();
+            let (from, to) = range.split_once('-').unwrap();
+            let hex = |text| u64::from_str_radix(text, 16).unwrap();
+            rest.starts_with("r-x")
+                && rest.ends_with("/haproxy")
+                && (hex(from)..hex(to)).contains(&address)
+        });
+        assert!(is_code, "{address:x}");
+    }
+}

@@ -6,6 +6,7 @@
 
 pub mod cpython;
 pub mod go;
+pub mod haproxy;
 
 use agent_common::abi::Runtime;
 
