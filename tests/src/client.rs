@@ -310,24 +310,18 @@ pub fn tcp_from(port: Port, to: u16) -> Result<TcpStream> {
     };
     let place = std::ptr::from_ref(&value).cast();
     // SAFETY: `value` lives through the call and its size is given; `fd` is open.
-    done(
-        unsafe { libc::setsockopt(fd, level, option, place, 4) },
-        "setting an option",
-    )?;
+    let set = unsafe { libc::setsockopt(fd, level, option, place, 4) };
+    done(set, "setting an option")?;
     if let Port::Shared(port) = port {
         let own = address(port);
-        // SAFETY: `own` lives through the call and `size` is its size.
-        done(
-            unsafe { libc::bind(fd, std::ptr::from_ref(&own).cast(), size) },
-            "binding",
-        )?;
+        // SAFETY: `own` lives through the call and `size` is its size; `fd` is open.
+        let bound = unsafe { libc::bind(fd, std::ptr::from_ref(&own).cast(), size) };
+        done(bound, "binding")?;
     }
     let peer = address(to);
-    // SAFETY: as above.
-    done(
-        unsafe { libc::connect(fd, std::ptr::from_ref(&peer).cast(), size) },
-        "connecting",
-    )?;
+    // SAFETY: `peer` lives through the call and `size` is its size; `fd` is open.
+    let connected = unsafe { libc::connect(fd, std::ptr::from_ref(&peer).cast(), size) };
+    done(connected, "connecting")?;
     Ok(stream)
 }
 

@@ -54,7 +54,6 @@ const BY_THREAD: &[(Shape, f64)] = &[(Seq, 100.0), (Timer, 100.0), (Pool, 100.0)
 /// The calls are made by other threads.
 const BY_OTHERS: &[(Shape, f64)] = &[(Fanout, 0.0), (Handover, 0.0), (Background, 0.0)];
 const BY_PROXY: &[(Shape, f64)] = &[(Seq, 100.0), (Fail, 100.0)];
-const NOT_YET_BY_PROXY: &[(Shape, f64)] = &[(Seq, 0.0), (Fail, 0.0)];
 const BY_LOOP: &[(Shape, f64)] = &[
     (Seq, 0.0),
     (Fanout, 0.0),
@@ -157,10 +156,10 @@ pub const ALL: &[Runtime] = &[
     runtime("nginx-keepalive", ALL_RIGHT, BY_PROXY, |leaf| {
         proxy(nginx(2, &Behind::ProxyKeepAlive(leaf))?)
     }),
-    runtime("haproxy", ALL_RIGHT, NOT_YET_BY_PROXY, |leaf| {
+    runtime("haproxy", ALL_RIGHT, BY_PROXY, |leaf| {
         proxy(haproxy(leaf, None)?)
     }),
-    runtime("haproxy-pool", ALL_RIGHT, NOT_YET_BY_PROXY, |leaf| {
+    runtime("haproxy-pool", ALL_RIGHT, BY_PROXY, |leaf| {
         proxy(haproxy(leaf, Some(4))?)
     }),
     runtime("apache-prefork", ALL_RIGHT, BY_PROXY, |leaf| {
