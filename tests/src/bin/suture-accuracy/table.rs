@@ -83,13 +83,17 @@ pub fn verdict(runtime: &Runtime, rows: &[Row]) -> String {
         calls += row.measured.calls;
     }
     let target = match runtime.target {
-        Target::Percent(percent) => format!("target {percent} %"),
-        Target::Evidence => "target: as far as evidence goes, 0 wrong".to_owned(),
+        Target::Percent(percent) if calls.percent() >= percent => {
+            format!("target {percent} %: reached")
+        }
+        Target::Percent(percent) => format!("target {percent} %: MISSED"),
+        Target::Evidence => "target: as far as evidence goes".to_owned(),
     };
     format!(
-        "{:<20} = {:.2} % right, {} roots ({target})",
+        "{:<20} = {:.2} % right, {} roots, {} wrong ({target})",
         runtime.name,
         calls.percent(),
-        calls.root
+        calls.root,
+        calls.wrong
     )
 }
