@@ -235,11 +235,16 @@ pub enum Tasks {
     OfRequests,
 }
 
-/// Our server on asyncio alone, run by `interpreter`. Its own task, which serves nobody, calls `/leaf/TICKS/N` all the time.
+/// Our server on asyncio alone, run by `interpreter`, on asyncio's own loop or on uvloop's (`uvloop`, of the victims' venv). Its own task, which serves nobody, calls `/leaf/TICKS/N` all the time.
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn contexts(interpreter: &Path, tasks: Tasks, ticks: &str, leaf: &Victim) -> Result<Victim> {
+pub fn contexts(
+    (interpreter, uvloop): (&Path, bool),
+    tasks: Tasks,
+    ticks: &str,
+    leaf: &Victim,
+) -> Result<Victim> {
     let port = free_port()?;
     let mut command = Command::new(interpreter);
     command
@@ -250,6 +255,7 @@ pub fn contexts(interpreter: &Path, tasks: Tasks, ticks: &str, leaf: &Victim) ->
         })
         .arg(port.to_string())
         .env("LEAF_URL", leaf_url(Some(leaf)))
-        .env("TICKS", ticks);
+        .env("TICKS", ticks)
+        .env("LOOP", if uvloop { "uvloop" } else { "asyncio" });
     Victim::start("asyncio", Serving::Loop, port, &mut command, None)
 }

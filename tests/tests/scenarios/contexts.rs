@@ -6,7 +6,9 @@ use suture_tests::check::{Complaints, collect, of_process};
 use suture_tests::client::{Connection, get_all, request};
 use suture_tests::scene::{times, unique_id, unique_ids};
 use suture_tests::victims::compiled::go;
-use suture_tests::victims::python::{EventLoop, Tasks, contexts, event_loop, interpreters};
+use suture_tests::victims::python::{
+    EventLoop, Tasks, contexts, event_loop, interpreter, interpreters,
+};
 use suture_tests::{Kind, ReceivedSpan, Scene};
 
 /// What a call's parent must be.
@@ -35,11 +37,12 @@ fn serves(span: &ReceivedSpan, shape: &str, id: &str) -> bool {
     span.kind == Kind::Server && span.path() == format!("/work/{shape}/{id}")
 }
 
-fn check(complaints: &mut Complaints, scene: &Scene, interpreter: &Path, tasks: Tasks) {
+fn check(complaints: &mut Complaints, scene: &Scene, on: (&Path, bool), tasks: Tasks) {
     let leaf = go(None).unwrap();
     let ticks = unique_id();
-    let victim = contexts(interpreter, tasks, &ticks, &leaf).unwrap();
-    let of = format!("{} {tasks:?}", interpreter.display());
+    let victim = contexts(on, tasks, &ticks, &leaf).unwrap();
+    let loop_name = if on.1 { "uvloop" } else { "asyncio" };
+    let of = format!("{} {loop_name} {tasks:?}", on.0.display());
     let sent: Vec<(String, &str, usize, Parent)> = SHAPES
         .iter()
         .flat_map(|(shape, calls, parent)| {
@@ -95,13 +98,25 @@ fn calls_of_asyncio_tasks_are_children_of_the_request_they_work_for() {
     let scene = Scene::open().unwrap();
     let agent = scene.agent().start().unwrap();
     let mut complaints = Complaints::default();
-    for interpreter in interpreters().unwrap() {
+    for path in interpreters().unwrap() {
         for tasks in [Tasks::OfConnections, Tasks::OfRequests] {
-            check(&mut complaints, &scene, &interpreter, tasks);
+            check(&mut complaints, &scene, (&path, false), tasks);
         }
     }
     agent.stop().unwrap();
     complaints.verdict("asyncio").unwrap();
+}
+
+#[test]
+fn calls_of_tasks_on_uvloop_are_children_of_the_request_they_work_for() {
+    let scene = Scene::open().unwrap();
+    let agent = scene.agent().start().unwrap();
+    let mut complaints = Complaints::default();
+    for tasks in [Tasks::OfConnections, Tasks::OfRequests] {
+        check(&mut complaints, &scene, (&interpreter().unwrap(), true), tasks);
+    }
+    agent.stop().unwrap();
+    complaints.verdict("uvloop").unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 Usage: contexts_app.py streams|protocol PORT. With streams, one task serves a connection (as in aiohttp); with protocol, one serves a
 request (as in uvicorn). LEAF_URL names the server that GET /work/SHAPE/ID calls as /leaf/ID/N. A task of the application itself calls
-/leaf/TICKS/N all the time if TICKS is set: it belongs to no request.
+/leaf/TICKS/N all the time if TICKS is set: it belongs to no request. LOOP=uvloop takes that loop.
 """
 
 import asyncio
@@ -134,4 +134,8 @@ async def main(kind, port):
     await server.serve_forever()
 
 
+if os.environ.get("LOOP") == "uvloop":
+    import uvloop
+
+    uvloop.install()
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
