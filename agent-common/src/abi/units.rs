@@ -34,6 +34,9 @@ pub mod unit_kind {
     pub const CONTEXT: u32 = 2;
     /// A turn or resource of a Node.js environment; `id` is what `unit/node.rs` says.
     pub const ASYNC: u32 = 3;
+    /// Work that one goroutine hands to another: a request that net/http's writing goroutine will write, or a connection that its
+    /// dialling one will make. `id` is the object's address; the entry is taken when the work begins.
+    pub const HANDED: u32 = 4;
 }
 
 /// What else is known of a unit's context: bits of [`UnitContext::evidence`] above the evidence itself.

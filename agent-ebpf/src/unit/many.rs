@@ -11,9 +11,11 @@
 //! ```
 
 use agent_common::{
-    abi::{Conn, ExchangeIds, Runtime, UnitContext, UnitKey, evidence, runtime, unit_kind},
+    abi::{
+        Conn, ExchangeIds, Runtime, UnitContext, UnitKey, Words, evidence, runtime, unit_kind,
+    },
     counters::Counter,
-    limits::CONTEXT_AGE_MAX_NS,
+    limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
 };
 use aya_ebpf::helpers::bpf_probe_read_user;
 
@@ -79,18 +81,46 @@ fn own_evidence(kind: u32) -> u64 {
 /// `conn.unit` read bytes of the request whose exchange is `conn`'s.
 #[inline(always)]
 pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
+    let of = (&conn.trace_id, conn.span_id);
+    put_new(&conn.unit, of, now, own_evidence(conn.unit.kind))
+}
+
+/// `unit` works for the request that `known` is about, since `ktime_ns` and by `evidence`.
+#[inline(always)]
+pub(crate) fn put_copy(
+    unit: &UnitKey,
+    known: &UnitContext,
+    ktime_ns: u64,
+    evidence: u64,
+) -> u64 {
+    put_new(unit, (&known.trace_id, known.span_id), ktime_ns, evidence)
+}
+
+#[inline(always)]
+fn put_new(unit: &UnitKey, of: (&Words, u64), ktime_ns: u64, evidence: u64) -> u64 {
     let mut context = core::mem::MaybeUninit::<UnitContext>::uninit();
     let place = context.as_mut_ptr();
     // SAFETY: fields of a value on the stack, all of which are written: word by word, see `ids::copy`.
     let context = unsafe {
-        core::ptr::write_volatile(&raw mut (*place).trace_id[0], conn.trace_id[0]);
-        core::ptr::write_volatile(&raw mut (*place).trace_id[1], conn.trace_id[1]);
-        core::ptr::write_volatile(&raw mut (*place).span_id, conn.span_id);
-        core::ptr::write_volatile(&raw mut (*place).ktime_ns, now);
-        core::ptr::write_volatile(&raw mut (*place).evidence, own_evidence(conn.unit.kind));
+        core::ptr::write_volatile(&raw mut (*place).trace_id[0], of.0[0]);
+        core::ptr::write_volatile(&raw mut (*place).trace_id[1], of.0[1]);
+        core::ptr::write_volatile(&raw mut (*place).span_id, of.1);
+        core::ptr::write_volatile(&raw mut (*place).ktime_ns, ktime_ns);
+        core::ptr::write_volatile(&raw mut (*place).evidence, evidence);
         context.assume_init_ref()
     };
-    put(&conn.unit, context)
+    put(unit, context)
+}
+
+/// Whether a context is not too old to count.
+#[inline(always)]
+pub(crate) fn is_young(known: &UnitContext, now: u64) -> bool {
+    let most = if known.evidence == u64::from(evidence::SPAWN) {
+        SPAWNED_AGE_MAX_NS
+    } else {
+        CONTEXT_AGE_MAX_NS
+    };
+    now.wrapping_sub(known.ktime_ns) <= most
 }
 
 /// Sets a unit's context.
@@ -126,7 +156,7 @@ pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
     let Some(known) = (unsafe { UNITS.get(unit) }) else {
         return 0;
     };
-    if now.wrapping_sub(known.ktime_ns) > CONTEXT_AGE_MAX_NS {
+    if !is_young(known, now) {
         let _ = UNITS.remove(unit);
         count(Counter::ContextAged, 1);
         return 0;
