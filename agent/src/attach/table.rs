@@ -354,4 +354,13 @@ pub const HOOKS: &[Hook] = &[
         Place::User("net/http.(*Transport).queueForDial"),
         GO_CALLS,
     ),
+    optional("go_receive", Place::User("runtime.chanrecv1"), GOROUTINES),
+    optional(
+        "go_next",
+        Place::User("runtime.chanrecv2, sync.(*Cond).Wait"),
+        GOROUTINES,
+    ),
+    optional("go_select", Place::User("runtime.selectgo"), GOROUTINES),
+    optional("go_poll", Place::User("runtime.selectnbrecv"), GOROUTINES),
+    optional("go_sleep", Place::User("time.Sleep"), GOROUTINES),
 ];

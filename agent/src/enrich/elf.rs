@@ -88,7 +88,7 @@ impl ElfMarks {
 }
 
 /// Looks into a file unless that was done.
-fn once<T: Copy>(
+fn once<T: Clone>(
     known: &mut HashMap<FileId, T>,
     path: &Path,
     look: impl FnOnce(&File) -> io::Result<T>,
@@ -97,13 +97,13 @@ fn once<T: Copy>(
     let meta = file.metadata()?;
     let id = (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec());
     if let Some(found) = known.get(&id) {
-        return Ok(*found);
+        return Ok(found.clone());
     }
     let found = look(&file)?;
     if known.len() >= FILES_MAX {
         known.clear(); // looked into again when met again; a thousand different executables are rare
     }
-    known.insert(id, found);
+    known.insert(id, found.clone());
     Ok(found)
 }
 

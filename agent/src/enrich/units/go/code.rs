@@ -6,20 +6,22 @@
 /// `call rel32`.
 const CALL: u8 = 0xe8;
 /// Its length.
-const CALL_LEN: usize = 5;
+pub(super) const CALL_LEN: usize = 5;
+
+/// All that may be calls in `code`, whose first byte is at the address `at`: offset and target. Bytes inside of other instructions are
+/// among them; with their targets they are no function's beginning but by a chance of one in four thousand million.
+pub(super) fn calls(code: &[u8], at: u64) -> impl Iterator<Item = (usize, u64)> {
+    memchr::memchr_iter(CALL, code).filter_map(move |offset| {
+        let distance = code.get(offset + 1..)?.first_chunk::<4>()?;
+        let behind = at.wrapping_add((offset + CALL_LEN) as u64);
+        let target = behind.wrapping_add_signed(i64::from(i32::from_le_bytes(*distance)));
+        Some((offset, target))
+    })
+}
 
 /// The one call of `target` in `code`, whose first byte is at the address `at`.
 pub(super) fn only_call(code: &[u8], at: u64, target: u64) -> Option<usize> {
-    let mut calls = code.windows(CALL_LEN).enumerate().filter(|(offset, bytes)| {
-        let [CALL, distance @ ..] = bytes else {
-            return false;
-        };
-        let Ok(distance) = <[u8; 4]>::try_from(distance) else {
-            return false;
-        };
-        let behind = at.wrapping_add((offset + CALL_LEN) as u64);
-        behind.wrapping_add_signed(i64::from(i32::from_le_bytes(distance))) == target
-    });
+    let mut calls = calls(code, at).filter(|(_, to)| *to == target);
     let (offset, _) = calls.next()?;
     calls.next().is_none().then_some(offset)
 }

@@ -1,6 +1,6 @@
 //! Where functions are, by Go's own table of them (`.gopclntab`), which a stripped program has, too: its tracebacks need it.
 //!
-//! In: the table's bytes and names. Out: for each name the range of its code, counted from where Go's code begins. Always holds: the layout is
+//! In: the table's bytes. Out: each function's name and the range of its code, counted from where Go's code begins. Always holds: the layout is
 //! that of Go 1.18 and later (cmd/link/internal/ld/pcln.go, runtime/symtab.go: `pcHeader`, `functab`, `_func`); at most [`FUNCTIONS_MAX`]
 //! functions and [`READ_MAX`] bytes are read, in pieces, whatever the file claims. Refuses: other pointer sizes and byte orders.
 
@@ -12,7 +12,7 @@ const FUNCTIONS_MAX: u64 = 1 << 20;
 const PIECE: usize = 64 << 10;
 /// Bytes read of one table: it is read once in order, names with some going back.
 const READ_MAX: u64 = 512 << 20;
-/// Longest name that is looked for.
+/// Bytes of a name that are told.
 const NAME_MAX: usize = 64;
 
 /// First bytes: a magic number (1.18, 1.20), two zeros, instructions of one byte, pointers of eight.
@@ -127,21 +127,21 @@ fn fits(file: &File, place: Place) -> bool {
     })
 }
 
-/// What the table says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Functions {
-    /// Where Go's code begins, as the header has it: not in position-independent programs, and no longer from 1.26 on.
-    pub(super) text: u64,
-    /// For each name, in their order: its code, from the beginning of Go's code on.
-    pub(super) code: Vec<Option<Range<u32>>>,
-}
-
-/// Looks for `names` in the table at `place`.
-pub(super) fn find(file: &File, place: Place, names: &[&str]) -> Option<Functions> {
+/// Goes through the functions of the table at `place`, in the order of their code: each one's name, at most its first [`NAME_MAX`] bytes,
+/// and its code, counted from where Go's code begins. Returns where that is as the header has it: 0 in position-independent programs,
+/// and from 1.26 on.
+pub(super) fn each(
+    file: &File,
+    place: Place,
+    mut visit: impl FnMut(&[u8], Range<u32>),
+) -> Option<u64> {
     let mut left = READ_MAX;
     let left = &mut left;
     let mut header = Window::new(file, place);
-    if !HEADS.iter().any(|head| header.bytes(0, 8, left) == Some(head)) {
+    if !HEADS
+        .iter()
+        .any(|head| header.bytes(0, 8, left) == Some(head))
+    {
         return None;
     }
     let mut word = |index: u64| header.u64(8 + index * 8, left);
@@ -151,17 +151,12 @@ pub(super) fn find(file: &File, place: Place, names: &[&str]) -> Option<Function
         return None;
     }
     // Each of the three lies in order in its own part of the table.
-    let (mut entries, mut functions, mut texts) = (
+    let (mut entries, mut functions, mut names) = (
         Window::new(file, place),
         Window::new(file, place),
         Window::new(file, place),
     );
-    let mut code = vec![None; names.len()];
-    let mut missing = names.len();
     for index in 0..count {
-        if missing == 0 {
-            break;
-        }
         // `functab` is {entry, place of the function's record}, one for each, and an entry more that ends the last.
         let entry = functions_at + index * 8;
         let begin = entries.u32(entry, left)?;
@@ -169,19 +164,13 @@ pub(super) fn find(file: &File, place: Place, names: &[&str]) -> Option<Function
         let end = entries.u32(entry + 8, left)?;
         // `_func` is {entry, place of its name, …}.
         let name = functions.u32(record.checked_add(4)?, left)?;
-        let text = texts.bytes(names_at.checked_add(u64::from(name))?, NAME_MAX, left)?;
-        let Some(length) = text.iter().position(|byte| *byte == 0) else {
-            continue;
-        };
-        let Some(text) = text.get(..length) else {
-            continue;
-        };
-        for (wanted, found) in names.iter().zip(&mut code) {
-            if found.is_none() && wanted.as_bytes() == text && begin < end {
-                *found = Some(begin..end);
-                missing -= 1;
-            }
+        let name = names.bytes(names_at.checked_add(u64::from(name))?, NAME_MAX, left)?;
+        let length = name.iter().position(|byte| *byte == 0);
+        if let Some(name) = name.get(..length.unwrap_or(name.len()))
+            && begin < end
+        {
+            visit(name, begin..end);
         }
     }
-    Some(Functions { text, code })
+    Some(text)
 }
