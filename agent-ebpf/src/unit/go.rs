@@ -105,8 +105,8 @@ pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
     let mut notes = 0;
     // SAFETY: see `many::context`.
     if let Some(before) = unsafe { UNITS.get(conn.unit) } {
-        let has_two = before.evidence & (EVIDENCE | note::ANSWERED) == OWN
-            && before.span_id != conn.span_id;
+        let has_two =
+            before.evidence & (EVIDENCE | note::ANSWERED) == OWN && before.span_id != conn.span_id;
         if is_void(before) || has_two {
             notes = note::VOID;
         }

@@ -11,9 +11,7 @@
 //! ```
 
 use agent_common::{
-    abi::{
-        Conn, ExchangeIds, Runtime, UnitContext, UnitKey, Words, evidence, runtime, unit_kind,
-    },
+    abi::{Conn, ExchangeIds, Runtime, UnitContext, UnitKey, Words, evidence, runtime, unit_kind},
     counters::Counter,
     limits::CONTEXT_AGE_MAX_NS,
 };

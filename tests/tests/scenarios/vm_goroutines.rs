@@ -124,9 +124,8 @@ fn refused_connections_are_the_requests_even_when_they_wait_for_each_other() {
         });
         let Some(own) = own else { continue };
         // An attempt has no path; but each request made two.
-        let of_it = |span: &&ReceivedSpan| {
-            is_attempt(span) && span.parent.as_ref() == Some(&own.span_id)
-        };
+        let of_it =
+            |span: &&ReceivedSpan| is_attempt(span) && span.parent.as_ref() == Some(&own.span_id);
         let attempts = spans.iter().filter(of_it).count();
         complaints.unless(attempts == 2, || {
             format!("{attempts} attempts instead of 2 under {}", own.line())

@@ -50,7 +50,9 @@ impl<'a> Window<'a> {
     fn bytes(&mut self, at: u64, len: usize, left: &mut u64) -> Option<&[u8]> {
         let behind = self.place.len.checked_sub(at)?;
         let len = len.min(usize::try_from(behind).unwrap_or(usize::MAX));
-        let begin = at.checked_sub(self.at).and_then(|n| usize::try_from(n).ok());
+        let begin = at
+            .checked_sub(self.at)
+            .and_then(|n| usize::try_from(n).ok());
         let held = begin.filter(|begin| {
             begin
                 .checked_add(len)

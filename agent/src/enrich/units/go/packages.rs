@@ -19,11 +19,56 @@ pub(super) enum Owner {
 
 /// First elements of the paths of Go 1.26's standard library; `vendor` is its own.
 const STANDARD: &[&str] = &[
-    "archive", "bufio", "bytes", "cmp", "compress", "container", "context", "crypto", "database", "debug", "embed",
-    "encoding", "errors", "expvar", "flag", "fmt", "go", "hash", "html", "image", "index", "internal", "io", "iter",
-    "log", "maps", "math", "mime", "net", "os", "path", "plugin", "reflect", "regexp", "runtime", "slices", "sort",
-    "strconv", "strings", "structs", "sync", "syscall", "testing", "text", "time", "unicode", "unique", "unsafe",
-    "vendor", "weak",
+    "archive",
+    "bufio",
+    "bytes",
+    "cmp",
+    "compress",
+    "container",
+    "context",
+    "crypto",
+    "database",
+    "debug",
+    "embed",
+    "encoding",
+    "errors",
+    "expvar",
+    "flag",
+    "fmt",
+    "go",
+    "hash",
+    "html",
+    "image",
+    "index",
+    "internal",
+    "io",
+    "iter",
+    "log",
+    "maps",
+    "math",
+    "mime",
+    "net",
+    "os",
+    "path",
+    "plugin",
+    "reflect",
+    "regexp",
+    "runtime",
+    "slices",
+    "sort",
+    "strconv",
+    "strings",
+    "structs",
+    "sync",
+    "syscall",
+    "testing",
+    "text",
+    "time",
+    "unicode",
+    "unique",
+    "unsafe",
+    "vendor",
+    "weak",
 ];
 
 /// Modules, each seen in its source: gopool's workers and pond's take the next task from a list under a mutex, without a wait.
@@ -58,15 +103,21 @@ pub(super) fn owner(name: &[u8]) -> Owner {
     let is_linkers = rest.first() == Some(&b':') || first.is_empty() || first.starts_with(b"_");
     // A host's name has a dot before the first slash.
     let slash = name.iter().position(|byte| *byte == b'/');
-    let is_host = rest.first() == Some(&b'.') && slash.is_some_and(|slash| {
-        // … but so has a method or a type parameter of a package without one.
-        name.get(..slash).is_some_and(|host| !host.iter().any(|byte| matches!(byte, b'(' | b'[' | b'*')))
-    });
+    let is_host = rest.first() == Some(&b'.')
+        && slash.is_some_and(|slash| {
+            // … but so has a method or a type parameter of a package without one.
+            name.get(..slash)
+                .is_some_and(|host| !host.iter().any(|byte| matches!(byte, b'(' | b'[' | b'*')))
+        });
     if is_linkers {
         return Owner::Standard;
     }
     let is_standard = !is_host && STANDARD.iter().any(|known| known.as_bytes() == first);
-    if is_standard { Owner::Standard } else { Owner::Program }
+    if is_standard {
+        Owner::Standard
+    } else {
+        Owner::Program
+    }
 }
 
 #[cfg(test)]
@@ -79,7 +130,10 @@ mod tests {
             ("net/http.(*persistConn).writeLoop", Owner::Standard),
             ("runtime.newproc1", Owner::Standard),
             ("time.Sleep", Owner::Standard),
-            ("slices.SortFunc[go.shape.[]github.com/x/y.T]", Owner::Standard),
+            (
+                "slices.SortFunc[go.shape.[]github.com/x/y.T]",
+                Owner::Standard,
+            ),
             ("sync.(*Map).Load", Owner::Standard),
             ("vendor/golang.org/x/net/http/httpguts.x", Owner::Standard),
             ("type:.eq.main.T", Owner::Standard),
@@ -87,11 +141,20 @@ mod tests {
             ("main.main.func1", Owner::Program),
             ("main.(*T[net/http.Client]).Run", Owner::Program),
             ("github.com/x/y.(*Pool).work", Owner::Program),
-            ("golang.org/x/sync/errgroup.(*Group).Go.func1", Owner::Program),
+            (
+                "golang.org/x/sync/errgroup.(*Group).Go.func1",
+                Owner::Program,
+            ),
             ("net.example/log.Print", Owner::Program),
             ("shop/internal/cart.Add", Owner::Program),
-            ("github.com/bytedance/gopkg/util/gopool.(*worker).run.func1", Owner::LockedQueue),
-            ("github.com/cloudwego/netpoll.(*defaultPoll).Wait", Owner::Loop),
+            (
+                "github.com/bytedance/gopkg/util/gopool.(*worker).run.func1",
+                Owner::LockedQueue,
+            ),
+            (
+                "github.com/cloudwego/netpoll.(*defaultPoll).Wait",
+                Owner::Loop,
+            ),
         ] {
             assert_eq!(owner(name.as_bytes()), expect, "{name}");
         }

@@ -4,9 +4,10 @@
 //! `isSystemGoroutine` in `newproc1`, whose distance does not depend on it; all places are calls or conditional jumps. What a goroutine waits
 //! for is watched where the program's own code and its modules' ask the runtime to wait, not in the standard library, whose waits pass no work of the
 //! program's (net/http's are among the sites); a program with more than [`WAITS_MAX`] such calls is watched in the runtime's functions
-//! instead, which costs all of its waits. Refuses: a call that stands twice in a function in which one is expected.
+//! instead, which costs all of its waits, and not at all when it has conditions, too. Refuses: a call that stands twice in a function in
+//! which one is expected.
 
-use std::{fs::File, ops::Range, os::unix::fs::FileExt};
+use std::{collections::BTreeSet, fs::File, ops::Range, os::unix::fs::FileExt};
 
 use object::{Object, ObjectSection, ObjectSegment};
 
@@ -88,21 +89,25 @@ const HTTP: [Site; 4] = [
         At::Begin,
     ),
 ];
-/// Program and function whose calls are watched.
-const WAITS: [(&str, &str); 6] = [
-    ("go_receive", "runtime.chanrecv1"),
-    ("go_next", "runtime.chanrecv2"),
-    ("go_select", "runtime.selectgo"),
-    ("go_poll", "runtime.selectnbrecv"),
-    ("go_next", "sync.(*Cond).Wait"),
-    ("go_sleep", "time.Sleep"),
+/// Program, function whose calls are watched, and whether the whole function with the call is: one that waits for a condition
+/// looks at a queue, and finds work there without a wait, too.
+const WAITS: [(&str, &str, bool); 6] = [
+    ("go_receive", "runtime.chanrecv1", false),
+    ("go_next", "runtime.chanrecv2", false),
+    ("go_select", "runtime.selectgo", false),
+    ("go_poll", "runtime.selectnbrecv", false),
+    ("go_next", "sync.(*Cond).Wait", true),
+    ("go_sleep", "time.Sleep", false),
 ];
 
 /// What one pass over the table of functions finds. Ranges count from where Go's code begins.
 #[derive(Default)]
 struct Pass {
     found: Vec<(&'static str, Range<u32>)>,
+    /// The code of the program and its modules.
     own: Vec<Range<u32>>,
+    /// Beginnings of the functions there, in order.
+    begins: Vec<u32>,
     has_loop: bool,
     has_locked_queue: bool,
 }
@@ -114,7 +119,7 @@ impl Pass {
                 let sites = HTTP.iter().chain([&SPAWN]);
                 let wanted = sites
                     .flat_map(|(_, function, other, _)| [*function, *other])
-                    .chain(WAITS.iter().map(|(_, function)| *function));
+                    .chain(WAITS.iter().map(|(_, function, _)| *function));
                 let known = wanted.into_iter().find(|wanted| wanted.as_bytes() == name);
                 self.found.extend(known.map(|known| (known, range)));
                 return;
@@ -123,6 +128,7 @@ impl Pass {
             Owner::LockedQueue => self.has_locked_queue = true,
             Owner::Loop => self.has_loop = true,
         }
+        self.begins.push(range.start);
         let is_full = self.own.len() >= PARTS_MAX;
         match self.own.last_mut() {
             Some(last) if is_full || last.end == range.start => last.end = range.end,
@@ -192,55 +198,84 @@ impl Code<'_> {
     /// Where the program may wait for work, or where the runtime does for it.
     fn waits(&self, pass: &Pass) -> Option<Vec<Spot>> {
         let mut targets = Vec::new();
-        for (program, function) in WAITS {
+        for (program, function, is_whole) in WAITS {
             // A function that the program does not have is not waited in.
             if let Some(range) = pass.range(function) {
-                targets.push((program, self.address(range.start)?, range));
+                targets.push((program, self.address(range.start)?, is_whole, range));
             }
         }
         let mut spots = Vec::new();
+        let mut waiting = BTreeSet::new();
         for range in &pass.own {
-            self.calls(range, &mut |at, target| {
-                let known = targets.iter().find(|(_, address, _)| *address == target);
-                spots.extend(known.map(|(program, ..)| (*program, at)));
-                spots.len() <= WAITS_MAX
+            self.calls(range, &mut |from, target| {
+                let Some((program, _, is_whole, _)) =
+                    targets.iter().find(|(_, address, ..)| *address == target)
+                else {
+                    return true;
+                };
+                if *is_whole {
+                    waiting.insert((*program, from));
+                } else {
+                    spots.push((*program, from));
+                }
+                spots.len() + waiting.len() <= WAITS_MAX
             })?;
         }
-        if spots.len() <= WAITS_MAX {
-            return Some(spots);
+        let mut whole = BTreeSet::new();
+        for (program, from) in waiting {
+            let index = pass.begins.partition_point(|begin| *begin <= from);
+            whole.insert((program, *pass.begins.get(index.checked_sub(1)?)?));
         }
-        let mut spots = Vec::new();
-        for (program, _, range) in targets {
-            let (bytes, _, at) = self.function(range)?;
-            // Some of them do not look for room on the stack: then their first instruction.
-            let offset = code::stack_check(&bytes).unwrap_or(0);
-            spots.push((program, at.checked_add(offset as u64)?));
+        if spots.len() + whole.len() > WAITS_MAX {
+            // What looks at a queue without a wait is not seen in the runtime.
+            if !whole.is_empty() {
+                return None;
+            }
+            return targets
+                .into_iter()
+                .map(|(program, _, _, range)| self.begin(program, range.start))
+                .collect();
         }
-        Some(spots)
+        let at_calls = spots
+            .into_iter()
+            .map(|(program, from)| Some((program, self.file_offset(self.address(from)?)?)));
+        let at_begins = whole
+            .into_iter()
+            .map(|(program, begin)| self.begin(program, begin));
+        at_calls.chain(at_begins).collect()
     }
 
-    /// Gives each call in a part of the code, by its offset in the file and its target, until `on_call` says no.
-    fn calls(
-        &self,
-        range: &Range<u32>,
-        on_call: &mut dyn FnMut(u64, u64) -> bool,
-    ) -> Option<()> {
-        let mut begin = self.address(range.start)?;
-        let end = self.address(range.end)?;
+    /// Where a function begins, behind its look for room on the stack if it has one.
+    fn begin(&self, program: &'static str, begin: u32) -> Option<Spot> {
+        /// More than that look takes.
+        const LOOK: u32 = 32;
+        let (bytes, _, at) = self.function(&(begin..begin.checked_add(LOOK)?))?;
+        let offset = code::stack_check(&bytes).unwrap_or(0);
+        Some((program, at.checked_add(offset as u64)?))
+    }
+
+    /// Gives each call in a part of the code, by its place there and its target, until `on_call` says no.
+    fn calls(&self, range: &Range<u32>, on_call: &mut dyn FnMut(u32, u64) -> bool) -> Option<()> {
         let mut piece = vec![0; PIECE];
-        while begin < end {
-            let want = usize::try_from(end - begin).unwrap_or(PIECE).min(PIECE);
-            let at = self.file_offset(begin)?;
+        let mut begin = range.start;
+        while begin < range.end {
+            let want = usize::try_from(range.end - begin).ok()?.min(PIECE);
+            let address = self.address(begin)?;
             let bytes = piece.get_mut(..want)?;
+            let at = self.file_offset(address)?;
             self.file.read_exact_at(bytes, at).ok()?;
-            for (offset, target) in code::calls(bytes, begin) {
-                if !on_call(at.checked_add(offset as u64)?, target) {
+            for (offset, target) in code::calls(bytes, address) {
+                if !on_call(begin.checked_add(offset as u32)?, target) {
                     return Some(());
                 }
             }
             // A call may lie across two pieces.
-            let is_last = begin + want as u64 >= end;
-            begin += want.saturating_sub(if is_last { 0 } else { code::CALL_LEN - 1 }) as u64;
+            let next = begin.checked_add(want as u32)?;
+            begin = if next < range.end {
+                next - (code::CALL_LEN as u32 - 1)
+            } else {
+                next
+            };
         }
         Some(())
     }
@@ -303,7 +338,11 @@ pub(super) fn find(file: &File, program: &Program<'_>) -> Option<Places> {
         spawn: waits
             .map(|waits| std::iter::once(made).chain(waits).collect())
             .unwrap_or_default(),
-        http: if http.len() == HTTP.len() { http } else { Vec::new() },
+        http: if http.len() == HTTP.len() {
+            http
+        } else {
+            Vec::new()
+        },
         has_loop: pass.has_loop,
         has_locked_queue: pass.has_locked_queue,
     })

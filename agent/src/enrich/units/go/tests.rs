@@ -42,8 +42,14 @@ fn what_is_no_go_program_has_no_places() {
 #[test]
 fn a_release_that_is_not_known_keeps_its_own_goroutines_only() {
     let known = facts(GO);
-    let unknown = GoFacts { layout: None, ..known.clone() };
-    let without_places = GoFacts { places: Places::default(), ..known.clone() };
+    let unknown = GoFacts {
+        layout: None,
+        ..known.clone()
+    };
+    let without_places = GoFacts {
+        places: Places::default(),
+        ..known.clone()
+    };
     for facts in [unknown, without_places] {
         let units = units(Path::new(GO), &facts).unwrap();
         assert_eq!(units.probes, []);
@@ -84,7 +90,10 @@ fn small_table() -> Vec<u8> {
 #[test]
 fn functions_are_told_with_names_and_code() {
     let bytes = small_table();
-    let place = functions::Place { at: 0, len: bytes.len() as u64 };
+    let place = functions::Place {
+        at: 0,
+        len: bytes.len() as u64,
+    };
     let mut told = Vec::new();
     let text = functions::each(&file_of(&bytes), place, |name, code| {
         told.push((String::from_utf8(name.to_vec()).unwrap(), code));
@@ -101,7 +110,10 @@ fn a_table_inside_of_a_section_is_found_where_its_parts_fit() {
     bytes[0x40..0x48].copy_from_slice(&functions::HEADS[0]);
     bytes[0x100..0x100 + small_table().len()].copy_from_slice(&small_table());
     let section = functions::Place { at: 0, len: 0x200 };
-    let expect = functions::Place { at: 0x100, len: 0x100 };
+    let expect = functions::Place {
+        at: 0x100,
+        len: 0x100,
+    };
     assert_eq!(functions::search(&file_of(&bytes), section), Some(expect));
     assert_eq!(functions::search(&file_of(&bytes[..0x100]), section), None);
 }
@@ -128,15 +140,5 @@ proptest! {
         functions::search(&file, place);
         // A place beyond the file's end is refused, not read.
         functions::each(&file, functions::Place { at: 0, len: u64::MAX }, |_, _| {});
-    }
-}
-
-#[test]
-fn scratch() {
-    for entry in std::fs::read_dir("/root/gobin").unwrap() {
-        let path = entry.unwrap().path();
-        let t = std::time::Instant::now();
-        let facts = GoFacts::read(&File::open(&path).unwrap()).unwrap();
-        println!("{} {:?} {} {} {:?}", path.display(), facts.minor, facts.places.spawn.len(), facts.places.http.len(), t.elapsed());
     }
 }

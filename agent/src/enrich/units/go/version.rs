@@ -77,7 +77,10 @@ mod tests {
             ("go1.18", Some(18)),
             ("go1.22rc1", Some(22)),
             ("go1.21.0 X:boringcrypto", Some(21)),
-            ("devel go1.27-1a2b3c4d Mon Jan 1 00:00:00 2026 +0000", Some(27)),
+            (
+                "devel go1.27-1a2b3c4d Mon Jan 1 00:00:00 2026 +0000",
+                Some(27),
+            ),
             ("go2.1", None),
             ("", None),
         ] {
