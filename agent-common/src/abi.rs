@@ -9,7 +9,9 @@ mod units;
 use core::mem::{offset_of, size_of};
 
 pub use maps::{Conn, Inflight, PeerKey, Thread, Unit, conn_flag, demand, unit_flag};
-pub use units::{Runtime, UnitContext, UnitKey, cpython_variant, runtime, unit_kind, unit_note};
+pub use units::{
+    Runtime, UnitContext, UnitKey, cpython_variant, goroutine_note, runtime, unit_kind, unit_note,
+};
 
 /// Sixteen bytes (a trace id, an address) as two words in memory order: BPF copies and compares a word in one instruction,
 /// a byte array byte by byte. Eight bytes (a span id) are a `u64` for the same reason.

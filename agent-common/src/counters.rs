@@ -45,6 +45,8 @@ counters! {
     UnitsFull = "units_full",
     /// Calls without a parent because the memory that names the running unit could not be read.
     UnitUnread = "unit_unread",
+    /// Contexts of goroutines that ended because the goroutine took a value from a channel or waited: it may work for another request now.
+    HandedOver = "goroutine_handed_over",
     /// Contexts that were older than the maximum age.
     ContextAged = "context_aged",
     /// io_uring instances set up by processes in scope; what they do through it is not seen.

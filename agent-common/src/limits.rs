@@ -48,3 +48,6 @@ pub const RING_LOADED_RECORDS: usize = 256;
 pub const SNIFF_TURNS_MAX: u8 = 6;
 /// Age at which a unit's context is void, whatever else is known.
 pub const CONTEXT_AGE_MAX_NS: u64 = 15 * 60 * 1_000_000_000;
+/// The same for a unit that was made by one with a context, and for all that it makes: what runs on for longer is not part of a
+/// request. (User space names an exchange as a parent for as long after its end, `CLOSED_KEEP_NS` in agent-trace.)
+pub const SPAWNED_AGE_MAX_NS: u64 = 60 * 1_000_000_000;

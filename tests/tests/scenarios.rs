@@ -27,6 +27,7 @@ mod scenarios {
     pub mod sockets;
     pub mod victims;
     pub mod vm_context;
+    pub mod vm_goroutines;
     pub mod vm_http1;
     pub mod vm_ports;
     pub mod vm_servers;

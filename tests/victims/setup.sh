@@ -50,6 +50,9 @@ fi
 if stale go "$here/go/go.mod" "$here/go/"*.go; then
   (cd "$here/go" && CGO_ENABLED=0 go build -o "$cache/go-victim" .); built
 fi
+if stale go-units "$here/go/go.mod" "$here/go/units/main.go"; then
+  (cd "$here/go" && CGO_ENABLED=0 go build -o "$cache/go-units" ./units); built
+fi
 if stale java "$here/java/Victim.java"; then
   rm -rf "$cache/java"; javac -d "$cache/java" "$here/java/Victim.java"; built
 fi

@@ -38,6 +38,9 @@ pub mod unit_kind {
     pub const ASYNC: u32 = 3;
     /// A client of haproxy; `id` is the address of its `struct connection`.
     pub const SESSION: u32 = 4;
+    /// Work that one goroutine hands to another: a request that net/http's writing goroutine will write, or a connection that its
+    /// dialling one will make. `id` is the object's address; the entry is taken when the work begins.
+    pub const HANDED: u32 = 5;
 }
 
 /// What else is known of a unit's context: bits of [`UnitContext::evidence`] above the evidence itself.
@@ -66,6 +69,20 @@ pub mod cpython_variant {
     pub const GREENLETS: u8 = 2;
 }
 
+/// What else is known of a goroutine's context: bits of [`UnitContext::evidence`] above the evidence itself.
+pub mod goroutine_note {
+    /// The response to the request has begun.
+    pub const ANSWERED: u64 = 0x100;
+    /// Since then the goroutine has waited for a time or a signal.
+    pub const WAITED: u64 = 0x200;
+    /// Sticky: the goroutine read a request while another one it had read was unanswered. It has no context.
+    pub const VOID: u64 = 0x400;
+    /// From this bit on: the `g` that read the request. User addresses have 47 bits.
+    pub const READER_SHIFT: u64 = 16;
+    /// What is not [`READER_SHIFT`]'s.
+    pub const NOTES: u64 = 0xffff;
+}
+
 /// Which unit of which process. The map of units is keyed by it; a process' entries go when it ends or calls execve.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -88,7 +105,8 @@ pub struct UnitContext {
     pub span_id: u64,
     /// CLOCK_MONOTONIC when the context was set.
     pub ktime_ns: u64,
-    /// One of [`super::evidence`]: what a call made by this unit stands on; with bits of [`unit_note`].
+    /// One of [`super::evidence`]: what a call made by this unit stands on; with bits of [`unit_note`], for goroutines of
+    /// [`goroutine_note`].
     pub evidence: u64,
 }
 

@@ -9,6 +9,7 @@
 mod connect;
 mod cpython;
 mod functions;
+mod go;
 mod lifetime;
 mod read;
 mod sockets;

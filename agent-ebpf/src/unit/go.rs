@@ -1,19 +1,241 @@
 //! Goroutines.
 //!
-//! In: the current task. Out: the address of its `g`. Always holds: a syscall of Go code is made on the goroutine's own thread,
-//! with `g` in thread-local storage (cmd/compile's ABI, "current goroutine": R14, and TLS at fs:-8 on linux/amd64; seen with
-//! gdb on Go 1.26). Refuses: nothing.
+//! In: the current task, or the registers at a place in Go's code. Out: the address of a `g`; contexts that pass from one goroutine to another.
+//! Always holds: a syscall of Go code is made on the goroutine's own thread, with `g` in thread-local storage, and Go functions have it in R14
+//! (cmd/compile's ABI, abi-internal.md, since 1.17; seen with gdb on Go 1.18 to 1.26). A `g` is made anew by `newproc1` only, which is hooked
+//! wherever a goroutine can get a context from another one, so a reused `g` never has an old context. Refuses: to hand on a context when the
+//! structs do not point to each other as they should; to trust one that a goroutine was made with once it may have got work from others.
 //!
-//! `Runtime::offsets[0]`: where `g` is, as the distance below the thread pointer.
+//! ```text
+//!   request read ──> GOROUTINE ──answer begins──> ANSWERED (still counts: a stream) ──next request──> GOROUTINE
+//!                        │ └─ another request read before: VOID, for good
+//!                        ├── newproc1 ──> new goroutine: SPAWN ──`waits`──> (none)
+//!                        │ roundTrip(request), queueForDial(want)
+//!                        v
+//!   HANDED {request | want} ──writeLoop writes it, dialConnFor dials it──> that goroutine, until its next piece of work
+//! ```
 
-use agent_common::abi::Runtime;
+use agent_common::{
+    abi::{
+        Conn, Runtime, UnitContext, UnitKey, evidence, goroutine_note as note, runtime, unit_kind,
+    },
+    counters::Counter,
+    limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
+};
 
-use super::many::user_word;
-use crate::walk::Task;
+use super::many::{self, put_new, user_word};
+use crate::{
+    ids::now,
+    maps::{UNITS, count},
+    scope::task_in_scope,
+    walk::Task,
+};
+
+/// `Runtime::offsets`: how far below the thread pointer `g` is.
+const TLS_BELOW: usize = 0;
+/// `Runtime::offsets`: of `m` in a `g`.
+const G_M: usize = 1;
+/// `Runtime::offsets`: of `curg` in an `m`.
+const M_CURG: usize = 2;
+/// The evidence in [`UnitContext::evidence`].
+const EVIDENCE: u64 = 0xff;
+const SPAWN: u64 = evidence::SPAWN as u64;
+const OWN: u64 = evidence::GOROUTINE as u64;
 
 /// The running goroutine.
 #[inline(always)]
 pub(crate) fn running(task: Task, known: &Runtime) -> Option<u64> {
-    let below = u64::from(known.offsets[0]);
+    let below = u64::from(known.offsets[TLS_BELOW]);
     user_word(task.fsbase().wrapping_sub(below)).filter(|g| *g != 0)
+}
+
+/// The process of the current task and its runtime, if it is traced and Go's. A uprobe fires in every process that maps the file.
+#[inline(always)]
+pub(crate) fn process() -> Option<(u32, &'static Runtime)> {
+    let tgid = task_in_scope()?.tgid();
+    let known = many::runtime_of(tgid)?;
+    (known.class == runtime::GO).then_some((tgid, known))
+}
+
+#[inline(always)]
+fn goroutine(tgid: u32, g: u64) -> UnitKey {
+    UnitKey {
+        id: g,
+        tgid,
+        kind: unit_kind::GOROUTINE,
+    }
+}
+
+#[inline(always)]
+fn handed(tgid: u32, work: u64) -> UnitKey {
+    UnitKey {
+        id: work,
+        tgid,
+        kind: unit_kind::HANDED,
+    }
+}
+
+/// Age from which on a context does not count.
+#[inline(always)]
+pub(crate) fn age_max(known: &UnitContext) -> u64 {
+    if known.evidence & EVIDENCE == SPAWN || known.evidence & note::ANSWERED != 0 {
+        SPAWNED_AGE_MAX_NS
+    } else {
+        CONTEXT_AGE_MAX_NS
+    }
+}
+
+/// Whether the goroutine reads several requests at a time.
+#[inline(always)]
+pub(crate) fn is_void(known: &UnitContext) -> bool {
+    known.evidence & note::VOID != 0
+}
+
+/// What `unit` works for now.
+#[inline(always)]
+fn working(unit: &UnitKey) -> Option<&'static UnitContext> {
+    // SAFETY: see `many::context`.
+    let known = unsafe { UNITS.get(unit) }?;
+    (!is_void(known) && now().wrapping_sub(known.ktime_ns) <= age_max(known)).then_some(known)
+}
+
+/// The goroutine `conn.unit` read bytes of the request whose exchange is `conn`'s.
+#[inline(always)]
+pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
+    let mut notes = 0;
+    // SAFETY: see `many::context`.
+    if let Some(before) = unsafe { UNITS.get(conn.unit) } {
+        let has_two =
+            before.evidence & (EVIDENCE | note::ANSWERED) == OWN && before.span_id != conn.span_id;
+        if is_void(before) || has_two {
+            notes = note::VOID;
+        }
+    }
+    let found = OWN | notes | (conn.unit.id << note::READER_SHIFT);
+    put_new(&conn.unit, (&conn.trace_id, conn.span_id), now, found)
+}
+
+/// The response to the request has begun that `place` is about. What its goroutine calls from now on is still the request's: it
+/// streams, or has not returned; its next request makes it another's.
+#[inline(always)]
+pub(crate) fn answered(place: *mut UnitContext) {
+    // SAFETY: words of a map value; the goroutine that they are about does nothing else meanwhile but write the response.
+    unsafe {
+        let found = core::ptr::read_volatile(&raw const (*place).evidence);
+        core::ptr::write_volatile(&raw mut (*place).evidence, found | note::ANSWERED);
+        core::ptr::write_volatile(&raw mut (*place).ktime_ns, now());
+    }
+}
+
+/// `newproc1` has made the goroutine `new`, on the system stack of the thread (`g0`) of whoever asked for it.
+#[inline(always)]
+pub(crate) fn spawn(tgid: u32, known: &Runtime, g0: u64, new: u64) {
+    let new = goroutine(tgid, new);
+    let maker = maker(known, g0).and_then(|g| working(&goroutine(tgid, g)));
+    let Some(maker) = maker else {
+        let _ = UNITS.remove(&new);
+        return;
+    };
+    // A chain of goroutines is as old as its first one.
+    let since = if maker.evidence & EVIDENCE == SPAWN {
+        maker.ktime_ns
+    } else {
+        now()
+    };
+    let found = SPAWN | (maker.evidence & !note::NOTES);
+    put_new(&new, (&maker.trace_id, maker.span_id), since, found);
+}
+
+/// The goroutine on whose behalf the system stack `g0` works; none when it is the scheduler's own, a timer's for example.
+#[inline(always)]
+fn maker(known: &Runtime, g0: u64) -> Option<u64> {
+    let (to_m, to_curg) = (known.offsets[G_M], known.offsets[M_CURG]);
+    let m = user_word(g0 + u64::from(to_m))?;
+    let g = user_word(m + u64::from(to_curg)).filter(|g| *g != 0)?;
+    // Both ways, because a wrong offset must find nobody.
+    (user_word(g + u64::from(to_m))? == m).then_some(g)
+}
+
+/// `to` works for what `from` works for, or for nothing.
+#[inline(always)]
+fn copy(to: &UnitKey, from: &UnitKey) {
+    match working(from) {
+        Some(known) => {
+            let of = (&known.trace_id, known.span_id);
+            put_new(to, of, known.ktime_ns, known.evidence);
+        }
+        None => {
+            let _ = UNITS.remove(to);
+        }
+    }
+}
+
+/// The goroutine `g` leaves `work` to another one.
+#[inline(always)]
+pub(crate) fn hand(tgid: u32, g: u64, work: u64) {
+    copy(&handed(tgid, work), &goroutine(tgid, g));
+}
+
+/// The goroutine `g` begins to do `work`, for whom it was left to it: whatever it did before.
+#[inline(always)]
+pub(crate) fn take(tgid: u32, g: u64, work: u64) {
+    copy(&goroutine(tgid, g), &handed(tgid, work));
+    let _ = UNITS.remove(handed(tgid, work));
+}
+
+/// Whether the goroutine `g` has the context that it was made with.
+#[inline(always)]
+pub(crate) fn is_spawned(tgid: u32, g: u64) -> bool {
+    // SAFETY: one word, looked at at once.
+    unsafe { UNITS.get(goroutine(tgid, g)) }.is_some_and(|known| known.evidence & EVIDENCE == SPAWN)
+}
+
+/// What a goroutine is about to do that may give it work.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// It takes a value from a channel, goes round a loop over one, or looks at a queue behind a condition: what comes may be another
+    /// request's.
+    Value,
+    /// It waits for one of several signals without a value.
+    Select,
+    /// It waits for a signal without a value, or for a time.
+    Signal,
+}
+
+/// The goroutine `g`, which has the context that it was made with, waits. That ends it: at once when it may get work so; once the answer
+/// has begun also at a `select` and at the second signal, because a loop that goes on then is no part of the request.
+#[inline(always)]
+pub(crate) fn waits(tgid: u32, g: u64, wait: Wait) {
+    let unit = goroutine(tgid, g);
+    let Some(place) = UNITS.get_ptr_mut(&unit) else {
+        return;
+    };
+    // SAFETY: words of a map value, which only the running goroutine's programs write.
+    let (found, span_id) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*place).evidence),
+            core::ptr::read_volatile(&raw const (*place).span_id),
+        )
+    };
+    if wait != Wait::Value {
+        if is_unanswered(tgid, found >> note::READER_SHIFT, span_id) {
+            return;
+        }
+        if wait == Wait::Signal && found & note::WAITED == 0 {
+            // SAFETY: as above.
+            unsafe { core::ptr::write_volatile(&raw mut (*place).evidence, found | note::WAITED) };
+            return;
+        }
+    }
+    let _ = UNITS.remove(&unit);
+    count(Counter::HandedOver, 1);
+}
+
+/// Whether the goroutine `reader` still owes the answer to the request with this span id.
+#[inline(always)]
+fn is_unanswered(tgid: u32, reader: u64, span_id: u64) -> bool {
+    // SAFETY: two words, compared at once.
+    unsafe { UNITS.get(goroutine(tgid, reader)) }.is_some_and(|known| {
+        known.span_id == span_id && known.evidence & (EVIDENCE | note::ANSWERED) == OWN
+    })
 }

@@ -11,7 +11,7 @@
 //! ```
 
 use agent_common::{
-    abi::{Conn, ExchangeIds, Runtime, UnitContext, UnitKey, evidence, runtime, unit_kind},
+    abi::{Conn, ExchangeIds, Runtime, UnitContext, UnitKey, Words, evidence, runtime, unit_kind},
     counters::Counter,
     limits::CONTEXT_AGE_MAX_NS,
 };
@@ -84,18 +84,28 @@ fn own_evidence(kind: u32) -> u64 {
 /// `conn.unit` read bytes of the request whose exchange is `conn`'s.
 #[inline(always)]
 pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
+    if conn.unit.kind == unit_kind::GOROUTINE {
+        return go::enter(conn, now);
+    }
+    let of = (&conn.trace_id, conn.span_id);
+    put_new(&conn.unit, of, now, own_evidence(conn.unit.kind))
+}
+
+/// `unit` works for the request with these trace and span ids, since `ktime_ns` and by `evidence`.
+#[inline(always)]
+pub(crate) fn put_new(unit: &UnitKey, of: (&Words, u64), ktime_ns: u64, evidence: u64) -> u64 {
     let mut context = core::mem::MaybeUninit::<UnitContext>::uninit();
     let place = context.as_mut_ptr();
     // SAFETY: fields of a value on the stack, all of which are written: word by word, see `ids::copy`.
     let context = unsafe {
-        core::ptr::write_volatile(&raw mut (*place).trace_id[0], conn.trace_id[0]);
-        core::ptr::write_volatile(&raw mut (*place).trace_id[1], conn.trace_id[1]);
-        core::ptr::write_volatile(&raw mut (*place).span_id, conn.span_id);
-        core::ptr::write_volatile(&raw mut (*place).ktime_ns, now);
-        core::ptr::write_volatile(&raw mut (*place).evidence, own_evidence(conn.unit.kind));
+        core::ptr::write_volatile(&raw mut (*place).trace_id[0], of.0[0]);
+        core::ptr::write_volatile(&raw mut (*place).trace_id[1], of.0[1]);
+        core::ptr::write_volatile(&raw mut (*place).span_id, of.1);
+        core::ptr::write_volatile(&raw mut (*place).ktime_ns, ktime_ns);
+        core::ptr::write_volatile(&raw mut (*place).evidence, evidence);
         context.assume_init_ref()
     };
-    put(&conn.unit, context)
+    put(unit, context)
 }
 
 /// Sets a unit's context.
@@ -113,12 +123,17 @@ pub(crate) fn put(unit: &UnitKey, context: &UnitContext) -> u64 {
 /// The response to `conn`'s request began.
 #[inline(always)]
 pub(crate) fn leave(conn: &Conn) -> u64 {
-    let Some(place) = UNITS.get_ptr(conn.unit) else {
+    let Some(place) = UNITS.get_ptr_mut(conn.unit) else {
         return 0;
     };
     // SAFETY: one word of a map value.
     let span_id = unsafe { core::ptr::read_volatile(&raw const (*place).span_id) };
-    if span_id == conn.span_id {
+    if span_id != conn.span_id {
+        return 1;
+    }
+    if conn.unit.kind == unit_kind::GOROUTINE {
+        go::answered(place);
+    } else {
         let _ = UNITS.remove(conn.unit);
     }
     1
@@ -131,9 +146,18 @@ pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
     let Some(known) = (unsafe { UNITS.get(unit) }) else {
         return 0;
     };
-    if now.wrapping_sub(known.ktime_ns) > CONTEXT_AGE_MAX_NS {
+    let most = if unit.kind == unit_kind::GOROUTINE {
+        go::age_max(known)
+    } else {
+        CONTEXT_AGE_MAX_NS
+    };
+    if now.wrapping_sub(known.ktime_ns) > most {
         let _ = UNITS.remove(unit);
         count(Counter::ContextAged, 1);
+        return 0;
+    }
+    if unit.kind == unit_kind::GOROUTINE && go::is_void(known) {
+        count(Counter::Multiplexed, 1);
         return 0;
     }
     copy(&mut ids.trace_id, &known.trace_id);

@@ -17,7 +17,7 @@
 //! What depends on epoll_wait counts only while its hooks are attached (`demand::LOOPS`).
 
 pub(crate) mod cpython;
-mod go;
+pub(crate) mod go;
 mod haproxy;
 pub(crate) mod many;
 

@@ -147,6 +147,8 @@ const CONNECTIONS: &str =
     "whose calls the tasks make that asyncio servers start with a connection (aiohttp)";
 const CONTEXTS: &str = "whose calls asyncio's tasks make";
 const LOOPS: &str = "event loops cannot be told from threads";
+const GOROUTINES: &str = "whose calls those of Go's goroutines are that others made";
+const GO_CALLS: &str = "whose requests Go's net/http writes and whose connections it makes";
 
 /// All hooks, in the order they are attached: life and death of sockets and processes first, so that nothing is
 /// followed whose end would be missed; then writes, then reads (a request seen being written whose reading is not
@@ -330,4 +332,35 @@ pub const HOOKS: &[Hook] = &[
     optional("exit_recvmmsg", Place::Syscall("sys_exit_recvmmsg"), READS)
         .by(Way::Syscalls)
         .on(demand::MMSG),
+    // Where a Go program that serves is found; each costs its own place alone (ARCHITECTURE §2a).
+    optional("go_spawn", Place::User("runtime.newproc1"), GOROUTINES),
+    optional(
+        "go_write_request",
+        Place::User("net/http.(*persistConn).writeLoop"),
+        GO_CALLS,
+    ),
+    optional(
+        "go_round_trip",
+        Place::User("net/http.(*persistConn).roundTrip"),
+        GO_CALLS,
+    ),
+    optional(
+        "go_dial",
+        Place::User("net/http.(*Transport).dialConnFor"),
+        GO_CALLS,
+    ),
+    optional(
+        "go_queue_dial",
+        Place::User("net/http.(*Transport).queueForDial"),
+        GO_CALLS,
+    ),
+    optional("go_receive", Place::User("runtime.chanrecv1"), GOROUTINES),
+    optional(
+        "go_next",
+        Place::User("runtime.chanrecv2, sync.(*Cond).Wait"),
+        GOROUTINES,
+    ),
+    optional("go_select", Place::User("runtime.selectgo"), GOROUTINES),
+    optional("go_poll", Place::User("runtime.selectnbrecv"), GOROUTINES),
+    optional("go_sleep", Place::User("time.Sleep"), GOROUTINES),
 ];

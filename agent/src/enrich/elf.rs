@@ -14,6 +14,8 @@ use std::{
 use memchr::memmem::Finder;
 use object::{Object, ObjectSection, ReadCache};
 
+use super::units::go::GoFacts;
+
 /// Bytes searched in one section: some milliseconds. Read-only data of ordinary programs is smaller.
 pub const SEARCH_MAX: u64 = 16 << 20;
 /// Files remembered.
@@ -41,6 +43,7 @@ type FileId = (u64, u64, i64, i64);
 #[derive(Debug, Default)]
 pub struct ElfMarks {
     go: HashMap<FileId, bool>,
+    go_facts: HashMap<FileId, GoFacts>,
     marks: HashMap<FileId, Marks>,
 }
 
@@ -56,6 +59,14 @@ impl ElfMarks {
                 .next()
                 .is_some())
         })
+    }
+
+    /// Looks into the Go program at `path`.
+    ///
+    /// # Errors
+    /// As [`Self::is_go`].
+    pub fn go(&mut self, path: &Path) -> io::Result<GoFacts> {
+        once(&mut self.go_facts, path, GoFacts::read)
     }
 
     /// Searches the file at `path`.
@@ -77,7 +88,7 @@ impl ElfMarks {
 }
 
 /// Looks into a file unless that was done.
-fn once<T: Copy>(
+fn once<T: Clone>(
     known: &mut HashMap<FileId, T>,
     path: &Path,
     look: impl FnOnce(&File) -> io::Result<T>,
@@ -86,13 +97,13 @@ fn once<T: Copy>(
     let meta = file.metadata()?;
     let id = (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec());
     if let Some(found) = known.get(&id) {
-        return Ok(*found);
+        return Ok(found.clone());
     }
     let found = look(&file)?;
     if known.len() >= FILES_MAX {
         known.clear(); // looked into again when met again; a thousand different executables are rare
     }
-    known.insert(id, found);
+    known.insert(id, found.clone());
     Ok(found)
 }
 

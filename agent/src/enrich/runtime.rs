@@ -148,7 +148,8 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
 
     if elf.is_go(&file).unwrap_or(false) {
         // The scheduler moves goroutines between threads, its netpoller makes all sockets non-blocking.
-        return units::go::find(&file).map_or_else(
+        let facts = elf.go(&file).ok();
+        return facts.and_then(|facts| units::go::units(&file, &facts)).map_or_else(
             || {
                 found(
                     runtime::MULTIPLEXING,

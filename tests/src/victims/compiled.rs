@@ -35,6 +35,19 @@ pub fn go_late(ms: u32) -> Result<Victim> {
     Victim::start("leaf", Serving::Loop, port, &mut command, None)
 }
 
+/// Go: the ways in which work passes from one goroutine to another (tests/victims/go/units).
+///
+/// # Errors
+/// When it is not built.
+pub fn go_units(leaf: Option<&Victim>) -> Result<Victim> {
+    let port = free_port()?;
+    let mut command = Command::new(built("go-units")?);
+    command
+        .arg(port.to_string())
+        .env("LEAF_URL", leaf_url(leaf));
+    Victim::start("go units", Serving::Loop, port, &mut command, None)
+}
+
 /// Java: com.sun.net.httpserver on a pool of 8 threads, HttpURLConnection as its client.
 ///
 /// # Errors

@@ -113,7 +113,12 @@ fn calls_of_tasks_on_uvloop_are_children_of_the_request_they_work_for() {
     let agent = scene.agent().start().unwrap();
     let mut complaints = Complaints::default();
     for tasks in [Tasks::OfConnections, Tasks::OfRequests] {
-        check(&mut complaints, &scene, (&interpreter().unwrap(), true), tasks);
+        check(
+            &mut complaints,
+            &scene,
+            (&interpreter().unwrap(), true),
+            tasks,
+        );
     }
     agent.stop().unwrap();
     complaints.verdict("uvloop").unwrap();

@@ -1,0 +1,145 @@
+//! Go: where the running goroutine's `g` is, and where it hands work to another one.
+//!
+//! In: the executable. Out: [`Units`]. Always holds: the place of `g` is the one the linker wrote: Go's own linker makes a TLS segment of just
+//! the word that holds `g`, which is therefore the last one below the thread pointer (cmd/link/internal/ld: `runtime.tlsg`; x86-64 psABI,
+//! TLS variant II); with C's variables in the segment, too, the symbol tells. Places in code are found by [`places`], symbols or not,
+//! position-independent or not. Refuses: an executable with C's variables and no symbols, and one with a module's event loop. Of a release
+//! that is not known, or a program in which a place is not found (one that does not import net/http has none there), only what a
+//! goroutine calls itself has a parent.
+
+mod code;
+mod functions;
+mod packages;
+mod places;
+mod version;
+
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+
+use agent_common::abi::{Runtime, runtime};
+use object::{
+    Endianness, Object, ObjectSymbol, ReadCache, elf,
+    read::elf::{ElfFile64, ProgramHeader},
+};
+
+use super::Units;
+use crate::attach::user::Probe;
+use places::Places;
+
+/// Bytes of a word that holds a pointer.
+const WORD: u64 = 8;
+/// The symbol of the TLS word.
+const TLS_SYMBOL: &str = "runtime.tlsg";
+/// Bytes of `.go.buildinfo` that are read: its head and the version.
+const BUILDINFO_MAX: usize = 256;
+
+/// What is known of a Go program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GoFacts {
+    /// How far below the thread pointer `g` is, bytes; none where that is not known.
+    below: Option<u32>,
+    /// Offsets in the runtime's structs; none for a release that is not known.
+    layout: Option<version::Layout>,
+    /// Minor release of Go 1.
+    minor: Option<u32>,
+    places: Places,
+}
+
+impl GoFacts {
+    /// Looks into a Go program.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(file: &File) -> io::Result<Self> {
+        let cache = ReadCache::new(file);
+        let Ok(program) = ElfFile64::<Endianness, _>::parse(&cache) else {
+            return Ok(Self::default());
+        };
+        let minor = buildinfo(file, &program).and_then(|section| version::minor(&section));
+        Ok(Self {
+            below: tls_distance(&program).and_then(|below| u32::try_from(below).ok()),
+            layout: minor.and_then(version::layout),
+            minor,
+            places: places::find(file, &program).unwrap_or_default(),
+        })
+    }
+}
+
+/// How goroutines of the program in the file `exe` are found. None where that is not known.
+pub fn units(exe: &Path, facts: &GoFacts) -> Option<Units> {
+    if facts.places.has_loop {
+        return None;
+    }
+    let mut known = Runtime::of(runtime::GO);
+    known.offsets[0] = facts.below?;
+    let (mut spawn, mut http) = (&facts.places.spawn, &facts.places.http);
+    let nothing = Vec::new();
+    match facts.layout {
+        Some(layout) => {
+            known.offsets[1] = layout.g_m;
+            known.offsets[2] = layout.m_curg;
+        }
+        None => (spawn, http) = (&nothing, &nothing),
+    }
+    // Without knowing who is made anew, a goroutine that writes for others could keep an old context.
+    if spawn.is_empty() {
+        http = &nothing;
+    }
+    let fact = match (facts.layout, spawn.is_empty(), http.is_empty()) {
+        (None, ..) => {
+            "linked by a release of Go that is not known: calls that net/http's or other goroutines make are roots"
+        }
+        (_, true, _) if facts.places.has_locked_queue => {
+            "linked by Go, with a pool whose queue is not seen: calls that net/http's or other goroutines make are roots"
+        }
+        (_, true, _) => {
+            "linked by Go, but where it makes goroutines was not found: calls that other goroutines make are roots"
+        }
+        (_, _, true) => "linked by Go; its net/http has no client, or one that is not known",
+        _ => "linked by Go, whose goroutines are known",
+    };
+    let probes = spawn.iter().chain(http).map(|(program, offset)| Probe {
+        program,
+        file: exe.to_owned(),
+        offset: *offset,
+    });
+    Some(Units {
+        runtime: known,
+        probes: probes.collect(),
+        fact,
+    })
+}
+
+type Program<'a> = ElfFile64<'a, Endianness, &'a ReadCache<&'a File>>;
+
+/// How far below the thread pointer `g` is, bytes.
+fn tls_distance(program: &Program<'_>) -> Option<u64> {
+    let endian = program.endian();
+    let segment = program
+        .elf_program_headers()
+        .iter()
+        .find(|header| header.p_type(endian) == elf::PT_TLS);
+    let Some(segment) = segment else {
+        return Some(WORD);
+    };
+    let align = segment.p_align(endian).max(1);
+    let size = segment.p_memsz(endian).checked_next_multiple_of(align)?;
+    if size == WORD {
+        return Some(WORD);
+    }
+    let symbol = program
+        .symbols()
+        .find(|symbol| symbol.name() == Ok(TLS_SYMBOL))?;
+    size.checked_sub(symbol.address())
+}
+
+fn buildinfo(file: &File, program: &Program<'_>) -> Option<Vec<u8>> {
+    let (place, _) = places::section(program, ".go.buildinfo")?;
+    let mut bytes = vec![0; BUILDINFO_MAX.min(usize::try_from(place.len).ok()?)];
+    file.read_exact_at(&mut bytes, place.at).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test may panic")]
+#[path = "tests.rs"]
+mod tests;

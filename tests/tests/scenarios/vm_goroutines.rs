@@ -1,0 +1,135 @@
+//! Go: work that passes from one goroutine to another, many requests at once. Short set.
+//!
+//! Always holds: a call's path has the id of the request it was made for, so a wrong parent is seen whatever the others do.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use suture_tests::check::{Complaints, of_process};
+use suture_tests::client::get_all;
+use suture_tests::scene::{times, unique_ids};
+use suture_tests::victims::{compiled, leaf};
+use suture_tests::{Kind, ReceivedSpan, Scene};
+
+/// What a call's parent must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parent {
+    /// The request that it was made for.
+    Its,
+    /// That, or none: who asked for it went through a lock or a queue that nobody watches.
+    ItsOrNone,
+}
+
+/// Sends `count` requests to `/NAME/ID`, and looks at each call for one of them.
+fn calls_have_parents(name: &str, calls: usize, parent: Parent, in_flight: usize) {
+    let scene = Scene::open().unwrap();
+    let leaf = leaf().unwrap();
+    let victim = compiled::go_units(Some(&leaf)).unwrap();
+    let agent = scene.agent().start().unwrap();
+    let ids = unique_ids(times(200).max(in_flight));
+    let paths: Vec<String> = ids.iter().map(|id| format!("/{name}/{id}")).collect();
+    get_all(victim.port, &paths, in_flight).unwrap();
+    let pids = victim.pids();
+    let is_call = |span: &ReceivedSpan| {
+        span.kind == Kind::Client && of_process(span, &pids) && span.path().starts_with("/leaf/")
+    };
+    // What does not come is complained about below.
+    let _ = scene.receiver().wait_until(
+        |spans| spans.iter().filter(|span| is_call(span)).count() >= calls * ids.len(),
+        Duration::from_secs(10),
+    );
+    let spans = scene.receiver().settle(Duration::from_millis(500));
+    agent.stop().unwrap();
+    let served: BTreeMap<String, &ReceivedSpan> = spans
+        .iter()
+        .filter(|span| span.kind == Kind::Server && of_process(span, &pids))
+        .map(|span| (span.path().to_owned(), span))
+        .collect();
+    let mut complaints = Complaints::default();
+    let (mut right, mut roots, mut evidence) = (0, 0, BTreeMap::<String, usize>::new());
+    for span in spans.iter().filter(|span| is_call(span)) {
+        *evidence.entry(span.evidence().to_owned()).or_default() += 1;
+        let id = span.path().split('/').nth(2).unwrap_or_default();
+        let own = served.get(&format!("/{name}/{id}"));
+        match (&span.parent, own) {
+            (Some(parent), Some(own))
+                if *parent == own.span_id && span.trace_id == own.trace_id =>
+            {
+                right += 1
+            }
+            (None, _) => {
+                roots += 1;
+                complaints.unless(parent == Parent::ItsOrNone || id == "none", || {
+                    format!("a root: {}", span.line())
+                });
+            }
+            _ => complaints.unless(false, || format!("wrong parent: {}", span.line())),
+        }
+    }
+    println!("{name}, {in_flight} in flight: {right} right, {roots} roots; {evidence:?}");
+    complaints.unless(right + roots >= calls * ids.len(), || {
+        format!("{} calls instead of {}", right + roots, calls * ids.len())
+    });
+    complaints.verdict(name).unwrap();
+}
+
+macro_rules! handed_over {
+    ($($test:ident: $name:literal, $calls:literal, $parent:ident;)+) => {
+        $(#[test]
+        fn $test() {
+            for in_flight in [1, 64] {
+                calls_have_parents($name, $calls, Parent::$parent, in_flight);
+            }
+        })+
+    };
+}
+
+handed_over! {
+    goroutines_of_goroutines_call_for_the_request: "fan", 6, Its;
+    goroutines_that_wait_for_a_token_and_a_timer_call_for_the_request: "limit", 4, Its;
+    a_goroutine_that_outlives_the_answer_calls_for_the_request: "after", 2, Its;
+    a_call_after_the_beginning_of_the_answer_is_the_requests: "stream", 1, Its;
+    a_request_written_by_hand_is_the_requests: "raw", 1, Its;
+    a_request_written_by_hand_in_a_goroutine_is_the_requests: "rawspawn", 1, Its;
+    a_copied_request_is_the_requests: "clone", 2, Its;
+    a_pool_that_the_first_request_starts_never_calls_for_it_alone: "pool", 1, ItsOrNone;
+    goroutines_made_on_demand_and_kept_never_call_for_an_old_request: "demand", 1, ItsOrNone;
+    a_queue_behind_a_condition_gives_no_wrong_parent: "queue", 1, ItsOrNone;
+    a_loop_that_the_first_request_starts_is_not_part_of_it: "lazy", 1, Its;
+}
+
+#[test]
+fn refused_connections_are_the_requests_even_when_they_wait_for_each_other() {
+    let scene = Scene::open().unwrap();
+    let leaf = leaf().unwrap();
+    let victim = compiled::go_units(Some(&leaf)).unwrap();
+    let agent = scene.agent().start().unwrap();
+    let ids = unique_ids(times(100));
+    // Nothing listens on port 1.
+    let path = |id: &String| format!("/refused/{id}?at=127.0.0.1:1");
+    let paths: Vec<String> = ids.iter().map(path).collect();
+    get_all(victim.port, &paths, 16).unwrap();
+    let pids = victim.pids();
+    let is_attempt = |span: &ReceivedSpan| span.kind == Kind::Client && of_process(span, &pids);
+    let _ = scene.receiver().wait_until(
+        |spans| spans.iter().filter(|span| is_attempt(span)).count() >= 2 * ids.len(),
+        Duration::from_secs(10),
+    );
+    let spans = scene.receiver().settle(Duration::from_millis(500));
+    agent.stop().unwrap();
+    let mut complaints = Complaints::default();
+    for id in &ids {
+        let own = complaints.only("SERVER span", &spans, |span| {
+            span.kind == Kind::Server && span.path() == format!("/refused/{id}")
+        });
+        let Some(own) = own else { continue };
+        // An attempt has no path; but each request made two.
+        let of_it =
+            |span: &&ReceivedSpan| is_attempt(span) && span.parent.as_ref() == Some(&own.span_id);
+        let attempts = spans.iter().filter(of_it).count();
+        complaints.unless(attempts == 2, || {
+            format!("{attempts} attempts instead of 2 under {}", own.line())
+        });
+    }
+    complaints.verdict("refused connections").unwrap();
+}
