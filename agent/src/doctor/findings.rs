@@ -125,6 +125,8 @@ pub struct Findings {
     pub io_uring_disabled: Option<u32>,
     /// Processes that hold an io_uring.
     pub io_uring: Vec<Holder>,
+    /// Processes that listen and whose units are not read, and why.
+    pub unread: Vec<(Holder, &'static str)>,
     /// Processes that hold BPF programs or links.
     pub bpf: Vec<Holder>,
     /// Tgid of a running `suture run` (0 when it cannot be read).

@@ -19,7 +19,12 @@ use crate::{
         self,
         btf_offsets::{self, KERNEL_BTF},
     },
-    enrich::proc_root::{ProcRoot, read_bounded},
+    enrich::{
+        elf::ElfMarks,
+        proc_root::{ProcRoot, read_bounded},
+        runtime,
+        serving::listens,
+    },
 };
 
 /// Bound of each file read here; `available_events` of a large kernel has 100 kB.
@@ -81,6 +86,7 @@ pub fn quick() -> Findings {
         cgroup2: mount_point(&mounts, "cgroup2"),
         io_uring_disabled: kernel("io_uring_disabled").parse().ok(),
         io_uring: Vec::new(),
+        unread: Vec::new(),
         bpf: Vec::new(),
         other_instance: None,
     }
@@ -96,6 +102,7 @@ pub fn thorough() -> Findings {
         };
     }
     (findings.io_uring, findings.bpf) = descriptors(&ProcRoot::live());
+    findings.unread = unread(&ProcRoot::live());
     findings.other_instance = instance::held_by(Path::new(instance::LOCK_FILE));
     findings
 }
@@ -237,6 +244,29 @@ fn two(first: u32, second: u32) -> u64 {
     bytes[..4].copy_from_slice(&first.to_ne_bytes());
     bytes[4..].copy_from_slice(&second.to_ne_bytes());
     u64::from_ne_bytes(bytes)
+}
+
+/// Who listens with a runtime whose units are not read.
+fn unread(root: &ProcRoot) -> Vec<(Holder, &'static str)> {
+    let mut elf = ElfMarks::default();
+    let mut found = Vec::new();
+    for tgid in root.tgids().unwrap_or_default() {
+        if !listens(root, tgid) {
+            continue;
+        }
+        let finding = runtime::find(root, &mut elf, tgid);
+        if finding.is_unread {
+            let name = text(&root.file(tgid, "comm"));
+            let holder = Holder {
+                name,
+                tgid,
+                count: 1,
+            };
+            found.push((holder, finding.fact));
+        }
+    }
+    found.sort();
+    found
 }
 
 /// Who holds an io_uring, and who holds BPF programs or links; this process excepted.

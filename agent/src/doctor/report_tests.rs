@@ -41,6 +41,7 @@ pub(in crate::doctor) fn good() -> Findings {
         cgroup2: Some(PathBuf::from("/sys/fs/cgroup")),
         io_uring_disabled: Some(0),
         io_uring: Vec::new(),
+        unread: Vec::new(),
         bpf: Vec::new(),
         other_instance: None,
     }
@@ -123,6 +124,10 @@ fn a_busy_host_with_a_recent_kernel() {
         version: Some(Version(6, 18, 44)),
         tracefs: Tracefs::Mountable,
         io_uring: (1..=10).map(|tgid| holder("node", tgid, 1)).collect(),
+        unread: vec![(
+            holder("python", 11, 1),
+            "this version or build of CPython is not known: its Contexts are not read",
+        )],
         bpf: vec![holder("cilium-agent", 900, 31)],
         cgroup2: None,
         unprivileged_bpf: Some(0),

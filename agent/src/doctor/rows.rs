@@ -31,6 +31,7 @@ pub(super) fn all(findings: &Findings) -> Vec<Row> {
     rows.extend([
         names(findings),
         io_uring(findings),
+        units(findings),
         header_injection(findings),
         option_carrier(findings),
     ]);
@@ -408,6 +409,30 @@ fn io_uring(findings: &Findings) -> Row {
             list(&findings.io_uring)
         ),
         "an io_uring option of these programs, or kernel.io_uring_disabled=2 (sysctl, 6.6 and newer) and a restart of them",
+    )
+}
+
+fn units(findings: &Findings) -> Row {
+    let what = "execution units";
+    let Some((_, fact)) = findings.unread.first() else {
+        return ok(
+            what,
+            "no process that listens now has a runtime whose units are not known",
+        );
+    };
+    let holders: Vec<Holder> = findings
+        .unread
+        .iter()
+        .map(|(holder, _)| holder.clone())
+        .collect();
+    bad(
+        what,
+        State::Off,
+        format!(
+            "not read in {}: {fact}; calls made there while serving are roots where threads do not tell",
+            list(&holders)
+        ),
+        "nothing is needed for spans that are right; please report the program's version",
     )
 }
 

@@ -20,7 +20,12 @@ use std::{
 
 use agent_common::abi::{ProcessKey, Runtime, runtime};
 
-use super::{elf::ElfMarks, naming::words::without_version, proc_root::ProcRoot, units};
+use super::{
+    elf::ElfMarks,
+    naming::words::without_version,
+    proc_root::ProcRoot,
+    units::{self, cpython::Refusal},
+};
 use crate::attach::user::Probe;
 
 /// A runtime and why.
@@ -32,6 +37,8 @@ pub struct Finding {
     pub probes: Vec<Probe>,
     /// The fact, for people.
     pub fact: &'static str,
+    /// The runtime has units of its own, which are not read in this version or build.
+    pub is_unread: bool,
 }
 
 impl Finding {
@@ -41,6 +48,15 @@ impl Finding {
             runtime: Runtime::of(class),
             probes: Vec::new(),
             fact,
+            is_unread: false,
+        }
+    }
+
+    /// The runtime has units of its own, which are not read: `class` is what is safe.
+    fn unread(class: u8, fact: &'static str) -> Self {
+        Self {
+            is_unread: true,
+            ..Self::of(class, fact)
         }
     }
 
@@ -57,6 +73,7 @@ impl From<units::Units> for Finding {
             runtime: units.runtime,
             probes: units.probes,
             fact: units.fact,
+            is_unread: false,
         }
     }
 }
@@ -151,7 +168,7 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
         let facts = elf.go(&file).ok();
         return facts.and_then(|facts| units::go::units(&file, &facts)).map_or_else(
             || {
-                found(
+                Finding::unread(
                     runtime::MULTIPLEXING,
                     "the executable was linked by Go, but where it keeps its goroutine is not known",
                 )
@@ -176,7 +193,7 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
     if name == "haproxy" {
         return units::haproxy::find(&file, &maps).map_or_else(
             || {
-                found(
+                Finding::unread(
                     runtime::MULTIPLEXING,
                     "the executable is haproxy of a version whose streams are not known",
                 )
@@ -202,27 +219,22 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
     if is_python && !mapped("_granian.") && !mapped("robyn.") {
         match units::cpython::find(root, tgid, &maps) {
             Ok(units) => return units.into(),
-            Err(reason) => refusal = Some(reason),
+            Err(Refusal::WithoutAsyncio) => {}
+            Err(reason) => refusal = Some(reason.as_str()),
         }
     }
+    let safe = |class, fact| match refusal {
+        Some(reason) => Finding::unread(class, reason),
+        None => found(class, fact),
+    };
     for (part, class, fact) in LIBRARIES {
         if mapped(part) {
-            return found(
-                *class,
-                refusal
-                    .filter(|_| *class == runtime::THREADED)
-                    .unwrap_or(fact),
-            );
+            return safe(*class, fact);
         }
     }
     match without_version(name) {
         // One thread, one request, unless the thread waits in epoll (asyncio), which the kernel side sees.
-        "python" => {
-            return found(
-                runtime::THREADED,
-                refusal.unwrap_or("the executable is CPython"),
-            );
-        }
+        "python" => return safe(runtime::THREADED, "the executable is CPython"),
         // Puma, WEBrick, unicorn: the same.
         "ruby" => return found(runtime::THREADED, "the executable is Ruby"),
         // A process of php-fpm serves one request at a time.

@@ -67,7 +67,34 @@ const SLOTS: std::ops::Range<usize> = 0x280..0x900;
 const C_MODULES: &[&str] = &["PyInit__asyncio", "PyInit__contextvars"];
 
 /// Why a process' Contexts are not read.
-pub type Refusal = &'static str;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no need.
+    WithoutAsyncio,
+    /// asyncio's C code is linked in.
+    LinkedIn,
+    /// No row for it.
+    Version,
+    /// Its file or its memory cannot be read, or is not what it should be.
+    Unreadable,
+}
+
+impl Refusal {
+    /// For people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WithoutAsyncio => "CPython is running, without asyncio",
+            Self::LinkedIn => {
+                "this build of CPython has asyncio's C code linked in: its Contexts are not read"
+            }
+            Self::Version => {
+                "this version or build of CPython is not known: its Contexts are not read"
+            }
+            Self::Unreadable => "this CPython's Contexts were not found in its file and its memory",
+        }
+    }
+}
 
 /// How Contexts of the process `tgid` are found. `maps` is its `/proc/PID/maps`.
 ///
@@ -77,27 +104,21 @@ pub fn find(root: &ProcRoot, tgid: u32, maps: &[u8]) -> Result<Units, Refusal> {
     let maps = Maps::of(maps);
     let has_uvloop = maps.has(|path| path.contains("/uvloop/loop."));
     if !has_uvloop && !maps.has(|path| path.contains("/_asyncio.")) {
-        return Err("CPython is running, without asyncio");
+        return Err(Refusal::WithoutAsyncio);
     }
-    let image =
-        Image::find(root, tgid, &maps).ok_or("CPython is running, but its image cannot be read")?;
+    let image = Image::find(root, tgid, &maps).ok_or(Refusal::Unreadable)?;
     if C_MODULES.iter().any(|name| image.symbol(name).is_some()) {
-        return Err("this CPython has asyncio's C code linked in: its Contexts are not read");
+        return Err(Refusal::LinkedIn);
     }
-    let version = version(&maps)
-        .ok_or("this version or build of CPython is not known: its Contexts are not read")?;
+    let version = version(&maps).ok_or(Refusal::Version)?;
     let memory = File::open(root.file(tgid, "mem"))
         .map(Memory)
-        .map_err(|_| "CPython is running, but its memory cannot be read")?;
-    let at = |name| {
-        image
-            .symbol(name)
-            .ok_or("this CPython does not export its Contexts")
-    };
+        .map_err(|_| Refusal::Unreadable)?;
+    let at = |name| image.symbol(name).ok_or(Refusal::Unreadable);
     let (globals, context_type) = (at("_PyRuntime")?, at("PyContext_Type")?);
     let slot = memory
         .slot(version, image.address(globals))
-        .ok_or("CPython's thread states were not found: its Contexts are not read")?;
+        .ok_or(Refusal::Unreadable)?;
     let context_type = image.address(context_type);
 
     let mut made = vec![image.offset(at("PyContext_CopyCurrent")?)];
@@ -123,7 +144,7 @@ pub fn find(root: &ProcRoot, tgid: u32, maps: &[u8]) -> Result<Units, Refusal> {
             probes.push(Probe {
                 program,
                 file: image.file.clone(),
-                offset: offset.ok_or("CPython's functions were not found in its file")?,
+                offset: offset.ok_or(Refusal::Unreadable)?,
             });
         }
     }
