@@ -10,7 +10,8 @@ use core::mem::{offset_of, size_of};
 
 pub use maps::{Conn, Inflight, PeerKey, Thread, Unit, conn_flag, demand, unit_flag};
 pub use units::{
-    Runtime, UnitContext, UnitKey, cpython_variant, goroutine_note, runtime, unit_kind, unit_note,
+    Runtime, UnitContext, UnitKey, cpython_variant, go_variant, goroutine_note, runtime, unit_kind,
+    unit_note,
 };
 
 /// Sixteen bytes (a trace id, an address) as two words in memory order: BPF copies and compares a word in one instruction,

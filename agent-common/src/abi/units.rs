@@ -41,6 +41,14 @@ pub mod unit_kind {
     /// Work that one goroutine hands to another: a request that net/http's writing goroutine will write, or a connection that its
     /// dialling one will make. `id` is the object's address; the entry is taken when the work begins.
     pub const HANDED: u32 = 5;
+    /// A goroutine of a process whose new goroutines are not all seen ([`super::go_variant`]); `id` is the address of its `g`.
+    pub const GOROUTINE_ALONE: u32 = 6;
+}
+
+/// Bits of [`Runtime::variant`] of `runtime::GO`.
+pub mod go_variant {
+    /// Each new goroutine is seen, and what can end its context; where it is not set, a goroutine's context ends with the answer.
+    pub const FOLLOWED: u8 = 1;
 }
 
 /// What else is known of a unit's context: bits of [`UnitContext::evidence`] above the evidence itself.

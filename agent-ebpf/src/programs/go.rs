@@ -42,7 +42,7 @@ pub(crate) fn go_spawn(ctx: ProbeContext) -> u32 {
 /// begins with its `*Request`.
 #[uprobe]
 pub(crate) fn go_round_trip(ctx: ProbeContext) -> u32 {
-    if let Some((tgid, _)) = go::process()
+    if let Some(tgid) = go::followed()
         && let Some(request) = user_word(register(&ctx, RBX))
     {
         go::hand(tgid, register(&ctx, R14), request);
@@ -53,7 +53,7 @@ pub(crate) fn go_round_trip(ctx: ProbeContext) -> u32 {
 /// In `net/http.(*persistConn).writeLoop`, where it calls `(*Request).write`.
 #[uprobe]
 pub(crate) fn go_write_request(ctx: ProbeContext) -> u32 {
-    if let Some((tgid, _)) = go::process() {
+    if let Some(tgid) = go::followed() {
         go::take(tgid, register(&ctx, R14), register(&ctx, RAX));
     }
     0
@@ -62,7 +62,7 @@ pub(crate) fn go_write_request(ctx: ProbeContext) -> u32 {
 /// `net/http.(*Transport).queueForDial(*wantConn)`: a goroutine will dial, now or when the limit of connections allows it.
 #[uprobe]
 pub(crate) fn go_queue_dial(ctx: ProbeContext) -> u32 {
-    if let Some((tgid, _)) = go::process() {
+    if let Some(tgid) = go::followed() {
         go::hand(tgid, register(&ctx, R14), register(&ctx, RBX));
     }
     0
@@ -72,7 +72,7 @@ pub(crate) fn go_queue_dial(ctx: ProbeContext) -> u32 {
 /// connection.
 #[uprobe]
 pub(crate) fn go_dial(ctx: ProbeContext) -> u32 {
-    if let Some((tgid, _)) = go::process() {
+    if let Some(tgid) = go::followed() {
         go::take(tgid, register(&ctx, R14), register(&ctx, RBX));
     }
     0
@@ -97,7 +97,7 @@ fn is_value(channel: u64, place: u64) -> bool {
 
 #[inline(always)]
 fn waits(ctx: &ProbeContext, wait: impl FnOnce() -> Wait) {
-    if let Some((tgid, _)) = go::process() {
+    if let Some(tgid) = go::followed() {
         let g = register(ctx, R14);
         if go::is_spawned(tgid, g) {
             go::waits(tgid, g, wait());

@@ -17,7 +17,8 @@
 
 use agent_common::{
     abi::{
-        Conn, Runtime, UnitContext, UnitKey, evidence, goroutine_note as note, runtime, unit_kind,
+        Conn, Runtime, UnitContext, UnitKey, evidence, go_variant, goroutine_note as note, runtime,
+        unit_kind,
     },
     counters::Counter,
     limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
@@ -55,6 +56,34 @@ pub(crate) fn process() -> Option<(u32, &'static Runtime)> {
     let tgid = task_in_scope()?.tgid();
     let known = many::runtime_of(tgid)?;
     (known.class == runtime::GO).then_some((tgid, known))
+}
+
+/// The same, if contexts pass from one of its goroutines to another.
+#[inline(always)]
+pub(crate) fn followed() -> Option<u32> {
+    let (tgid, known) = process()?;
+    is_followed(known).then_some(tgid)
+}
+
+#[inline(always)]
+fn is_followed(known: &Runtime) -> bool {
+    known.variant & go_variant::FOLLOWED != 0
+}
+
+/// The kind of the process' units.
+#[inline(always)]
+pub(crate) fn kind(known: &Runtime) -> u32 {
+    if is_followed(known) {
+        unit_kind::GOROUTINE
+    } else {
+        unit_kind::GOROUTINE_ALONE
+    }
+}
+
+/// Whether a unit is a goroutine.
+#[inline(always)]
+pub(crate) fn is_goroutine(unit: &UnitKey) -> bool {
+    unit.kind == unit_kind::GOROUTINE || unit.kind == unit_kind::GOROUTINE_ALONE
 }
 
 #[inline(always)]
@@ -116,21 +145,29 @@ pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
 }
 
 /// The response to the request has begun that `place` is about. What its goroutine calls from now on is still the request's: it
-/// streams, or has not returned; its next request makes it another's.
+/// streams, or has not returned; its next request makes it another's, `newproc1` nobody's. False: the entry must go.
 #[inline(always)]
-pub(crate) fn answered(place: *mut UnitContext) {
+pub(crate) fn keeps(unit: &UnitKey, place: *mut UnitContext) -> bool {
     // SAFETY: words of a map value; the goroutine that they are about does nothing else meanwhile but write the response.
     unsafe {
         let found = core::ptr::read_volatile(&raw const (*place).evidence);
+        if found & note::VOID != 0 {
+            return true;
+        }
+        if unit.kind == unit_kind::GOROUTINE_ALONE {
+            return false;
+        }
         core::ptr::write_volatile(&raw mut (*place).evidence, found | note::ANSWERED);
         core::ptr::write_volatile(&raw mut (*place).ktime_ns, now());
     }
+    true
 }
 
 /// `newproc1` has made the goroutine `new`, on the system stack of the thread (`g0`) of whoever asked for it.
 #[inline(always)]
 pub(crate) fn spawn(tgid: u32, known: &Runtime, g0: u64, new: u64) {
-    let new = goroutine(tgid, new);
+    let mut new = goroutine(tgid, new);
+    new.kind = kind(known);
     let maker = maker(known, g0).and_then(|g| working(&goroutine(tgid, g)));
     let Some(maker) = maker else {
         let _ = UNITS.remove(&new);
@@ -150,6 +187,9 @@ pub(crate) fn spawn(tgid: u32, known: &Runtime, g0: u64, new: u64) {
 #[inline(always)]
 fn maker(known: &Runtime, g0: u64) -> Option<u64> {
     let (to_m, to_curg) = (known.offsets[G_M], known.offsets[M_CURG]);
+    if to_curg == 0 {
+        return None;
+    }
     let m = user_word(g0 + u64::from(to_m))?;
     let g = user_word(m + u64::from(to_curg)).filter(|g| *g != 0)?;
     // Both ways, because a wrong offset must find nobody.

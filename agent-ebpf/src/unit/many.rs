@@ -53,7 +53,7 @@ pub(crate) fn locate(task: Task, unit: &mut UnitKey) -> u64 {
         return 0;
     };
     let (id, kind) = match known.class {
-        runtime::GO => (go::running(task, known), unit_kind::GOROUTINE),
+        runtime::GO => (go::running(task, known), go::kind(known)),
         runtime::HAPROXY => match haproxy::running(task, known) {
             None => return 0,
             client => (client, unit_kind::SESSION),
@@ -74,7 +74,6 @@ pub(crate) fn locate(task: Task, unit: &mut UnitKey) -> u64 {
 #[inline(always)]
 fn own_evidence(kind: u32) -> u64 {
     u64::from(match kind {
-        unit_kind::GOROUTINE => evidence::GOROUTINE,
         unit_kind::CONTEXT => evidence::CONTEXT,
         unit_kind::SESSION => evidence::SESSION,
         _ => evidence::ASYNC,
@@ -84,7 +83,7 @@ fn own_evidence(kind: u32) -> u64 {
 /// `conn.unit` read bytes of the request whose exchange is `conn`'s.
 #[inline(always)]
 pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
-    if conn.unit.kind == unit_kind::GOROUTINE {
+    if go::is_goroutine(&conn.unit) {
         return go::enter(conn, now);
     }
     let of = (&conn.trace_id, conn.span_id);
@@ -131,11 +130,10 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
     if span_id != conn.span_id {
         return 1;
     }
-    if conn.unit.kind == unit_kind::GOROUTINE {
-        go::answered(place);
-    } else {
-        let _ = UNITS.remove(conn.unit);
+    if go::is_goroutine(&conn.unit) && go::keeps(&conn.unit, place) {
+        return 1;
     }
+    let _ = UNITS.remove(conn.unit);
     1
 }
 
@@ -146,7 +144,7 @@ pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
     let Some(known) = (unsafe { UNITS.get(unit) }) else {
         return 0;
     };
-    let most = if unit.kind == unit_kind::GOROUTINE {
+    let most = if go::is_goroutine(unit) {
         go::age_max(known)
     } else {
         CONTEXT_AGE_MAX_NS
@@ -156,7 +154,7 @@ pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
         count(Counter::ContextAged, 1);
         return 0;
     }
-    if unit.kind == unit_kind::GOROUTINE && go::is_void(known) {
+    if go::is_goroutine(unit) && go::is_void(known) {
         count(Counter::Multiplexed, 1);
         return 0;
     }

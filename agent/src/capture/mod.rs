@@ -6,8 +6,12 @@
 
 use std::os::fd::AsRawFd;
 
-use agent_common::abi::{
-    Conn, PeerKey, Runtime, SocketKey, UnitContext, UnitKey, runtime, verdict,
+use agent_common::{
+    abi::{
+        Conn, PeerKey, Runtime, SocketKey, UnitContext, UnitKey, evidence, goroutine_note, runtime,
+        unit_kind, unit_note, verdict,
+    },
+    limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
 };
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 
@@ -163,6 +167,30 @@ impl Kernel {
         }
     }
 
+    /// Forgets contexts that goroutines no longer work under: those that ended are not seen to end, their memory waits for the next ones.
+    fn sweep_goroutines(&mut self, now_ns: u64) -> usize {
+        let is_old = |key: &UnitKey, value: &UnitContext| {
+            let kinds = [unit_kind::GOROUTINE, unit_kind::HANDED];
+            let is_own = value.evidence & unit_note::EVIDENCE == u64::from(evidence::GOROUTINE)
+                && value.evidence & goroutine_note::ANSWERED == 0;
+            let most = if is_own {
+                CONTEXT_AGE_MAX_NS
+            } else {
+                SPAWNED_AGE_MAX_NS
+            };
+            kinds.contains(&key.kind) && now_ns.saturating_sub(value.ktime_ns) > most
+        };
+        let units = self.units.iter().flatten();
+        let old: Vec<UnitKeyBytes> = units
+            .filter(|(key, value)| is_old(&key.0, &value.0))
+            .map(|(key, _)| key)
+            .collect();
+        for key in &old {
+            let _ = self.units.remove(key);
+        }
+        old.len()
+    }
+
     /// Takes a process into the scope.
     pub fn add_to_scope(&mut self, tgid: u32) {
         let _ = self.scope.insert(tgid, 1, 0);
@@ -219,6 +247,6 @@ impl Kernel {
         for key in &gone {
             let _ = self.peers.remove(key);
         }
-        idle.len() + gone.len()
+        idle.len() + gone.len() + self.sweep_goroutines(now_ns)
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::attach::{
     SOCKETS_NEED,
-    table::{HOOKS, Need, Place, Way},
+    table::{HOOKS, Hook, Need, Place, Way},
 };
 
 /// Oldest kernel that can work: the first with the BPF ring buffer.
@@ -285,7 +285,7 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
         // They were looked for where the way was chosen.
         Place::Entry(_) | Place::Exit(_) => true,
         Place::Syscall(name) => events.contains(&format!("syscalls:{name}")),
-        // No event: whether a file has the function is known when it is met.
+        // Whether a file has the function is known when it is met.
         Place::User(_) => true,
         Place::Raw(name) | Place::Btf(name) => events.iter().any(|event| {
             event
@@ -293,7 +293,9 @@ fn tracepoints(findings: &Findings) -> Vec<Row> {
                 .is_some_and(|(_, event)| event == name)
         }),
     };
-    let hooks: Vec<_> = HOOKS.iter().filter(|hook| hook.serves(way)).collect();
+    let is_users = |hook: &&Hook| matches!(hook.place, Place::User(_));
+    let hooks = HOOKS.iter().filter(|hook| hook.serves(way));
+    let hooks: Vec<_> = hooks.filter(|hook| !is_users(hook)).collect();
     let absent: Vec<_> = hooks.iter().filter(|hook| !is_there(hook.place)).collect();
     let mut rows = vec![seen(way)];
     if absent.is_empty() {

@@ -66,7 +66,14 @@ impl ElfMarks {
     /// # Errors
     /// As [`Self::is_go`].
     pub fn go(&mut self, path: &Path) -> io::Result<GoFacts> {
-        once(&mut self.go_facts, path, GoFacts::read)
+        once(&mut self.go_facts, path, |file| {
+            let facts = GoFacts::read(file)?;
+            if let Some(limit) = facts.limit() {
+                let exe = path.read_link().unwrap_or_else(|_| path.to_owned());
+                tracing::warn!("{}: {limit}", exe.display());
+            }
+            Ok(facts)
+        })
     }
 
     /// Searches the file at `path`.

@@ -166,15 +166,17 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
     if elf.is_go(&file).unwrap_or(false) {
         // The scheduler moves goroutines between threads, its netpoller makes all sockets non-blocking.
         let facts = elf.go(&file).ok();
-        return facts.and_then(|facts| units::go::units(&file, &facts)).map_or_else(
-            || {
-                Finding::unread(
-                    runtime::MULTIPLEXING,
-                    "the executable was linked by Go, but where it keeps its goroutine is not known",
-                )
-            },
-            Finding::from,
-        );
+        return facts
+            .and_then(|facts| units::go::units(&file, &facts))
+            .map_or_else(
+                || {
+                    Finding::unread(
+                        runtime::MULTIPLEXING,
+                        "the executable was linked by Go, but its goroutines cannot be told apart",
+                    )
+                },
+                Finding::from,
+            );
     }
     // Both the name and the text: other programs print nginx' version too, and a file may be called anything.
     let nginx = (name == "nginx")

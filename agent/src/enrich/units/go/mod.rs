@@ -15,7 +15,7 @@ mod version;
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
-use agent_common::abi::{Runtime, runtime};
+use agent_common::abi::{Runtime, go_variant, runtime};
 use object::{
     Endianness, Object, ObjectSymbol, ReadCache, elf,
     read::elf::{ElfFile64, ProgramHeader},
@@ -64,50 +64,58 @@ impl GoFacts {
     }
 }
 
+impl GoFacts {
+    /// What is not known of the program, for people.
+    #[must_use]
+    pub fn limit(&self) -> Option<&'static str> {
+        match (self.below, self.layout, &self.places) {
+            (_, _, places) if places.has_loop => Some(EVENT_LOOP),
+            (None, ..) => Some(UNKNOWN_STORAGE),
+            (_, None, _) => Some(UNKNOWN_RELEASE),
+            (_, _, places) if places.made.is_none() => Some(UNKNOWN_CODE),
+            (_, _, places) if places.waits.is_none() => Some(UNSEEN_QUEUE),
+            _ => None,
+        }
+    }
+}
+
 /// How goroutines of the program in the file `exe` are found. None where that is not known.
 pub fn units(exe: &Path, facts: &GoFacts) -> Option<Units> {
-    if facts.places.has_loop {
+    let places = &facts.places;
+    if places.has_loop {
         return None;
     }
     let mut known = Runtime::of(runtime::GO);
     known.offsets[0] = facts.below?;
-    let (mut spawn, mut http) = (&facts.places.spawn, &facts.places.http);
-    let nothing = Vec::new();
-    match facts.layout {
-        Some(layout) => {
+    // Whatever else is known: a goroutine that is made anew has nothing of the one that had its memory.
+    let mut spots: Vec<places::Spot> = places.made.into_iter().collect();
+    if let (Some(layout), Some(_)) = (facts.layout, places.made) {
+        known.variant = go_variant::FOLLOWED;
+        spots.extend(&places.http);
+        if let Some(waits) = &places.waits {
             known.offsets[1] = layout.g_m;
             known.offsets[2] = layout.m_curg;
+            spots.extend(waits);
         }
-        None => (spawn, http) = (&nothing, &nothing),
     }
-    // Without knowing who is made anew, a goroutine that writes for others could keep an old context.
-    if spawn.is_empty() {
-        http = &nothing;
-    }
-    let fact = match (facts.layout, spawn.is_empty(), http.is_empty()) {
-        (None, ..) => {
-            "linked by a release of Go that is not known: calls that net/http's or other goroutines make are roots"
-        }
-        (_, true, _) if facts.places.has_locked_queue => {
-            "linked by Go, with a pool whose queue is not seen: calls that net/http's or other goroutines make are roots"
-        }
-        (_, true, _) => {
-            "linked by Go, but where it makes goroutines was not found: calls that other goroutines make are roots"
-        }
-        (_, _, true) => "linked by Go; its net/http has no client, or one that is not known",
-        _ => "linked by Go, whose goroutines are known",
-    };
-    let probes = spawn.iter().chain(http).map(|(program, offset)| Probe {
+    let probes = spots.into_iter().map(|(program, offset)| Probe {
         program,
         file: exe.to_owned(),
-        offset: *offset,
+        offset,
     });
     Some(Units {
         runtime: known,
         probes: probes.collect(),
-        fact,
+        fact: facts.limit().unwrap_or(KNOWN),
     })
 }
+
+const KNOWN: &str = "linked by Go, whose goroutines are known";
+const UNSEEN_QUEUE: &str = "linked by Go, with queues of work that are not seen: what goroutines call that a request's goroutine made are roots";
+const UNKNOWN_RELEASE: &str = "linked by a release of Go that is not known: what net/http's and other goroutines call for a request are roots";
+const EVENT_LOOP: &str = "linked by Go, with a module whose one goroutine reads the requests of many connections: its calls are roots";
+const UNKNOWN_STORAGE: &str = "linked by Go, but where it keeps its goroutine is not known (C variables of threads, and no symbols): its calls are roots";
+const UNKNOWN_CODE: &str = "linked by Go, but where it makes goroutines was not found: what net/http's and other goroutines call for a request are roots";
 
 type Program<'a> = ElfFile64<'a, Endianness, &'a ReadCache<&'a File>>;
 

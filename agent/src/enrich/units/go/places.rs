@@ -36,14 +36,14 @@ pub(super) type Spot = (&'static str, u64);
 /// The places found in a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Places {
-    /// Where a goroutine is made, and where it may be given work later; empty where not all of it is known.
-    pub(super) spawn: Vec<Spot>,
+    /// Where a goroutine is made.
+    pub(super) made: Option<Spot>,
+    /// Where one may be given work later; none where not all of that is seen.
+    pub(super) waits: Option<Vec<Spot>>,
     /// Where net/http hands requests and connections on; empty where not all of it is known.
     pub(super) http: Vec<Spot>,
     /// A module's goroutines read the requests of many connections.
     pub(super) has_loop: bool,
-    /// A module gives goroutines work in a way that is not seen.
-    pub(super) has_locked_queue: bool,
 }
 
 /// Where in a function.
@@ -333,17 +333,14 @@ pub(super) fn find(file: &File, program: &Program<'_>) -> Option<Places> {
         .iter()
         .filter_map(|site| code.spot(&pass, site))
         .collect();
-    let waits = code.waits(&pass).filter(|_| !pass.has_locked_queue);
     Some(Places {
-        spawn: waits
-            .map(|waits| std::iter::once(made).chain(waits).collect())
-            .unwrap_or_default(),
+        made: Some(made),
+        waits: code.waits(&pass).filter(|_| !pass.has_locked_queue),
         http: if http.len() == HTTP.len() {
             http
         } else {
             Vec::new()
         },
         has_loop: pass.has_loop,
-        has_locked_queue: pass.has_locked_queue,
     })
 }

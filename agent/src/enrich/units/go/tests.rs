@@ -1,6 +1,6 @@
 //! Tests of `go`: a real program whole, cut and damaged.
 
-use std::{fs::File, io::Write};
+use std::{collections::BTreeSet, fs::File, io::Write};
 
 use proptest::prelude::*;
 
@@ -40,24 +40,28 @@ fn what_is_no_go_program_has_no_places() {
 }
 
 #[test]
-fn a_release_that_is_not_known_keeps_its_own_goroutines_only() {
+fn what_is_not_known_of_a_program_is_left_alone() {
     let known = facts(GO);
-    let unknown = GoFacts {
-        layout: None,
-        ..known.clone()
+    let with = |change: fn(&mut GoFacts)| {
+        let mut facts = known.clone();
+        change(&mut facts);
+        units(Path::new(GO), &facts)
     };
-    let without_places = GoFacts {
-        places: Places::default(),
-        ..known.clone()
+    let programs = |units: &Units| -> BTreeSet<&str> {
+        units.probes.iter().map(|probe| probe.program).collect()
     };
-    for facts in [unknown, without_places] {
-        let units = units(Path::new(GO), &facts).unwrap();
-        assert_eq!(units.probes, []);
-        assert_eq!(units.runtime.class, runtime::GO);
-    }
-    let mut with_loop = known;
-    with_loop.places.has_loop = true;
-    assert_eq!(units(Path::new(GO), &with_loop), None);
+    let unknown_release = with(|facts| facts.layout = None).unwrap();
+    assert_eq!(programs(&unknown_release), BTreeSet::from(["go_spawn"]));
+    assert_eq!(unknown_release.runtime.variant, 0);
+    let unknown_code = with(|facts| facts.places = Places::default()).unwrap();
+    assert_eq!(unknown_code.probes, []);
+    assert_eq!(unknown_code.runtime.variant, 0);
+    let unseen_queue = with(|facts| facts.places.waits = None).unwrap();
+    assert_eq!(programs(&unseen_queue).len(), 5);
+    assert_eq!(unseen_queue.runtime.variant, go_variant::FOLLOWED);
+    assert_eq!(unseen_queue.runtime.offsets[2], 0);
+    assert_eq!(with(|facts| facts.places.has_loop = true), None);
+    assert_eq!(with(|facts| facts.below = None), None);
 }
 
 fn file_of(bytes: &[u8]) -> File {
