@@ -6,6 +6,7 @@
 
 pub mod findings;
 pub mod gather;
+mod hooks;
 pub mod instance;
 pub mod preflight;
 pub mod report;

@@ -381,10 +381,14 @@ impl Memory {
 
 /// Whether a word may point to an object.
 fn is_pointer(word: u64) -> bool {
-    word >= 0x1000 && word % 8 == 0 && word >> 47 == 0
+    word >= 0x1000 && word.is_multiple_of(8) && word >> 47 == 0
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a failing test may panic")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failing test may panic"
+)]
 #[path = "cpython_tests.rs"]
 mod tests;

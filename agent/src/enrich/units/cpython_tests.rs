@@ -73,7 +73,7 @@ fn contexts_of_every_installed_version_are_found() {
             assert_eq!(found, Err(Refusal::Version), "{path}");
             continue;
         };
-        let units = found.unwrap_or_else(|refusal| panic!("{path}: {refusal:?}"));
+        let units = found.expect(path);
         assert_eq!(units.runtime.class, runtime::CPYTHON, "{path}");
         assert_eq!(units.runtime.offsets[1], version.context, "{path}");
         let count = |program| {
