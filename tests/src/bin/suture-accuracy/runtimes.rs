@@ -63,13 +63,13 @@ const BY_LOOP: &[(Shape, f64)] = &[
     (Background, 0.0),
 ];
 const BY_LOOP_AND_THREADS: &[(Shape, f64)] = &[
-    (Seq, 0.0),
-    (Fanout, 0.0),
-    (Timer, 0.0),
-    (Pool, 0.0),
-    (Fail, 0.0),
-    (Handover, 0.0),
-    (Background, 0.0),
+    (Seq, 99.9),
+    (Fanout, 99.9),
+    (Timer, 99.9),
+    (Pool, 99.9),
+    (Fail, 99.9),
+    (Handover, 99.9),
+    (Background, 99.9),
 ];
 
 const fn runtime(
