@@ -70,3 +70,19 @@ if stale accuracy-rust "$here/accuracy/rust/Cargo.toml" "$here/accuracy/rust/Car
   cargo build --quiet --release --locked --manifest-path "$here/accuracy/rust/Cargo.toml" --target-dir "$cache/rust-target"
   cp "$cache/rust-target/release/axum-victim" "$cache/axum-victim"; built
 fi
+# The Go victim by older releases, which come through the Go module proxy, and built in other ways. What cannot be had is skipped.
+go_built() {
+  how=$1; shift
+  if stale "go-victim-$how" "$here/go/go.mod" "$here/go/"*.go; then
+    rm -f "$cache/go-victim-$how"
+    if (cd "$here/go" && env "$@" -o "$cache/go-victim-$how" .); then built
+    else echo "victims: go-victim-$how could not be built; it is not measured" >&2; fi
+  fi
+}
+for release in go1.18.10 go1.20.14 go1.21.13 go1.22.12 go1.23.12 go1.24.13 go1.25.7; do
+  go_built "$release" GOTOOLCHAIN="$release" CGO_ENABLED=0 go build
+done
+go_built stripped CGO_ENABLED=0 go build -ldflags "-s -w"
+go_built pie CGO_ENABLED=0 go build -buildmode=pie
+# External linking as with cgo: C's start-up code comes first, and the table of functions lies inside of another section (up to 1.25).
+go_built cgo-pie GOTOOLCHAIN=go1.25.7 CGO_ENABLED=1 go build -buildmode=pie -ldflags "-linkmode=external -s -w"

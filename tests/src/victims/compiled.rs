@@ -35,6 +35,22 @@ pub fn go_late(ms: u32) -> Result<Victim> {
     Victim::start("leaf", Serving::Loop, port, &mut command, None)
 }
 
+/// The Go victim as setup.sh built it with another release (`go1.18.10`) or in another way (`stripped`); none when it was not.
+///
+/// # Errors
+/// When it does not start.
+pub fn go_built(how: &str, leaf: &Victim) -> Result<Option<Victim>> {
+    let Ok(program) = built(&format!("go-victim-{how}")) else {
+        return Ok(None);
+    };
+    let port = free_port()?;
+    let mut command = Command::new(program);
+    command
+        .arg(port.to_string())
+        .env("LEAF_URL", leaf_url(Some(leaf)));
+    Victim::start("go net/http", Serving::Loop, port, &mut command, None).map(Some)
+}
+
 /// Go: the ways in which work passes from one goroutine to another (tests/victims/go/units).
 ///
 /// # Errors

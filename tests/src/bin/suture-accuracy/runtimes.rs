@@ -62,6 +62,16 @@ const BY_LOOP: &[(Shape, f64)] = &[
     (Fail, 0.0),
     (Background, 0.0),
 ];
+const BY_GOROUTINE: &[(Shape, f64)] = &[
+    (Seq, 100.0),
+    (Fanout, 100.0),
+    (Timer, 100.0),
+    (Pool, 100.0),
+    (Fail, 100.0),
+    (Background, 100.0),
+];
+/// What differs between releases of Go: where goroutines are made, and where they hand work on.
+const BY_GO_RELEASE: &[(Shape, f64)] = &[(Fanout, 100.0), (Fail, 100.0)];
 const BY_LOOP_AND_THREADS: &[(Shape, f64)] = &[
     (Seq, 99.9),
     (Fanout, 99.9),
@@ -93,6 +103,23 @@ fn work(caller: Victim) -> Result<Started> {
 
 fn proxy(caller: Victim) -> Result<Started> {
     Ok(Started::Stage(Stage::proxy(caller)))
+}
+
+/// Another release of Go, or another way to build with it.
+const fn go_release(name: &'static str, start: fn(&Victim) -> Result<Started>) -> Runtime {
+    Runtime {
+        most: 64,
+        ..runtime(name, ALL_RIGHT, BY_GO_RELEASE, start)
+    }
+}
+
+fn go_built(how: &str, leaf: &Victim) -> Result<Started> {
+    match compiled::go_built(how, leaf)? {
+        Some(caller) => work(caller),
+        None => Ok(Started::Skipped(format!(
+            "the victim was not built with {how}: tests/victims/setup.sh said why"
+        ))),
+    }
 }
 
 fn php_fpm(leaf: &Victim) -> Result<Started> {
@@ -205,9 +232,19 @@ pub const ALL: &[Runtime] = &[
         &[(Seq, 0.0), (Fanout, 0.0), (Handover, 0.0)],
         |leaf| work(compiled::java_shapes(JavaShapes::Futures, None, leaf)?),
     ),
-    runtime("go", ALL_RIGHT, BY_LOOP, |leaf| {
+    runtime("go", ALL_RIGHT, BY_GOROUTINE, |leaf| {
         work(compiled::go(Some(leaf))?)
     }),
+    go_release("go-1.18", |leaf| go_built("go1.18.10", leaf)),
+    go_release("go-1.20", |leaf| go_built("go1.20.14", leaf)),
+    go_release("go-1.21", |leaf| go_built("go1.21.13", leaf)),
+    go_release("go-1.22", |leaf| go_built("go1.22.12", leaf)),
+    go_release("go-1.23", |leaf| go_built("go1.23.12", leaf)),
+    go_release("go-1.24", |leaf| go_built("go1.24.13", leaf)),
+    go_release("go-1.25", |leaf| go_built("go1.25.7", leaf)),
+    go_release("go-stripped", |leaf| go_built("stripped", leaf)),
+    go_release("go-pie", |leaf| go_built("pie", leaf)),
+    go_release("go-cgo-pie", |leaf| go_built("cgo-pie", leaf)),
     runtime("axum-reqwest", NEARLY, BY_LOOP, |leaf| work(axum(leaf)?)),
     runtime("node-http", NEARLY, BY_LOOP, |leaf| {
         work(node_shapes(NodeShapes::Http, leaf)?)
