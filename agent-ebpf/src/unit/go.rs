@@ -170,7 +170,7 @@ pub(crate) fn spawn(tgid: u32, known: &Runtime, g0: u64, new: u64) {
     new.kind = kind(known);
     let maker = maker(known, g0).and_then(|g| working(&goroutine(tgid, g)));
     let Some(maker) = maker else {
-        let _ = UNITS.remove(&new);
+        let _ = UNITS.remove(new);
         return;
     };
     // A chain of goroutines is as old as its first one.
@@ -247,7 +247,7 @@ pub(crate) enum Wait {
 #[inline(always)]
 pub(crate) fn waits(tgid: u32, g: u64, wait: Wait) {
     let unit = goroutine(tgid, g);
-    let Some(place) = UNITS.get_ptr_mut(&unit) else {
+    let Some(place) = UNITS.get_ptr_mut(unit) else {
         return;
     };
     // SAFETY: words of a map value, which only the running goroutine's programs write.
@@ -267,7 +267,7 @@ pub(crate) fn waits(tgid: u32, g: u64, wait: Wait) {
             return;
         }
     }
-    let _ = UNITS.remove(&unit);
+    let _ = UNITS.remove(unit);
     count(Counter::HandedOver, 1);
 }
 

@@ -4,10 +4,19 @@
 //! (the programs look up the process' class first); a file stays probed until the agent ends. Refuses: more than
 //! `limits::USER_PROBES_MAX` places.
 
-use std::{collections::HashSet, io, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{
+    collections::HashSet,
+    io,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use agent_common::limits::USER_PROBES_MAX;
-use aya::programs::{UProbe, uprobe::UProbeScope};
+use aya::programs::{
+    UProbe,
+    uprobe::{UProbeLink, UProbeScope},
+};
 
 use super::{AttachError, Attached};
 
@@ -23,10 +32,35 @@ pub struct Probe {
 }
 
 /// What is attached.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Placed {
     /// Program, device, inode, offset.
     places: HashSet<(&'static str, u64, u64, u64)>,
+    links: Vec<UProbeLink>,
+}
+
+/// Threads that detach at most.
+const DETACHING_MAX: usize = 32;
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        // Each that goes waits until no processor can run it any more (`uprobe_unregister_sync`): tens of milliseconds on a busy machine,
+        // which hundreds one after the other would make longer than a service may take to end. Side by side they wait at once.
+        let links = Mutex::new(std::mem::take(&mut self.links));
+        let next = || links.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let detach = || {
+            while let Some(link) = next() {
+                drop(link);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..DETACHING_MAX.min(self.places.len()) {
+                // Where no thread can be had, those that there are do it.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, detach);
+            }
+            detach();
+        });
+    }
 }
 
 /// Why a probe is not attached.
@@ -84,9 +118,10 @@ impl Attached {
             .ebpf
             .program_mut(probe.program)
             .ok_or(AttachError::Absent(probe.program))?;
-        <&mut UProbe>::try_from(program)
+        let link = <&mut UProbe>::try_from(program)
             .and_then(|program| {
-                program.attach(probe.offset, &probe.file, UProbeScope::AllProcesses)
+                let id = program.attach(probe.offset, &probe.file, UProbeScope::AllProcesses)?;
+                program.take_link(id)
             })
             .map_err(|source| ProbeError::Refused {
                 program: probe.program,
@@ -94,6 +129,7 @@ impl Attached {
                 source: Box::new(source),
             })?;
         self.placed.places.insert(place);
+        self.placed.links.push(link);
         Ok(())
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, fs::File, io::Write};
 
-use proptest::prelude::*;
+use proptest::{prelude::any, prop_assert, proptest};
 
-use super::*;
+use super::{GoFacts, Path, Units, functions, go_variant, places::Places, units};
 
 /// Go's own command, which imports net/http.
 const GO: &str = "/usr/local/go/bin/go";
@@ -125,7 +125,7 @@ fn a_table_inside_of_a_section_is_found_where_its_parts_fit() {
 proptest! {
     #[test]
     fn damaged_tables_are_read_without_harm(
-        changes in prop::collection::vec((0usize..160, any::<u8>()), 0..12),
+        changes in proptest::collection::vec((0usize..160, any::<u8>()), 0..12),
         cut in 0usize..160,
     ) {
         let mut bytes = small_table();
