@@ -1,7 +1,7 @@
 //! Whose calls asyncio makes: every way in which a Context is made, under every CPython that is installed.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use suture_tests::check::{Complaints, collect, of_process};
 use suture_tests::client::{Connection, get_all, request};
@@ -55,7 +55,9 @@ fn check(complaints: &mut Complaints, scene: &Scene, on: (&Path, bool), tasks: T
         .iter()
         .map(|(id, shape, ..)| format!("/work/{shape}/{id}"))
         .collect();
+    let began = Instant::now();
     get_all(victim.port, &paths, 16).unwrap();
+    let answered = began.elapsed();
     // What is called after the response; then the ticks end, which would keep spans coming.
     std::thread::sleep(scaled(Duration::from_millis(200)));
     let pids = victim.pids();
@@ -89,7 +91,11 @@ fn check(complaints: &mut Complaints, scene: &Scene, on: (&Path, bool), tasks: T
         .iter()
         .filter(|span| span.kind == Kind::Client && span.path().contains(&ticks))
         .collect();
-    println!("{of}: {} spans", spans.len());
+    println!(
+        "{of}: {} spans, answered in {answered:?}, collected after {:?}",
+        spans.len(),
+        began.elapsed()
+    );
     complaints.unless(own.len() > 10, || format!("{of}: {} ticks", own.len()));
     for span in own {
         complaints.unless(span.parent.is_none(), || {
