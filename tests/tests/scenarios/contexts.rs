@@ -1,10 +1,11 @@
 //! Whose calls asyncio makes: every way in which a Context is made, under every CPython that is installed.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use suture_tests::check::{Complaints, collect, of_process};
 use suture_tests::client::{Connection, get_all, request};
-use suture_tests::scene::{times, unique_id, unique_ids};
+use suture_tests::scene::{scaled, times, unique_id, unique_ids};
 use suture_tests::victims::compiled::go;
 use suture_tests::victims::python::{
     EventLoop, Tasks, contexts, event_loop, interpreter, interpreters,
@@ -54,10 +55,15 @@ fn check(complaints: &mut Complaints, scene: &Scene, on: (&Path, bool), tasks: T
         .iter()
         .map(|(id, shape, ..)| format!("/work/{shape}/{id}"))
         .collect();
+    let began = Instant::now();
     get_all(victim.port, &paths, 16).unwrap();
+    let answered = began.elapsed();
+    // What is called after the response; then the ticks end, which would keep spans coming.
+    std::thread::sleep(scaled(Duration::from_millis(200)));
+    let pids = victim.pids();
+    drop(victim);
     let ids: Vec<&str> = sent.iter().map(|(id, ..)| id.as_str()).collect();
     let spans = collect(scene.receiver(), &ids, 4);
-    let pids = victim.pids();
     for (id, shape, calls, parent) in &sent {
         let Some(server) = complaints.only(&of, &spans, |span| serves(span, shape, id)) else {
             continue;
@@ -80,12 +86,16 @@ fn check(complaints: &mut Complaints, scene: &Scene, on: (&Path, bool), tasks: T
             );
         }
     }
-    let own = scene.receiver().settle(std::time::Duration::ZERO);
+    let own = scene.receiver().settle(Duration::ZERO);
     let own: Vec<&ReceivedSpan> = own
         .iter()
         .filter(|span| span.kind == Kind::Client && span.path().contains(&ticks))
         .collect();
-    println!("{of}: {} spans", spans.len());
+    println!(
+        "{of}: {} spans, answered in {answered:?}, collected after {:?}",
+        spans.len(),
+        began.elapsed()
+    );
     complaints.unless(own.len() > 10, || format!("{of}: {} ticks", own.len()));
     for span in own {
         complaints.unless(span.parent.is_none(), || {
