@@ -68,7 +68,10 @@ fn line(scratch: &mut Scratch, at: usize) -> bool {
         scratch.adopted.is_whole = 1;
         return true;
     }
-    if first | 0x20 == b't' && byte(scratch, at + 11) == b':' && byte(scratch, at + 8) | 0x20 == b'e' {
+    if first | 0x20 == b't'
+        && byte(scratch, at + 11) == b':'
+        && byte(scratch, at + 8) | 0x20 == b'e'
+    {
         scratch.adopted.at = at as u32;
         scratch.adopted.lines += 1;
     }
@@ -197,8 +200,7 @@ fn parse(scratch: &mut Scratch, at: u32) -> Option<()> {
     let trace_id = [number(scratch, at + 3, 8), number(scratch, at + 19, 8)];
     let parent_id = number(scratch, at + 36, 8);
     let flags = number(scratch, at + 53, 1);
-    if scratch.adopted.wrong != 0 || (trace_id[0] == 0 && trace_id[1] == 0) || parent_id == 0
-    {
+    if scratch.adopted.wrong != 0 || (trace_id[0] == 0 && trace_id[1] == 0) || parent_id == 0 {
         return None;
     }
     copy(&mut scratch.adopted.trace_id, &trace_id);
@@ -226,7 +228,14 @@ fn find(scratch: &mut Scratch, captured: u64) -> u64 {
         core::ptr::write_volatile(&raw mut (*adopted).captured, captured as u32);
     }
     // SAFETY: the kernel calls `piece` with an index under PIECES; it uses no context. BOUND: PIECES.
-    unsafe { bpf_loop(PIECES as u32, piece as *mut c_void, core::ptr::null_mut(), 0) };
+    unsafe {
+        bpf_loop(
+            PIECES as u32,
+            piece as *mut c_void,
+            core::ptr::null_mut(),
+            0,
+        )
+    };
     // SAFETY: as above.
     let (is_whole, lines, at) = unsafe {
         (

@@ -138,12 +138,7 @@ pub(crate) fn take(conn: &mut Conn, sk: u64, seq: u32) -> u64 {
         return 0;
     };
     // SAFETY: places inside of a map value.
-    let (first, second) = unsafe {
-        (
-            &raw mut (*place).options[0],
-            &raw mut (*place).options[1],
-        )
-    };
+    let (first, second) = unsafe { (&raw mut (*place).options[0], &raw mut (*place).options[1]) };
     // Both are looked at: what is behind is dropped.
     take_one(conn, first, seq) | take_one(conn, second, seq)
 }

@@ -47,10 +47,34 @@ fn an_option_names_the_parent_and_a_header_wins_unless_it_was_passed_on() {
     let passed = sampled | tag(0xaa, 0xbb) << said::TAG_SHIFT;
     for (what, trace, said, header, expect) in [
         ("no header", 7, sampled, None, "2: 7<1:option"),
-        ("the client's own header", 7, sampled, Some((0xaa, 0xbb)), "2: aa<bb:header"),
-        ("passed on by a proxy", 0xaa, passed, Some((0xaa, 0xbb)), "2: aa<1:option"),
-        ("a new header in the same trace", 0xaa, passed, Some((0xaa, 0xcc)), "2: aa<cc:header"),
-        ("a tag that fits by accident", 7, passed, Some((0xaa, 0xbb)), "2: aa<bb:header"),
+        (
+            "the client's own header",
+            7,
+            sampled,
+            Some((0xaa, 0xbb)),
+            "2: aa<bb:header",
+        ),
+        (
+            "passed on by a proxy",
+            0xaa,
+            passed,
+            Some((0xaa, 0xbb)),
+            "2: aa<1:option",
+        ),
+        (
+            "a new header in the same trace",
+            0xaa,
+            passed,
+            Some((0xaa, 0xcc)),
+            "2: aa<cc:header",
+        ),
+        (
+            "a tag that fits by accident",
+            7,
+            passed,
+            Some((0xaa, 0xbb)),
+            "2: aa<bb:header",
+        ),
     ] {
         let edge = served(trace, said, header, Sampler::ParentBasedAlwaysOn);
         assert_eq!(edge, [expect], "{what}");

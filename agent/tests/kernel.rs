@@ -11,8 +11,8 @@ use agent::attach::{
     carriers::Carriers,
     table::{HOOKS, Way},
 };
-use agent_trace::config::Sampler;
 use agent_common::abi::{Runtime, demand, runtime};
+use agent_trace::config::Sampler;
 
 fn everything(way: Way) -> Options {
     Options {

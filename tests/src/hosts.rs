@@ -74,7 +74,15 @@ impl Hosts {
     fn up(&self, links: [&str; 2]) -> Result<()> {
         let ends = [(&self.left, links[0], LEFT), (&self.right, links[1], RIGHT)];
         for (name, link, address) in ends {
-            ip(&["-n", name, "addr", "add", &format!("{address}/30"), "dev", link])?;
+            ip(&[
+                "-n",
+                name,
+                "addr",
+                "add",
+                &format!("{address}/30"),
+                "dev",
+                link,
+            ])?;
             ip(&["-n", name, "link", "set", link, "up"])?;
         }
         Ok(())

@@ -81,7 +81,9 @@ fn body(path: &str, salt: u64, size: usize) -> Vec<u8> {
     });
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         bytes.extend_from_slice(&(state ^ state >> 31).to_le_bytes());
     }
     bytes.truncate(size);
@@ -94,7 +96,9 @@ const ANSWERED: u64 = 29;
 fn sizes_of(path: &str) -> Result<(usize, usize)> {
     let word = path.rsplit('/').next().unwrap_or_default();
     let shape = SHAPES.iter().find(|shape| shape.word() == word);
-    Ok(shape.with_context(|| format!("no shape in {path}"))?.sizes())
+    Ok(shape
+        .with_context(|| format!("no shape in {path}"))?
+        .sizes())
 }
 
 /// Serves connections until `count` of them are over.
@@ -132,14 +136,20 @@ fn serve_one(stream: TcpStream) -> Result<()> {
         let (size, answer_size) = sizes_of(&path)?;
         loop {
             let mut header = String::new();
-            ensure!(input.read_line(&mut header)? > 0, "{path}: a head that ends");
+            ensure!(
+                input.read_line(&mut header)? > 0,
+                "{path}: a head that ends"
+            );
             if header == "\r\n" {
                 break;
             }
         }
         let mut got = vec![0; size];
         input.read_exact(&mut got).with_context(|| path.clone())?;
-        ensure!(got == body(&path, ASKED, size), "{path}: a request changed on its way");
+        ensure!(
+            got == body(&path, ASKED, size),
+            "{path}: a request changed on its way"
+        );
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {answer_size}\r\n\r\n");
         let mut answer = head.into_bytes();
         answer.extend(body(&path, ANSWERED, answer_size));

@@ -100,7 +100,10 @@ impl Wire {
     /// # Errors
     /// No thread can be started.
     pub fn between(left: File, right: File, faults: Faults) -> Result<Self> {
-        let (stop, passed) = (Arc::new(AtomicBool::new(false)), Arc::new(Passed::default()));
+        let (stop, passed) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(Passed::default()),
+        );
         let mut line = Line {
             faults,
             passed: Arc::clone(&passed),
@@ -217,7 +220,8 @@ impl Line {
                 1 => 1,
                 _ => usize::from(packet[at + 1]).max(2),
             };
-            if kind == 2 && is_syn
+            if kind == 2
+                && is_syn
                 && let Some(size) = self.faults.segment_size
             {
                 packet[at + 2..at + 4].copy_from_slice(&size.to_be_bytes());

@@ -12,7 +12,10 @@
 //! is copied to all segments of a buffer. Old duplicates are dropped before their options are shown.
 
 use agent_common::{
-    abi::{Arrival, Arrived, Conn, conn_flag, destination, direction, option_state, role, said, verdict},
+    abi::{
+        Arrival, Arrived, Conn, conn_flag, destination, direction, option_state, role, said,
+        verdict,
+    },
     carried::{self, ANNOUNCEMENT, BUFFER_MAX, Carried, OPTION_BYTES, OPTION_WORDS, context},
     counters::Counter,
     limits::{OPTION_TRIES_MAX, SILENT_TRIES_MAX},
@@ -129,7 +132,9 @@ fn is_asked(conn: &Conn) -> bool {
         return false;
     };
     // SAFETY: one byte, copied at once.
-    let unanswered = unsafe { SILENT.get(conn.remote_addr) }.copied().unwrap_or(0);
+    let unanswered = unsafe { SILENT.get(conn.remote_addr) }
+        .copied()
+        .unwrap_or(0);
     *carriers & destination::OPTION != 0 && unanswered < SILENT_TRIES_MAX
 }
 
@@ -183,7 +188,9 @@ fn agreed(ctx: &SockOpsContext) {
     want_no_write(ctx);
     if field!(ctx, total_retrans) != 0 {
         // SAFETY: one byte, copied at once.
-        let before = unsafe { SILENT.get(conn.remote_addr) }.copied().unwrap_or(0);
+        let before = unsafe { SILENT.get(conn.remote_addr) }
+            .copied()
+            .unwrap_or(0);
         // An address that is not remembered is asked again.
         let _ = SILENT.insert(conn.remote_addr, before.saturating_add(1), 0);
     }

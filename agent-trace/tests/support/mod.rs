@@ -111,7 +111,7 @@ pub fn ids(trace: u8, span: u8, parent: Option<(u8, u8)>) -> ExchangeIds {
         parent_span_id: u64::from_ne_bytes([parent; 8]),
         evidence,
         said: 0,
-            zero: [0; 6],
+        zero: [0; 6],
     }
 }
 

@@ -325,7 +325,11 @@ fn attach_one(ebpf: &mut Ebpf, hook: &Hook) -> Result<Result<(), ProgramError>, 
 impl Attached {
     /// Attaches one row; an optional one that this kernel does not have is noted.
     fn hook(&mut self, hook: &'static Hook) -> Result<(), AttachError> {
-        if self.missing.iter().any(|known| known.hook.program == hook.program) {
+        if self
+            .missing
+            .iter()
+            .any(|known| known.hook.program == hook.program)
+        {
             return Ok(());
         }
         let Err(source) = attach_one(&mut self.ebpf, hook)? else {

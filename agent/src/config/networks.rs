@@ -96,8 +96,18 @@ mod tests {
 
     #[test]
     fn what_is_no_destination_is_refused() {
-        for text in ["", "everything", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/x"] {
-            assert!(parse(text).unwrap_err().contains("is no destination"), "{text}");
+        for text in [
+            "",
+            "everything",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "::/129",
+            "10.0.0.0/x",
+        ] {
+            assert!(
+                parse(text).unwrap_err().contains("is no destination"),
+                "{text}"
+            );
         }
     }
 }

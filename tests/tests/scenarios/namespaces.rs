@@ -38,7 +38,9 @@ fn other_network_namespaces() {
         (pid, child.wait_with_output().unwrap().status.success())
     };
     server
-        .wait_for("its port", || fetch(Host::Right, "http://127.0.0.1:8080/up").1)
+        .wait_for("its port", || {
+            fetch(Host::Right, "http://127.0.0.1:8080/up").1
+        })
         .unwrap();
     let ids = unique_ids(2);
     let mut sent = Vec::new();

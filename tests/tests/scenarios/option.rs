@@ -34,7 +34,9 @@ fn parents(spans: &[ReceivedSpan], paths: &[String]) -> Parents {
                 // An export whose answer came late is repeated.
                 .map(|span| (span.span_id.as_slice(), span))
                 .collect();
-            (found.len() == 1).then(|| found.into_values().next()).flatten()
+            (found.len() == 1)
+                .then(|| found.into_values().next())
+                .flatten()
         };
         let (Some(client), Some(server)) = (of(Kind::Client), of(Kind::Server)) else {
             counts.missing += 1;
@@ -71,7 +73,10 @@ fn speak(hosts: &Hosts, connections: usize, requests: usize) -> (Parents, String
     let address: SocketAddr = listener.local_addr().unwrap();
     std::thread::scope(|scope| {
         let served = hosts.spawn(scope, Host::Right, || talk::serve(&listener, connections));
-        talk::ask_all(address, &id, connections, requests, || hosts.enter(Host::Left)).unwrap();
+        talk::ask_all(address, &id, connections, requests, || {
+            hosts.enter(Host::Left)
+        })
+        .unwrap();
         served.join().unwrap().unwrap().unwrap();
     });
     let paths: Vec<String> = (0..connections)
@@ -157,9 +162,17 @@ fn middleboxes_that_strip_or_drop_options_leave_roots() {
         };
         let hosts = Hosts::by_wire(faults).unwrap();
         let (counts, stderr) = speak(&hosts, 3, 16);
-        assert_eq!((counts.right, counts.wrong, counts.missing), (0, 0, 0), "{strips:?}\n{stderr}");
+        assert_eq!(
+            (counts.right, counts.wrong, counts.missing),
+            (0, 0, 0),
+            "{strips:?}\n{stderr}"
+        );
         let passed = hosts.wire().unwrap().passed();
-        assert_eq!(passed.announcements.load(Ordering::Relaxed) > 0, announced, "{strips:?}");
+        assert_eq!(
+            passed.announcements.load(Ordering::Relaxed) > 0,
+            announced,
+            "{strips:?}"
+        );
         let sent = passed.options.load(Ordering::Relaxed) > 0;
         let agreed = matches!(strips, Strips::AfterSyn | Strips::DropsAfterSyn);
         assert_eq!(sent, agreed, "{strips:?}: options only to who announced");

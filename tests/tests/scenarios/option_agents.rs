@@ -54,7 +54,10 @@ fn proxy(hosts: &Hosts, folder: &Folder) -> Running {
 
 fn ask(hosts: &Hosts, path: &str, header: Option<&str>) -> bool {
     let answered = hosts.on(Host::Left, || {
-        let headers: Vec<(&str, &str)> = header.map(|value| ("traceparent", value)).into_iter().collect();
+        let headers: Vec<(&str, &str)> = header
+            .map(|value| ("traceparent", value))
+            .into_iter()
+            .collect();
         let mut open = Connection::tcp(([127, 0, 0, 1], 8080))?;
         open.send(&request("GET", path, &headers, b""))?;
         anyhow::Ok(open.answer(false)?.status == 200)
@@ -65,21 +68,39 @@ fn ask(hosts: &Hosts, path: &str, header: Option<&str>) -> bool {
 #[test]
 fn a_proxy_and_a_service_with_an_agent_each_are_one_trace() {
     let scene = Scene::open().unwrap();
-    let near = scene.agent().args(&["--exe", "nginx", "curl"]).start().unwrap();
-    let far = scene.agent().apart().args(&["--exe", "python3*"]).start().unwrap();
+    let near = scene
+        .agent()
+        .args(&["--exe", "nginx", "curl"])
+        .start()
+        .unwrap();
+    let far = scene
+        .agent()
+        .apart()
+        .args(&["--exe", "python3*"])
+        .start()
+        .unwrap();
     let folder = Folder::new().unwrap();
     let hosts = Hosts::by_veth().unwrap();
     let mut command = hosts.command(Host::Right, &interpreter().unwrap()).unwrap();
-    command.arg(source("python/threading_app.py")).args(["8081", RIGHT]);
+    command
+        .arg(source("python/threading_app.py"))
+        .args(["8081", RIGHT]);
     let _leaf = Running::start("http.server", &mut command).unwrap();
     let mut nginx = proxy(&hosts, &folder);
-    nginx.wait_for("an answer", || ask(&hosts, "/leaf/up/0", None)).unwrap();
+    nginx
+        .wait_for("an answer", || ask(&hosts, "/leaf/up/0", None))
+        .unwrap();
 
     let sampled = format!("00-{TRACE}-{PARENT}-01");
     let unsampled = format!("00-{TRACE}-{PARENT}-00");
     let damaged = format!("00-{TRACE}-{PARENT}-01-extra");
-    let (plain, passed, silent, torn, own) =
-        (unique_id(), unique_id(), unique_id(), unique_id(), unique_id());
+    let (plain, passed, silent, torn, own) = (
+        unique_id(),
+        unique_id(),
+        unique_id(),
+        unique_id(),
+        unique_id(),
+    );
     for (id, header) in [
         (&plain, None),
         (&passed, Some(sampled.as_str())),
@@ -139,14 +160,20 @@ fn a_proxy_and_a_service_with_an_agent_each_are_one_trace() {
         complaints.equal("evidence", &served, served.evidence(), "header");
         complaints.equal("parent", &served, &served.parent, &Some(bytes(PARENT)));
     }
-    let plain_spans = spans.iter().filter(|span| span.path().contains(&plain)).count();
-    complaints.unless(plain_spans == 6, || format!("{plain_spans} spans of {plain}"));
+    let plain_spans = spans
+        .iter()
+        .filter(|span| span.path().contains(&plain))
+        .count();
+    complaints.unless(plain_spans == 6, || {
+        format!("{plain_spans} spans of {plain}")
+    });
     complaints.unless(of_leaf(&torn).is_some() && of_leaf(&own).is_some(), || {
         "a span of the service is missing".to_owned()
     });
-    complaints.unless(!all.iter().any(|span| span.path().contains(&silent)), || {
-        "a trace that is not sampled was exported".to_owned()
-    });
+    complaints.unless(
+        !all.iter().any(|span| span.path().contains(&silent)),
+        || "a trace that is not sampled was exported".to_owned(),
+    );
     complaints.unless(near.stderr.contains("option_context_uncertain"), || {
         format!("an uncertain context is not counted:\n{}", near.stderr)
     });
@@ -161,7 +188,9 @@ fn loaded(name: &str) -> usize {
         .args(["prog", "show", "name", name])
         .output()
         .unwrap();
-    String::from_utf8_lossy(&shown.stdout).matches(" name ").count()
+    String::from_utf8_lossy(&shown.stdout)
+        .matches(" name ")
+        .count()
 }
 
 #[test]
@@ -259,5 +288,9 @@ fn a_cgroup_that_somebody_keeps_for_himself_is_left_to_him() {
     bpf(PROG_DETACH, attach).unwrap();
     let ended = started.unwrap().stop().unwrap();
     assert!(ended.stderr.contains("option is off"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("contexts of other hosts"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("contexts of other hosts"),
+        "{}",
+        ended.stderr
+    );
 }
