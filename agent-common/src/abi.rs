@@ -8,7 +8,10 @@ mod units;
 
 use core::mem::{offset_of, size_of};
 
-pub use maps::{Conn, Inflight, PeerKey, Thread, Unit, conn_flag, demand, unit_flag};
+pub use maps::{
+    Arrival, Arrived, Conn, Inflight, PeerKey, Thread, Unit, conn_flag, demand, destination,
+    option_state, unit_flag,
+};
 pub use units::{
     Runtime, UnitContext, UnitKey, cpython_variant, go_variant, goroutine_note, runtime, unit_kind,
     unit_note,
@@ -136,6 +139,14 @@ pub mod evidence {
     pub const SESSION: u8 = 10;
 }
 
+/// What an option said beside the ids ([`ExchangeIds::said`]).
+pub mod said {
+    /// The trace is sampled.
+    pub const SAMPLED: u8 = 1;
+    /// Where the tag begins (`carried::tag_of`); 0: the client's process had received no `traceparent`.
+    pub const TAG_SHIFT: u32 = 1;
+}
+
 /// Syscalls that moved bytes ([`SegmentRecord::op`]).
 pub mod op {
     /// read
@@ -216,8 +227,10 @@ pub struct ExchangeIds {
     pub parent_span_id: u64,
     /// One of [`evidence`].
     pub evidence: u8,
+    /// With [`evidence::OPTION`]: [`said`] in the option; else 0.
+    pub said: u8,
     /// Always 0.
-    pub zero: [u8; 7],
+    pub zero: [u8; 6],
 }
 
 /// `kind::CONN`. Sent at connect, or when the first bytes are seen on a socket.

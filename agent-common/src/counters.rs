@@ -55,4 +55,16 @@ counters! {
     ScratchHeld = "scratch_held",
     /// Syscalls of this kind were seen but carried a message in more parts than are looked at.
     MmsgBeyond = "mmsg_beyond_limit",
+    /// Options not sent because what stands in the TCP header beside them leaves no room.
+    OptionNoRoom = "option_no_room",
+    /// Requests whose segment was lost so often that it was sent again without its option.
+    OptionLost = "option_lost",
+    /// Connections on which options were given up because no segment with one ever arrived.
+    OptionGivenUp = "option_given_up",
+    /// Requests sent to another agent without an option because the head of the request they belong to was not seen whole.
+    OptionUncertain = "option_context_uncertain",
+    /// Options that arrived for a byte with which no request began.
+    OptionUnmatched = "option_unmatched",
+    /// Options not kept because the map was full.
+    ArrivedFull = "option_map_full",
 }

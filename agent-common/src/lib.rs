@@ -7,6 +7,7 @@
 #![no_std]
 
 pub mod abi;
+pub mod carried;
 pub mod counters;
 pub mod limits;
 pub mod offsets;

@@ -14,7 +14,7 @@ pub const TAIL_BYTES: usize = 8;
 pub const IOVECS_MAX: usize = 8;
 /// Messages of one sendmmsg/recvmmsg that are looked at.
 pub const MMSG_MAX: usize = 2;
-/// Connections followed at once. A value is 184 bytes, so the map takes about 8 MiB.
+/// Connections followed at once. A value is 192 bytes, so the map takes about 8 MiB.
 pub const CONNS_MAX: u32 = 32_768;
 /// TCP connections of clients, by the address their servers see.
 pub const PEERS_MAX: u32 = 16_384;
@@ -30,6 +30,18 @@ pub const SCRATCHES: u32 = 3;
 pub const PROCESSES_MAX: u32 = 32_768;
 /// Connections of the agent itself.
 pub const OWN_MAX: u32 = 1_024;
+/// Sockets on which options of other agents arrived that no request took yet. A value is 88 bytes: about 1.5 MiB.
+pub const ARRIVED_MAX: u32 = 8_192;
+/// Networks in the lists of destinations.
+pub const DESTINATIONS_MAX: u32 = 1_024;
+/// Destinations whose answer to an announcement is remembered.
+pub const SILENT_MAX: u32 = 1_024;
+/// Times a segment is sent with an option before it is sent again without.
+pub const OPTION_TRIES_MAX: u8 = 3;
+/// Announcements to a destination that were answered only without one before no more are made to it.
+pub const SILENT_TRIES_MAX: u8 = 2;
+/// Bytes of a request's head in which `traceparent` is looked for in the kernel.
+pub const ADOPT_BYTES: usize = 4 * 1024;
 /// Ports of `--port`.
 pub const PORTS_MAX: u32 = 1_024;
 /// Ring buffer from kernel to user space; a power of two.

@@ -148,4 +148,26 @@ pub struct Settings {
     pub wake_bytes: u32,
     /// 1: every group of `abi::demand` is attached from the start.
     pub all_armed: u32,
+    /// 1: contexts are carried in TCP options.
+    pub option: u32,
+    /// 1: a server finds its client's exchange on this host by the pair of their sockets (0 is for tests).
+    pub socket_pair: u32,
+    /// Whether roots are sampled: one of [`sampled`].
+    pub sampled_roots: u32,
+    /// 1: others are sampled as their parents are.
+    pub sampled_by_parent: u32,
+    /// With [`sampled::RATIO`]: lower half of the bound under which a trace id's lower 63 random bits are sampled.
+    pub sampled_bound_low: u32,
+    /// Its upper half.
+    pub sampled_bound_high: u32,
+}
+
+/// Values of [`Settings::sampled_roots`].
+pub mod sampled {
+    /// None.
+    pub const NEVER: u32 = 0;
+    /// All.
+    pub const ALWAYS: u32 = 1;
+    /// Those whose trace id is under a bound.
+    pub const RATIO: u32 = 2;
 }

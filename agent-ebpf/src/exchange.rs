@@ -3,12 +3,15 @@
 //! In: the first write or read of a request. Out: ids in the connection's entry. Always holds: an exchange that began with a
 //! write that moved nothing is taken back as if it had never been.
 
-use agent_common::abi::{
-    Conn, ExchangeIds, SocketKey, conn_flag, direction, evidence, role, verdict,
+use agent_common::{
+    abi::{Conn, ExchangeIds, SocketKey, conn_flag, direction, evidence, protocol, role, verdict},
+    carried::context,
 };
 
 use crate::{
+    adopt, carry,
     ids::{copy, new_span_id, new_trace_id, now},
+    maps::Scratch,
     pending, segment, unit,
     walk::Task,
 };
@@ -49,6 +52,7 @@ pub(crate) fn begin_client(
             conn.evidence = ids.evidence;
         }
     }
+    carry::shape_client(conn);
     conn.begun_ns = now;
     conn.verdict = verdict::HEADS;
     conn.protocol = protocol;
@@ -90,14 +94,43 @@ pub(crate) fn parent_by_unit(task: Task, now: u64, ids: &mut ExchangeIds) {
     }
 }
 
+/// Whether the client's agent named the exchange in an option.
+#[inline(always)]
+fn by_option(conn: &mut Conn, sk: u64, seq: u32) -> bool {
+    carry::is_on() && carry::has_agents() && carry::take(conn, sk, seq) != 0
+}
+
+/// The first bytes of the request that began are in the payload: they may name its trace.
+#[inline(always)]
+pub(crate) fn adopt(scratch: &mut Scratch, conn: &mut Conn, captured: u64) {
+    if !carry::is_on() {
+        return;
+    }
+    if !carry::has_agents() {
+        // Nobody is there to be told: the head is not looked at. The first call to another agent is uncertain for that.
+        conn.context = 0;
+    } else if conn.protocol == protocol::HTTP1 {
+        adopt::head(scratch, conn, captured);
+    } else if conn.evidence == evidence::NONE {
+        // FastCGI, whose parameters are not looked at. With a known client the trace is that of the server in front, which
+        // was given itself what it passes on.
+        conn.context = 0;
+    }
+    carry::shape_server(conn);
+}
+
 /// A server begins to read a request: ids, and the client exchange it belongs to if that is on this host.
 #[inline(always)]
 pub(crate) fn begin_server(task: Task, conn: &mut Conn, sk: u64, seq: u32) {
     conn.span_id = new_span_id(task.pid_tgid());
-    if pending::take(conn, sk, seq) == 0 {
+    conn.context = 0;
+    if pending::take(conn, sk, seq) == 0 && !by_option(conn, sk, seq) {
         copy(&mut conn.trace_id, &new_trace_id(task.pid_tgid()));
         conn.parent_span_id = 0;
         conn.evidence = evidence::NONE;
+        if carry::is_on() {
+            conn.context = context::CERTAIN | carry::sampled(&conn.trace_id, None);
+        }
     }
     conn.flags &= !(conn_flag::CONSUMED | conn_flag::RESPONDED);
 }

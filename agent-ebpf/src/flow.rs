@@ -24,7 +24,7 @@ use agent_common::{
 
 use crate::{
     conn, emit,
-    exchange::{begin_client, begin_server, take_back},
+    exchange::{adopt, begin_client, begin_server, take_back},
     ids::now,
     maps::{Scratch, count, scratch},
     pending::{self, AF_UNIX},
@@ -279,6 +279,8 @@ pub(crate) fn was_read<S: Sock>(
     let mut flags = scratch.found.flags();
     if begins {
         begin_server(call.task, conn, socket.key.sk, pos);
+        let captured = scratch.found.captured();
+        adopt(scratch, conn, captured);
         flags |= segment_flag::EXCHANGE;
     }
     if conn.role == role::SERVER

@@ -11,6 +11,8 @@
 #![no_std]
 #![no_main]
 
+mod adopt;
+mod carry;
 mod conn;
 mod emit;
 mod exchange;

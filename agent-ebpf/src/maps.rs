@@ -5,18 +5,18 @@ use core::ops::{Deref, DerefMut};
 
 use agent_common::{
     abi::{
-        Conn, ConnRecord, PeerKey, Runtime, SegmentRecord, SocketKey, Thread, UnitContext, UnitKey,
-        demand,
+        Arrived, Conn, ConnRecord, PeerKey, Runtime, SegmentRecord, SocketKey, Thread, UnitContext,
+        UnitKey, Words, demand,
     },
     counters::Counter,
     limits,
 };
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 
-use crate::{settings::setting, sniff::Token};
+use crate::{adopt::Adopted, settings::setting, sniff::Token};
 
 /// Records for user space.
 #[map]
@@ -61,6 +61,26 @@ pub(crate) static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(limits::PO
 /// Groups of hooks asked for and attached (`agent_common::abi::demand`).
 #[map]
 pub(crate) static DEMANDS: Array<u64> = Array::with_max_entries(demand::SLOTS, 0);
+
+/// Options of other agents, by the address of the `struct sock` on which they arrived.
+#[map]
+pub(crate) static ARRIVED: HashMap<u64, Arrived> =
+    HashMap::with_max_entries(limits::ARRIVED_MAX, 0);
+
+/// What the context may be carried to: networks, IPv4 as IPv4-mapped IPv6 (`agent_common::abi::destination`).
+#[map]
+pub(crate) static DESTINATIONS: LpmTrie<Words, u8> =
+    LpmTrie::with_max_entries(limits::DESTINATIONS_MAX, 0);
+
+/// Addresses that did not answer SYNs with an announcement, and how often. Not causal, hence LRU: who is forgotten is asked
+/// once more.
+#[map]
+pub(crate) static SILENT: LruHashMap<Words, u8> =
+    LruHashMap::with_max_entries(limits::SILENT_MAX, 0);
+
+/// Slot 0: 1 once another agent's announcement was seen.
+#[map]
+pub(crate) static AGENTS: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Counters, one slot per `Counter`.
 #[map]
@@ -163,6 +183,8 @@ pub(crate) struct Scratch {
     pub cursor: Cursor,
     /// What the call's bytes are.
     pub found: Found,
+    /// What a request's head says of its trace.
+    pub adopted: Adopted,
     /// First bytes of a call.
     pub sniff: [u8; limits::SNIFF_BYTES],
     /// The socket on which a server read last on this CPU: what is sent on it next begins no client's request.

@@ -7,6 +7,7 @@
 
 use agent_common::{
     abi::{Conn, PeerKey, SocketKey, Words, conn_flag, evidence},
+    carried::context,
     counters::Counter,
 };
 
@@ -65,16 +66,19 @@ pub(crate) fn remote_key(conn: &Conn, sk: u64) -> PeerKey {
 /// How the other end of a connection names an address of this one.
 #[inline(always)]
 fn peer_key(addr: Words, port: u16, netns: u32, first: u32) -> PeerKey {
-    // ::ffff:127.0.0.0/104 and ::1, by the bytes' order on the wire.
-    let is_mapped = addr[1].to_be() >> 24 == 0x00ff_ff7f;
-    let is_loopback = addr[0] == 0 && (is_mapped || addr[1].to_be() == 1);
     PeerKey {
         addr,
         port: u32::from(port),
-        netns: if is_loopback { netns } else { 0 },
+        netns: if is_loopback(addr) { netns } else { 0 },
         first,
         zero: 0,
     }
+}
+
+/// ::ffff:127.0.0.0/104 and ::1, by the bytes' order on the wire.
+#[inline(always)]
+pub(crate) fn is_loopback(addr: Words) -> bool {
+    addr[0] == 0 && (addr[1].to_be() >> 24 == 0x00ff_ff7f || addr[1].to_be() == 1)
 }
 
 /// A client begins to write a request at `seq`. Its ids are in `conn` already.
@@ -141,6 +145,9 @@ fn client(conn: &mut Conn, sk: u64) -> Option<&'static mut Conn> {
 /// that is known.
 #[inline(never)]
 pub(crate) fn take(conn: &mut Conn, sk: u64, seq: u32) -> u64 {
+    if setting!(socket_pair) == 0 && conn.family != AF_UNIX {
+        return 0;
+    }
     let taken = if conn.evidence == evidence::SOCKET {
         conn.parent_span_id
     } else {
@@ -163,5 +170,7 @@ pub(crate) fn take(conn: &mut Conn, sk: u64, seq: u32) -> u64 {
     copy(&mut conn.trace_id, &found.trace_id);
     conn.parent_span_id = found.span_id;
     conn.evidence = evidence::SOCKET;
+    conn.context = found.context & (context::CERTAIN | context::SAMPLED);
+    found.paired = 1;
     1
 }

@@ -12,7 +12,7 @@ use crate::{
     walk::Task,
 };
 use agent_common::{
-    abi::{Conn, ExchangeIds, SegmentRecord, SocketKey, kind, segment_flag},
+    abi::{Conn, ExchangeIds, SegmentRecord, SocketKey, evidence, kind, segment_flag},
     counters::Counter,
 };
 
@@ -97,5 +97,8 @@ pub(crate) fn fill(
         ids.span_id = conn.span_id;
         ids.parent_span_id = conn.parent_span_id;
         ids.evidence = conn.evidence;
+        if conn.evidence == evidence::OPTION {
+            ids.said = conn.said;
+        }
     }
 }

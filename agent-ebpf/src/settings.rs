@@ -15,6 +15,12 @@ static SETTINGS: Settings = Settings {
     head_bytes: 4096,
     wake_bytes: agent_common::limits::RING_WAKE_BYTES,
     all_armed: 1,
+    option: 0,
+    socket_pair: 1,
+    sampled_roots: agent_common::offsets::sampled::ALWAYS,
+    sampled_by_parent: 1,
+    sampled_bound_low: 0,
+    sampled_bound_high: 0,
 };
 
 /// Reads one setting. Volatile, because the compiler must not fold the value the static has at build time.

@@ -129,6 +129,7 @@ impl Fields<'_> {
             span_id: self.u64(),
             parent_span_id: self.u64(),
             evidence: self.u8(),
+            said: self.u8(),
             zero: self.array(),
         }
     }

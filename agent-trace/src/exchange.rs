@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use agent_common::abi::{ConnRecord, ExchangeIds, ProcessKey, bytes_of, evidence};
+use agent_common::abi::{ConnRecord, ExchangeIds, ProcessKey, bytes_of, evidence, said};
 
 use crate::graph::{Origin, Side, Slot};
 use crate::message::{Request, Response, Texts};
@@ -90,14 +90,20 @@ impl Ids {
             evidence::REPLY => Evidence::Reply,
             evidence::ASYNC => Evidence::Async,
             evidence::SPAWN => Evidence::Spawn,
-            evidence::OPTION => Evidence::Option,
             _ => Evidence::None,
         };
         let named = evidence != Evidence::None && parent != SpanId::default();
+        let carried = ids.evidence == evidence::OPTION && parent != SpanId::default();
         Some(Self {
             span: SpanId(ids.span_id.to_ne_bytes()),
             trace: TraceId(bytes_of(ids.trace_id)),
-            origin: if named {
+            origin: if carried {
+                Origin::Carried {
+                    parent,
+                    sampled: ids.said & said::SAMPLED != 0,
+                    tag: ids.said >> said::TAG_SHIFT,
+                }
+            } else if named {
                 Origin::Kernel(parent, evidence)
             } else {
                 Origin::None

@@ -9,7 +9,10 @@ mod table;
 
 use std::collections::VecDeque;
 
-use agent_common::abi::ProcessKey;
+use agent_common::{
+    abi::{ProcessKey, words_of},
+    carried::tag_of,
+};
 use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::FxHashMap;
 
@@ -61,8 +64,25 @@ pub(crate) enum Origin {
     None,
     /// The kernel side named the parent.
     Kernel(SpanId, Evidence),
+    /// A TCP option named the parent, and what its host knew besides.
+    Carried {
+        parent: SpanId,
+        sampled: bool,
+        /// `carried::tag_of` the header that the parent's process had received; 0: none.
+        tag: u8,
+    },
     /// A server exchange the kernel side knew no client for: perhaps a pipelined request of this host.
     Wire(WirePlace),
+}
+
+/// Whether an option says that its host only passed on the header that stands in the request, too (see [`Graph::forwards`]).
+fn passed_on(facts: &Facts, header: &TraceContext) -> bool {
+    let Origin::Carried { tag, .. } = facts.origin else {
+        return false;
+    };
+    let parent = u64::from_ne_bytes(header.parent_id);
+    facts.kernel_trace == TraceId(header.trace_id)
+        && tag == tag_of(words_of(header.trace_id), parent)
 }
 
 /// What is known of an exchange when its request head was seen.
@@ -199,7 +219,7 @@ impl Graph {
         let facts = &self.table.get(slot)?.facts;
         let parent = match facts.origin {
             Origin::None => return None,
-            Origin::Kernel(parent, _) => parent,
+            Origin::Kernel(parent, _) | Origin::Carried { parent, .. } => parent,
             Origin::Wire(place) => *self.joins.get(&place)?,
         };
         let parent = self.table.find(parent)?;
@@ -230,6 +250,7 @@ impl Graph {
             {
                 self.child_of(&facts, parent, &parent_facts, parent_decision)
             }
+            (Some(header), None) if passed_on(&facts, &header) => self.carried(&facts)?,
             (Some(header), _) => {
                 let trace = TraceId(header.trace_id);
                 Decision {
@@ -244,7 +265,9 @@ impl Graph {
             (None, Some((parent, parent_facts, parent_decision))) => {
                 self.child_of(&facts, parent, &parent_facts, parent_decision)
             }
-            (None, None) => self.root(id, &facts),
+            (None, None) => self
+                .carried(&facts)
+                .unwrap_or_else(|| self.root(id, &facts)),
         };
         if facts.kernel_trace != TraceId::default() && facts.kernel_trace != decision.trace {
             self.alias(facts.kernel_trace, decision.trace, now_ns);
@@ -291,6 +314,7 @@ impl Graph {
         let evidence = match facts.origin {
             Origin::Kernel(_, evidence) => evidence,
             Origin::Wire(_) => Evidence::Socket,
+            Origin::Carried { .. } => Evidence::Option,
             Origin::None => Evidence::None,
         };
         let sampled = self
@@ -320,6 +344,23 @@ impl Graph {
             remote: parent_facts.process != facts.process,
             sampled,
         }
+    }
+
+    /// The child of an exchange of another host.
+    fn carried(&self, facts: &Facts) -> Option<Decision> {
+        let Origin::Carried {
+            parent, sampled, ..
+        } = facts.origin
+        else {
+            return None;
+        };
+        Some(Decision {
+            trace: facts.kernel_trace,
+            parent: Some(parent),
+            evidence: Evidence::Option,
+            remote: true,
+            sampled: self.sampler.samples(facts.kernel_trace, Some(sampled)),
+        })
     }
 
     fn root(&self, id: SpanId, facts: &Facts) -> Decision {

@@ -153,6 +153,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         runtimes: running.plain,
         bpf_log: config.bpf_log,
         way: config.capture.hooks,
+        carriers: config.carriers(),
     })?;
     attached.arm(running.needs)?;
     for missing in &attached.missing {

@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 
 use agent::attach::{
     self, Options,
+    carriers::Carriers,
     table::{HOOKS, Way},
 };
 use agent_common::abi::{Runtime, demand, runtime};
+use agent_trace::config::Sampler;
 
 fn everything(way: Way) -> Options {
     Options {
@@ -20,6 +22,10 @@ fn everything(way: Way) -> Options {
         runtimes: Vec::new(),
         bpf_log: false,
         way: Some(way),
+        carriers: Carriers {
+            option: true,
+            ..Carriers::default()
+        },
     }
 }
 
@@ -63,6 +69,12 @@ fn the_programs_also_load_with_their_log_and_with_a_narrow_scope() {
         runtimes: vec![(1, Runtime::of(runtime::MULTIPLEXING))],
         bpf_log: true,
         way: None,
+        carriers: Carriers {
+            option: true,
+            socket_pair: false,
+            sampler: Sampler::TraceIdRatio(0.25),
+            destinations: Vec::new(),
+        },
     };
     attach::attach(&options).unwrap();
 }

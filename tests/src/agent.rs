@@ -114,6 +114,8 @@ fn wait(child: &mut Child, timeout: Duration) -> Option<std::process::ExitStatus
 
 /// An agent about to be started.
 pub struct AgentCommand {
+    /// Has a `/run` of its own.
+    apart: bool,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -129,6 +131,7 @@ impl AgentCommand {
     /// Any command line after `suture`.
     pub fn plain(arguments: &[&str]) -> Self {
         Self {
+            apart: false,
             arguments: arguments.iter().map(|text| (*text).to_owned()).collect(),
             environment: Vec::new(),
         }
@@ -139,6 +142,13 @@ impl AgentCommand {
     pub fn args(mut self, arguments: &[&str]) -> Self {
         self.arguments
             .extend(arguments.iter().map(|text| (*text).to_owned()));
+        self
+    }
+
+    /// As on a host of its own: it does not see that another agent traces this kernel, too.
+    #[must_use]
+    pub fn apart(mut self) -> Self {
+        self.apart = true;
         self
     }
 
@@ -181,6 +191,14 @@ impl AgentCommand {
 
     fn start_once(&self) -> Result<Agent> {
         let mut command = suture(&[])?;
+        if self.apart {
+            // A mount namespace with an empty /run, where the lock is.
+            let alone = "mount -t tmpfs tmpfs /run && exec \"$0\" \"$@\"";
+            let mut wrapped = Command::new("unshare");
+            wrapped.args(["--mount", "--propagation", "private", "sh", "-c", alone]);
+            wrapped.arg(command.get_program()).stdin(Stdio::null());
+            command = wrapped;
+        }
         // `cargo xtask vm-test` runs the same tests with each way of seeing bytes. Read before the agent is ready.
         let folder = Folder::new()?;
         if let Ok(way) = std::env::var("SUTURE_TEST_HOOKS")

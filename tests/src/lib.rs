@@ -10,12 +10,15 @@ pub mod agent;
 pub mod check;
 pub mod client;
 pub mod curl;
+pub mod hosts;
 pub mod otlp;
 pub mod process;
 pub mod receiver;
 pub mod scene;
 pub mod span;
+pub mod talk;
 pub mod victims;
+pub mod wire;
 
 pub use agent::{Agent, AgentCommand};
 pub use receiver::Receiver;

@@ -19,6 +19,8 @@ mod scenarios {
     pub mod lifecycle;
     pub mod load;
     pub mod namespaces;
+    pub mod option;
+    pub mod option_agents;
     pub mod proxies;
     pub mod receiver;
     pub mod scope;

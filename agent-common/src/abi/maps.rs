@@ -141,8 +141,85 @@ pub struct Conn {
     pub turns: u8,
     /// One of [`super::evidence`], for the current exchange.
     pub evidence: u8,
+    /// Flags of [`option_state`]. Only the program on TCP's options writes it, under the socket's lock.
+    pub option: u8,
+    /// How often the current exchange was written into an option.
+    pub option_tries: u8,
+    /// [`super::ExchangeIds::said`] of the current exchange.
+    pub said: u8,
+    /// Bits of `carried::context`, for the current exchange.
+    pub context: u16,
+    /// For a client: not 0 once its server was found on this host.
+    pub paired: u8,
     /// Always 0.
-    pub zero: [u8; 1],
+    pub zero: [u8; 3],
+}
+
+/// How far a client's connection is in agreeing on options ([`Conn::option`]).
+pub mod option_state {
+    /// Its SYN announced.
+    pub const ASKED: u8 = 1;
+    /// The SYN-ACK did, too.
+    pub const AGREED: u8 = 2;
+    /// The last segment size that was computed leaves room for an option.
+    pub const ROOM: u8 = 4;
+    /// Options were sent over and over and nothing with them arrived: no more of them.
+    pub const GIVEN_UP: u8 = 8;
+    /// A segment with an option was acknowledged.
+    pub const PASSED: u8 = 16;
+}
+
+/// What the context may be carried to (map of destinations).
+pub mod destination {
+    /// TCP options.
+    pub const OPTION: u8 = 1;
+    /// Headers.
+    pub const HEADER: u8 = 2;
+}
+
+/// An option that arrived, until its request is read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Trace.
+    pub trace_id: Words,
+    /// The client exchange's span.
+    pub span_id: u64,
+    /// Stream position of the request's first byte.
+    pub position: u32,
+    /// [`super::ExchangeIds::said`].
+    pub said: u32,
+    /// [`Arrival::sum`]: who reads while it is written sees that it does not fit.
+    pub check: u64,
+}
+
+impl Arrival {
+    /// A check of the other fields.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sum(&self) -> u64 {
+        let place = (self.position as u64) << 32 | self.said as u64;
+        let mixed = self.trace_id[0]
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(self.trace_id[1]);
+        let mixed = mixed
+            .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+            .wrapping_add(self.span_id);
+        mixed
+            .wrapping_mul(0x94d0_49bb_1331_11eb)
+            .wrapping_add(place)
+            | 1
+    }
+}
+
+/// Value of the map of options that arrived, by address of the `struct sock`: the last ones, newest first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrived {
+    /// Options; `check` is 0 where there is none.
+    pub options: [Arrival; 2],
+    /// CLOCK_MONOTONIC of the newest.
+    pub ktime_ns: u64,
 }
 
 /// Value of the thread map, keyed by tgid << 32 | tid. Deleted when the thread exits (a required hook), so that a
@@ -201,7 +278,9 @@ pub mod demand {
 const _: () = {
     assert!(size_of::<PeerKey>() == 32);
     assert!(size_of::<Unit>() == 56);
-    assert!(size_of::<Conn>() == 184);
+    assert!(size_of::<Conn>() == 192);
+    assert!(size_of::<Arrival>() == 40);
+    assert!(size_of::<Arrived>() == 88);
     assert!(size_of::<Inflight>() == 32);
     assert!(size_of::<Thread>() == 56 + 32 + 16);
 };

@@ -11,6 +11,7 @@ mod cpython;
 mod functions;
 mod go;
 mod lifetime;
+mod option;
 mod read;
 mod sockets;
 mod wait;

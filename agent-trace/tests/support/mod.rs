@@ -110,7 +110,8 @@ pub fn ids(trace: u8, span: u8, parent: Option<(u8, u8)>) -> ExchangeIds {
         span_id: u64::from_ne_bytes([span; 8]),
         parent_span_id: u64::from_ne_bytes([parent; 8]),
         evidence,
-        zero: [0; 7],
+        said: 0,
+        zero: [0; 6],
     }
 }
 

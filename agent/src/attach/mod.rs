@@ -5,6 +5,7 @@
 //! attached. Refuses: a kernel whose struct layouts are not known.
 
 pub mod btf_offsets;
+pub mod carriers;
 mod error;
 pub mod table;
 pub mod user;
@@ -19,18 +20,22 @@ use std::{
 };
 
 use agent_common::{
-    abi::{Runtime, demand},
+    abi::{Runtime, demand, destination},
     limits,
     offsets::Settings,
 };
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FEntry, FExit, ProgramError, RawTracePoint, TracePoint, UProbe},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key},
+    programs::{
+        BtfTracePoint, CgroupAttachMode, FEntry, FExit, ProgramError, RawTracePoint, SockOps,
+        TracePoint, UProbe,
+    },
 };
 
 use aya_log::EbpfLogger;
 
+use carriers::{Carriers, Network};
 use table::{HOOKS, Hook, Need, Place, Way};
 use way::kernel_release;
 
@@ -59,6 +64,8 @@ pub struct Options {
     pub bpf_log: bool,
     /// How bytes are seen; none: the cheapest way that this kernel has.
     pub way: Option<Way>,
+    /// What contexts are carried to other hosts by.
+    pub carriers: Carriers,
 }
 
 /// A hook that is off, and what is lost without it.
@@ -124,6 +131,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
 /// Loads and attaches what serves one way of seeing bytes.
 fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
     let cpus = aya::util::nr_cpus().map_or(1, |cpus| cpus as u32);
+    let (sampled_roots, sampled_by_parent, bound) = carriers::sampling(options.carriers.sampler);
     let settings = Settings {
         offsets: btf_offsets::read(Path::new(btf_offsets::KERNEL_BTF))?,
         self_tgid: std::process::id(),
@@ -132,6 +140,12 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
         head_bytes: options.head_bytes.min(limits::HEAD_CAPTURE_MAX as u32),
         wake_bytes: limits::RING_WAKE_BYTES / cpus.max(1),
         all_armed: u32::from(way == Way::Syscalls),
+        option: u32::from(options.carriers.option),
+        socket_pair: u32::from(options.carriers.socket_pair),
+        sampled_roots,
+        sampled_by_parent,
+        sampled_bound_low: bound as u32,
+        sampled_bound_high: (bound >> 32) as u32,
     };
     let log_level = if options.bpf_log {
         aya_log::Level::Debug as u8
@@ -149,15 +163,23 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
     let types = Btf::from_sys_fs()?;
     let release = kernel_release().unwrap_or_default();
     let mut missing = Vec::new();
+    let is_wanted = |hook: &&Hook| {
+        hook.is_in(release) && (hook.place != Place::RootCgroup || options.carriers.option)
+    };
     for hook in HOOKS
         .iter()
-        .filter(|hook| hook.serves(way) && hook.is_in(release))
+        .filter(|hook| hook.serves(way))
+        .filter(is_wanted)
     {
         match load(&mut ebpf, hook, &types) {
-            // What an optional function is called in is known only when it is asked for.
+            // What an optional function is called in is known only when it is asked for; a cgroup asks for a capability of its
+            // own (CAP_NET_ADMIN).
             Err(AttachError::Program { reason, .. })
                 if hook.need == Need::Optional
-                    && matches!(hook.place, Place::Entry(_) | Place::Exit(_)) =>
+                    && matches!(
+                        hook.place,
+                        Place::Entry(_) | Place::Exit(_) | Place::RootCgroup
+                    ) =>
             {
                 missing.push(Missing { hook, reason });
             }
@@ -197,17 +219,13 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
         "RUNTIMES",
         runtimes.map(|(tgid, runtime)| (*tgid, RuntimeValue(*runtime))),
     )?;
+    attached.fill_destinations(&options.carriers.destinations)?;
     for hook in HOOKS
         .iter()
-        .filter(|hook| hook.at_once(way) && hook.is_in(release))
+        .filter(|hook| hook.at_once(way))
+        .filter(is_wanted)
     {
-        if !attached
-            .missing
-            .iter()
-            .any(|missing| missing.hook.program == hook.program)
-        {
-            attached.hook(hook)?;
-        }
+        attached.hook(hook)?;
     }
     if way == Way::Syscalls {
         attached.armed = demand::ALL;
@@ -252,6 +270,7 @@ fn load(ebpf: &mut Ebpf, hook: &Hook, types: &Btf) -> Result<(), AttachError> {
             <&mut FExit>::try_from(program).and_then(|program| program.load(name, types))
         }
         Place::User(_) => <&mut UProbe>::try_from(program).and_then(UProbe::load),
+        Place::RootCgroup => <&mut SockOps>::try_from(program).and_then(SockOps::load),
     };
     loaded.map_err(|source| AttachError::Program {
         program: hook.program,
@@ -292,12 +311,27 @@ fn attach_one(ebpf: &mut Ebpf, hook: &Hook) -> Result<Result<(), ProgramError>, 
         }
         // Attached to the files of processes that need it, see `user`.
         Place::User(_) => Ok(()),
+        // A link is shared with other programs' ones, whatever the mode (`bpf_link_create` takes no flags for cgroups).
+        Place::RootCgroup => carriers::root()
+            .map_err(ProgramError::IOError)
+            .and_then(|root| {
+                <&mut SockOps>::try_from(program)?
+                    .attach(root, CgroupAttachMode::Single)
+                    .map(|_| ())
+            }),
     })
 }
 
 impl Attached {
     /// Attaches one row; an optional one that this kernel does not have is noted.
     fn hook(&mut self, hook: &'static Hook) -> Result<(), AttachError> {
+        if self
+            .missing
+            .iter()
+            .any(|known| known.hook.program == hook.program)
+        {
+            return Ok(());
+        }
         let Err(source) = attach_one(&mut self.ebpf, hook)? else {
             return Ok(());
         };
@@ -374,6 +408,23 @@ impl Attached {
         let mut map: HashMap<&mut MapData, K, V> = HashMap::try_from(map).map_err(failed)?;
         for (key, value) in rows {
             map.insert(key, value, 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn fill_destinations(&mut self, networks: &[Network]) -> Result<(), AttachError> {
+        const NAME: &str = "DESTINATIONS";
+        let failed = |source| AttachError::Map {
+            name: NAME,
+            source: Box::new(source),
+        };
+        let map = self.ebpf.map_mut(NAME).ok_or(AttachError::Absent(NAME))?;
+        let mut map: LpmTrie<&mut MapData, [u8; 16], u8> =
+            LpmTrie::try_from(map).map_err(failed)?;
+        for network in networks {
+            let carriers = destination::OPTION | destination::HEADER;
+            map.insert(&Key::new(network.bits, network.addr), carriers, 0)
+                .map_err(failed)?;
         }
         Ok(())
     }

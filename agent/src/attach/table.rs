@@ -31,6 +31,8 @@ pub enum Place {
     Exit(&'static str),
     /// A function of a runtime, by what its source calls it: a uprobe on the files of processes that need it ([`super::user`]).
     User(&'static str),
+    /// The root of cgroup v2, for operations on all sockets of the host (`BPF_CGROUP_SOCK_OPS`).
+    RootCgroup,
 }
 
 /// How bytes are seen.
@@ -211,6 +213,11 @@ pub const HOOKS: &[Hook] = &[
         LOOPS,
     )
     .on(demand::LOOPS),
+    optional(
+        "option",
+        Place::RootCgroup,
+        "contexts of other hosts, but for those in headers",
+    ),
     optional(
         "exit_accept4",
         Place::Syscall("sys_exit_accept4"),

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent_common::limits::{HEAD_CAPTURE_MAX, PORTS_MAX};
+use agent_common::limits::{DESTINATIONS_MAX, HEAD_CAPTURE_MAX, PORTS_MAX};
 use agent_trace::frame::ResourceValue;
 use http::HeaderName;
 use toml::de::DeValue;
@@ -17,7 +17,7 @@ use super::error::ConfigError;
 use super::otlp::{SignalSettings, headers};
 use super::reader::{Section, Text, as_integer};
 use super::scope::exe_glob;
-use super::{Config, value};
+use super::{Config, networks, value};
 
 /// Smallest head capture that holds a usable request line.
 const HEAD_CAPTURE_MIN: u64 = 256;
@@ -38,6 +38,9 @@ pub(super) fn apply(config: &mut Config, path: &str, text: &str) -> Result<(), C
     }
     if let Some(section) = top.section("http")? {
         http(config, section)?;
+    }
+    if let Some(section) = top.section("propagation")? {
+        propagation(config, section)?;
     }
     if let Some(section) = top.section("print")? {
         print(config, section)?;
@@ -164,6 +167,29 @@ fn http(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigError
         section.strings("keep_headers", header)?,
     );
     set(&mut http.query, section.parsed("query", value::query)?);
+    section.finish()
+}
+
+fn propagation(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigError> {
+    let propagation = &mut config.propagation;
+    set(
+        &mut propagation.option,
+        section.parsed("option", value::on_or_off)?,
+    );
+    set(
+        &mut propagation.socket_pair,
+        section.parsed("socket_pair", value::on_or_off)?,
+    );
+    let lists = section.strings("destinations", networks::parse)?;
+    let destinations = lists.map(|lists| lists.into_iter().flatten().collect::<Vec<_>>());
+    if destinations
+        .as_ref()
+        .is_some_and(|networks| networks.len() > DESTINATIONS_MAX as usize)
+    {
+        let message = format!("too many networks; allowed: at most {DESTINATIONS_MAX}");
+        return Err(section.error("destinations", message));
+    }
+    set(&mut propagation.destinations, destinations);
     section.finish()
 }
 

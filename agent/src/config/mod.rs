@@ -9,6 +9,7 @@ mod endpoint;
 mod env;
 mod error;
 mod file;
+mod networks;
 mod otlp;
 mod reader;
 mod scope;
@@ -21,6 +22,7 @@ use agent_common::limits::HEAD_CAPTURE_DEFAULT;
 use agent_trace::config::{QueryPolicy, Sampler, TracerConfig};
 use agent_trace::frame::ResourceValue;
 
+use crate::attach::carriers::{Carriers, Network};
 use crate::attach::table::Way;
 use crate::cli::RunArgs;
 pub use endpoint::Endpoint;
@@ -40,6 +42,8 @@ pub struct Config {
     pub export: OtlpSettings,
     /// `[http]`: what of a request becomes an attribute.
     pub http: Http,
+    /// `[propagation]`: how contexts are carried to other hosts.
+    pub propagation: Propagation,
     /// `[print]`: what stdout shows.
     pub print: Print,
     /// `[sampler]`: which traces are kept.
@@ -73,6 +77,17 @@ pub struct Http {
     pub query: QueryPolicy,
 }
 
+/// `[propagation]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Propagation {
+    /// In TCP options, between hosts that both run Suture.
+    pub option: bool,
+    /// Between two processes of this host, by the pair of their sockets; off only for tests of the other carriers.
+    pub socket_pair: bool,
+    /// Where contexts may be carried to.
+    pub destinations: Vec<Network>,
+}
+
 /// `[print]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Print {
@@ -97,6 +112,11 @@ impl Default for Config {
                 ignore_paths: Vec::new(),
                 keep_headers: Vec::new(),
                 query: QueryPolicy::Redact,
+            },
+            propagation: Propagation {
+                option: true,
+                socket_pair: true,
+                destinations: networks::default(),
             },
             print: Print {
                 format: None,
@@ -207,6 +227,17 @@ impl Config {
             query: self.http.query,
             keep_headers: self.http.keep_headers.clone(),
             ..TracerConfig::default()
+        }
+    }
+
+    /// What the programs need to know to carry contexts.
+    #[must_use]
+    pub fn carriers(&self) -> Carriers {
+        Carriers {
+            option: self.propagation.option,
+            socket_pair: self.propagation.socket_pair,
+            sampler: self.sampler,
+            destinations: self.propagation.destinations.clone(),
         }
     }
 

@@ -114,6 +114,18 @@ pub fn hooks(text: &str) -> Result<Option<Way>, String> {
     }
 }
 
+/// Parses a switch.
+///
+/// # Errors
+/// A sentence with the allowed words.
+pub fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => Err(format!("unknown word `{other}`; allowed: on, off")),
+    }
+}
+
 /// Parses a sampler's name and its argument.
 ///
 /// # Errors

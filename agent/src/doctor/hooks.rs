@@ -52,6 +52,8 @@ pub(super) fn tracepoints(findings: &Findings) -> Vec<Row> {
         Place::Syscall(name) => events.contains(&format!("syscalls:{name}")),
         // Whether a file has the function is known when it is met.
         Place::User(_) => true,
+        // See the row on the TCP option.
+        Place::RootCgroup => true,
         Place::Raw(name) | Place::Btf(name) => events.iter().any(|event| {
             event
                 .split_once(':')
@@ -86,6 +88,7 @@ pub(super) fn tracepoints(findings: &Findings) -> Vec<Row> {
                 | Place::Entry(name)
                 | Place::Exit(name)
                 | Place::User(name) => name,
+                Place::RootCgroup => "cgroup v2",
             })
             .collect();
         let (state, verb) = match hook.need {
@@ -104,7 +107,8 @@ pub(super) fn tracepoints(findings: &Findings) -> Vec<Row> {
                 | Place::Btf(_)
                 | Place::Entry(_)
                 | Place::Exit(_)
-                | Place::User(_) => "boot a distribution kernel, and report this one's version",
+                | Place::User(_)
+                | Place::RootCgroup => "boot a distribution kernel, and report this one's version",
             },
         ));
     }

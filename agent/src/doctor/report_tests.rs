@@ -13,13 +13,14 @@ use crate::{
 
 /// A machine where everything works: root on Debian's 6.1.
 pub(in crate::doctor) fn good() -> Findings {
-    let events = HOOKS.iter().map(|hook| match hook.place {
-        Place::Syscall(name) => format!("syscalls:{name}"),
+    let events = HOOKS.iter().filter_map(|hook| match hook.place {
+        Place::Syscall(name) => Some(format!("syscalls:{name}")),
         Place::Raw(name)
         | Place::Btf(name)
         | Place::Entry(name)
         | Place::Exit(name)
-        | Place::User(name) => format!("group:{name}"),
+        | Place::User(name) => Some(format!("group:{name}")),
+        Place::RootCgroup => None,
     });
     Findings {
         release: "6.1.0-56-amd64".into(),

@@ -371,13 +371,22 @@ fn header_injection(findings: &Findings) -> Row {
 }
 
 fn option_carrier(findings: &Findings) -> Row {
-    let what = "cgroup v2";
+    let what = "TCP option";
     match &findings.cgroup2 {
         Some(place) => ok(
             what,
-            format!("mounted at {}; not used by this version", place.display()),
+            format!(
+                "cgroup v2 is mounted at {}: contexts can be carried to hosts that run Suture, too; services that listened \
+                 before Suture's first start do not take part until they are restarted",
+                place.display()
+            ),
         ),
-        None => ok(what, "not mounted; not used by this version"),
+        None => bad(
+            what,
+            State::Off,
+            "cgroup v2 is not mounted: contexts are carried to other hosts only where programs send traceparent",
+            "mount it (mkdir -p /sys/fs/cgroup/unified; mount -t cgroup2 none /sys/fs/cgroup/unified), then start Suture again",
+        ),
     }
 }
 

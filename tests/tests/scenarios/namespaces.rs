@@ -1,10 +1,9 @@
 //! Network namespaces: services inside of them, and connects that fail before a packet is answered.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use suture_tests::check::{Complaints, collect, of_process};
+use suture_tests::hosts::{Host, Hosts, RIGHT, ip};
 use suture_tests::process::{Running, program, source};
 use suture_tests::scene::unique_ids;
 use suture_tests::victims::leaf;
@@ -13,80 +12,23 @@ use suture_tests::{Kind, Scene};
 
 use crate::scenarios::sockets::{Sent, check_sent};
 
-/// Two network namespaces joined by a veth pair, removed on drop.
-struct Namespaces {
-    left: String,
-    right: String,
-}
-
-fn ip(arguments: &[&str]) {
-    let done = Command::new(program(&["ip"], "iproute2").unwrap())
-        .args(arguments)
-        .output()
-        .unwrap();
-    assert!(
-        done.status.success(),
-        "ip {arguments:?}: {}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-}
-
-impl Namespaces {
-    fn new() -> Self {
-        let tag = format!("{:x}", std::process::id());
-        let made = Self {
-            left: format!("sutl{tag}"),
-            right: format!("sutr{tag}"),
-        };
-        let (left, right) = (made.left.as_str(), made.right.as_str());
-        for name in [left, right] {
-            ip(&["netns", "add", name]);
-            ip(&["-n", name, "link", "set", "lo", "up"]);
-        }
-        ip(&[
-            "-n", left, "link", "add", "vl", "type", "veth", "peer", "name", "vr", "netns", right,
-        ]);
-        for (name, link, address) in [
-            (left, "vl", "10.213.7.1/30"),
-            (right, "vr", "10.213.7.2/30"),
-        ] {
-            ip(&["-n", name, "addr", "add", address, "dev", link]);
-            ip(&["-n", name, "link", "set", link, "up"]);
-        }
-        made
-    }
-
-    fn inside(name: &str, program_path: &Path) -> Command {
-        let mut command = Command::new(program(&["ip"], "iproute2").unwrap());
-        command.args(["netns", "exec", name]).arg(program_path);
-        command
-    }
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        for name in [&self.left, &self.right] {
-            // The veth pair goes with its namespaces; one that is already gone is as good.
-            let _ = Command::new("ip").args(["netns", "del", name]).output();
-        }
-    }
-}
-
 #[test]
 fn other_network_namespaces() {
     let scene = Scene::open().unwrap();
     let agent = scene.agent().start().unwrap();
-    let spaces = Namespaces::new();
+    let spaces = Hosts::by_veth().unwrap();
     let port = 8080;
-    let mut command = Namespaces::inside(&spaces.right, &interpreter().unwrap());
+    let mut command = spaces
+        .command(Host::Right, &interpreter().unwrap())
+        .unwrap();
     command
         .arg(source("python/threading_app.py"))
         .arg(port.to_string())
         .arg("0.0.0.0");
     let mut server = Running::start("http.server in a namespace", &mut command).unwrap();
     let curl_path = program(&["curl"], "curl").unwrap();
-    let fetch = |space: &str, url: &str| {
-        let mut command = Namespaces::inside(space, &curl_path);
+    let fetch = |space: Host, url: &str| {
+        let mut command = spaces.command(space, &curl_path).unwrap();
         let child = command
             .args(["-sS", "--max-time", "30", url])
             .stdout(std::process::Stdio::piped())
@@ -95,22 +37,23 @@ fn other_network_namespaces() {
         let pid = child.id();
         (pid, child.wait_with_output().unwrap().status.success())
     };
-    let right = spaces.right.clone();
     server
-        .wait_for("its port", || fetch(&right, "http://127.0.0.1:8080/up").1)
+        .wait_for("its port", || {
+            fetch(Host::Right, "http://127.0.0.1:8080/up").1
+        })
         .unwrap();
     let ids = unique_ids(2);
     let mut sent = Vec::new();
     for (id, space, host) in [
-        (&ids[0], &spaces.right, "127.0.0.1"),
-        (&ids[1], &spaces.left, "10.213.7.2"),
+        (&ids[0], Host::Right, "127.0.0.1"),
+        (&ids[1], Host::Left, RIGHT),
     ] {
         let path = format!("/leaf/{id}");
         let (client, done) = fetch(space, &format!("http://{host}:{port}{path}"));
-        assert!(done, "curl in {space} to {host}");
+        assert!(done, "curl in {space:?} to {host}");
         let servers = server.pids();
         sent.push(Sent {
-            what: format!("{host} from {space}"),
+            what: format!("{host} from {space:?}"),
             path,
             client,
             servers,
@@ -134,16 +77,17 @@ fn a_connect_without_a_route_and_one_without_a_neighbour_are_one_span_each() {
     // A service whose threads may wait with epoll: connect()'s own hooks are on from here.
     let _served = leaf().unwrap();
     let agent = scene.agent().start().unwrap();
-    let spaces = Namespaces::new();
+    let spaces = Hosts::by_veth().unwrap();
     ip(&[
         "-n",
-        &spaces.left,
+        spaces.name(Host::Left),
         "route",
         "add",
         "10.213.8.0/24",
         "dev",
         "vl",
-    ]);
+    ])
+    .unwrap();
     let curl_path = program(&["curl"], "curl").unwrap();
     let mut complaints = Complaints::default();
     // The first fails inside of connect() before TCP changes its state, the second when nobody answered ARP (3 s).
@@ -153,7 +97,7 @@ fn a_connect_without_a_route_and_one_without_a_neighbour_are_one_span_each() {
     ]
     .into_iter()
     .map(|(host, error)| {
-        let mut command = Namespaces::inside(&spaces.left, &curl_path);
+        let mut command = spaces.command(Host::Left, &curl_path).unwrap();
         let mut child = command
             .args(["-s", "--max-time", "20", &format!("http://{host}/x")])
             .spawn()
