@@ -4,6 +4,7 @@
 //! an unknown kind or a size that does not fit counts it and goes on with the next one.
 
 mod maps;
+pub mod node;
 mod units;
 
 use core::mem::{offset_of, size_of};
@@ -57,6 +58,8 @@ pub mod kind {
     pub const IO_URING: u16 = 6;
     /// [`super::TaskRecord`]: a process listens on a TCP port: it is about to serve.
     pub const LISTEN: u16 = 7;
+    /// [`super::DoubtRecord`]: calls that were said to be a request's may be another's.
+    pub const DOUBT: u16 = 8;
 }
 
 /// Directions of a segment, seen from the socket the syscall was made on.
@@ -341,7 +344,21 @@ pub struct TaskRecord {
     pub comm: [u8; 16],
 }
 
+/// `kind::DOUBT`: an event loop answered a request in a turn of another one's, so that one of them went on in the other's turn. Calls of
+/// the other one that stand on turns (`evidence::REPLY`, `ASYNC`) may have been the answered one's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DoubtRecord {
+    /// Head.
+    pub head: RecordHead,
+    /// The process.
+    pub process: ProcessKey,
+    /// Span of the server exchange whose calls are doubted.
+    pub span_id: u64,
+}
+
 const _: () = {
+    assert!(size_of::<DoubtRecord>() == 40);
     assert!(size_of::<RecordHead>() == 16);
     assert!(size_of::<ProcessKey>() == 16);
     assert!(size_of::<SocketKey>() == 16);

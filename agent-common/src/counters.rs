@@ -47,6 +47,20 @@ counters! {
     UnitUnread = "unit_unread",
     /// Contexts of goroutines that ended because the goroutine took a value from a channel or waited: it may work for another request now.
     HandedOver = "goroutine_handed_over",
+    /// Node.js threads whose turns are not followed because the map was full or there was no memory.
+    EnvironmentsFull = "environments_full",
+    /// Calls made in a Node.js turn whose cause is not known.
+    TurnUnknown = "turn_unknown",
+    /// Calls by async resources whose interval of ids was forgotten by then.
+    AsyncForgotten = "async_forgotten",
+    /// Calls after the answer of the request that they would belong to.
+    TurnAnswered = "turn_answered",
+    /// Calls that a client's own queue made on a connection whose reply was just read: whose they are is not known.
+    TurnQueued = "turn_queued",
+    /// Node.js threads seen to answer a request in another one's turn, whose later turns count less.
+    TurnHanded = "turn_handed",
+    /// Calls in such a thread for which no exact cause is left.
+    TurnDoubted = "turn_doubted",
     /// Contexts that were older than the maximum age.
     ContextAged = "context_aged",
     /// io_uring instances set up by processes in scope; what they do through it is not seen.

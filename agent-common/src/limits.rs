@@ -22,6 +22,10 @@ pub const PEERS_MAX: u32 = 16_384;
 pub const THREADS_MAX: u32 = 32_768;
 /// Units that are no threads and work for a request. A value is 40 bytes, a key 16: about 3.5 MiB.
 pub const UNITS_MAX: u32 = 32_768;
+/// Threads with a Node.js environment. A value is 64 KiB, allocated when the thread is first seen.
+pub const ENVIRONMENTS_MAX: u32 = 512;
+/// How long after its request was read, and after it was answered, an async resource still works for a request, ns.
+pub const ASYNC_AGE_MAX_NS: u64 = 30 * 1_000_000_000;
 /// Places in executables and libraries at which a uprobe can be attached.
 pub const USER_PROBES_MAX: usize = 1_024;
 /// Rooms of a CPU for programs at work. More than one are held only where tasks are preempted in the kernel.

@@ -4,7 +4,10 @@
 //! write that moved nothing is taken back as if it had never been.
 
 use agent_common::{
-    abi::{Conn, ExchangeIds, SocketKey, conn_flag, direction, evidence, protocol, role, verdict},
+    abi::{
+        Conn, ExchangeIds, SocketKey, Thread, conn_flag, direction, evidence, protocol, role,
+        runtime, unit_kind, verdict,
+    },
     carried::context,
 };
 
@@ -39,11 +42,23 @@ pub(crate) fn begin_client(
     // If so, `trace_id`, `parent_span_id` and `evidence` hold the context already.
     let is_bound = conn.flags & conn_flag::BOUND != 0;
     conn.flags &= !conn_flag::BOUND;
-    // A turn's context is taken. A session's may not be meant any more: then haproxy says now for which one it sends.
-    if !is_bound || conn.evidence != evidence::TURN {
+    // A turn's context is taken, and libuv tries again outside of turns. A session's may not be meant any more: then haproxy says now for
+    // which one it sends.
+    let is_kept =
+        is_bound && (conn.evidence == evidence::TURN || conn.unit.kind == unit_kind::ASYNC);
+    if !is_kept {
         let mut ids = no_ids();
-        let is_known = context_of_unit(task, now, &mut ids) != 0;
+        let (known, thread) = context_of_unit(task, now, &mut ids);
+        let mut is_known = known != 0;
         if is_known || !is_bound {
+            if let Some(thread) = thread
+                && thread.class == u64::from(runtime::NODE)
+                && unit::node::calls(task, thread, key, conn, ids.evidence) == 0
+            {
+                is_known = false;
+                ids.parent_span_id = 0;
+                ids.evidence = evidence::NONE;
+            }
             if !is_known {
                 copy(&mut ids.trace_id, &new_trace_id(task.pid_tgid()));
             }
@@ -70,26 +85,35 @@ pub(crate) fn take_back(conn: &mut Conn) {
         conn.flags &= !conn_flag::BEGUN;
         conn.last_direction = conn.direction_before;
         pending::forget(conn);
-        // A turn's context counts once: it is kept for the next try.
-        if conn.evidence == evidence::TURN || conn.evidence == evidence::SESSION {
+        // A turn's context counts once, and libuv writes again without a turn: it is kept for the next try.
+        if conn.evidence == evidence::TURN
+            || conn.evidence == evidence::SESSION
+            || conn.unit.kind == unit_kind::ASYNC
+        {
             conn.flags |= conn_flag::BOUND;
         }
     }
 }
 
-/// The context of the current unit. Returns 0 where there is none.
+/// The context of the current unit, and the thread. Returns 0 where there is none.
 #[inline(always)]
-fn context_of_unit(task: Task, now: u64, ids: &mut ExchangeIds) -> u64 {
-    match unit::current(task.pid_tgid()) {
+fn context_of_unit(
+    task: Task,
+    now: u64,
+    ids: &mut ExchangeIds,
+) -> (u64, Option<&'static mut Thread>) {
+    let mut thread = unit::current(task.pid_tgid());
+    let known = match &mut thread {
         Some(thread) => unit::context(task, thread, now, ids),
         None => 0,
-    }
+    };
+    (known, thread)
 }
 
 /// Parent of a call the current unit makes; a new trace when there is none.
 #[inline(always)]
 pub(crate) fn parent_by_unit(task: Task, now: u64, ids: &mut ExchangeIds) {
-    if context_of_unit(task, now, ids) == 0 {
+    if context_of_unit(task, now, ids).0 == 0 {
         copy(&mut ids.trace_id, &new_trace_id(task.pid_tgid()));
     }
 }

@@ -17,7 +17,7 @@
 //! ```
 
 use agent_common::{
-    abi::{Conn, SocketKey, conn_flag, direction, role, segment_flag, verdict},
+    abi::{Conn, SocketKey, conn_flag, direction, role, segment_flag, unit_kind, verdict},
     counters::Counter,
     limits::SNIFF_TURNS_MAX,
 };
@@ -216,6 +216,15 @@ pub(crate) fn wrote(
     if conn.flags & conn_flag::BEGUN == 0 {
         if is_request(token) && may_begin_client(conn) {
             begin_client(&socket.key, conn, pos, token.protocol(), call.task);
+        } else if conn.role == role::SERVER && conn.unit.kind == unit_kind::ASYNC {
+            let was = conn.flags & conn_flag::RESPONDED;
+            if !commit(conn, direction::TX, token) {
+                conn.tx_bytes += moved;
+                return None;
+            }
+            if was == 0 && conn.flags & conn_flag::RESPONDED != 0 {
+                unit::node::answers(call.task, conn);
+            }
         } else if !commit(conn, direction::TX, token) {
             conn.tx_bytes += moved;
             return None;
@@ -296,6 +305,9 @@ pub(crate) fn was_read<S: Sock>(
         };
         unit::enter(call.task, &socket.key, conn, reading);
     }
+    if conn.role == role::CLIENT && conn.unit.kind == unit_kind::ASYNC {
+        unit::node::read_reply(call.task, socket.key.sk, conn);
+    }
     let segment = Segment {
         moved: moved as u32,
         pos,
@@ -323,6 +335,14 @@ pub(crate) fn failed(key: &SocketKey, call: Call, way: u8) -> Option<()> {
         || (call.moved == 0 && way == direction::TX)
     {
         return None;
+    }
+    // The end of a connection in place of the reply.
+    if way == direction::RX
+        && conn.role == role::CLIENT
+        && conn.last_direction == direction::TX
+        && conn.unit.kind == unit_kind::ASYNC
+    {
+        unit::node::read_reply(call.task, key.sk, conn);
     }
     let scratch = &mut *scratch()?;
     let now = now();

@@ -6,12 +6,13 @@ use core::ops::{Deref, DerefMut};
 use agent_common::{
     abi::{
         Arrived, Conn, ConnRecord, PeerKey, Runtime, SegmentRecord, SocketKey, Thread, UnitContext,
-        UnitKey, Words, demand,
+        UnitKey, Words, demand, node::Environment,
     },
     counters::Counter,
     limits,
 };
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
@@ -44,6 +45,11 @@ pub(crate) static OWN: HashMap<PeerKey, u8> = HashMap::with_max_entries(limits::
 #[map]
 pub(crate) static UNITS: HashMap<UnitKey, UnitContext> =
     HashMap::with_max_entries(limits::UNITS_MAX, 0);
+
+/// Threads with a Node.js environment, by tgid << 32 | tid. Allocated one by one, because a value is large.
+#[map]
+pub(crate) static ENVIRONMENTS: HashMap<u64, Environment> =
+    HashMap::with_max_entries(limits::ENVIRONMENTS_MAX, BPF_F_NO_PREALLOC);
 
 /// Runtime of a process, by tgid. Absent means NATIVE.
 #[map]

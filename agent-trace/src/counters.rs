@@ -66,6 +66,8 @@ counters! {
     PipelineFull = "pipeline_full",
     /// The kernel began an exchange where no request begins; its ids are nobody's parent.
     KernelGuessWrong = "kernel_guess_wrong",
+    /// Calls that were said to be a request's and may be another's: roots.
+    ParentDoubted = "parent_doubted",
     /// Exchanges whose parent is not known (lost or never real); their spans are roots.
     ParentUnknown = "parent_unknown",
     /// Calls without a parent because the request that they seem to belong to shared its connection with a pipelined one.

@@ -7,8 +7,8 @@
 use std::mem::size_of;
 
 use agent_common::abi::{
-    ConnRecord, ExchangeIds, ProcessKey, RecordHead, SegmentRecord, SocketKey, StateRecord,
-    TaskRecord, Words, kind,
+    ConnRecord, DoubtRecord, ExchangeIds, ProcessKey, RecordHead, SegmentRecord, SocketKey,
+    StateRecord, TaskRecord, Words, kind,
 };
 
 /// A record with a type.
@@ -28,6 +28,8 @@ pub enum KernelEvent<'a> {
     IoUring(TaskRecord),
     /// A process listens on a TCP port.
     Listen(TaskRecord),
+    /// Calls of a request may be another's.
+    Doubt(DoubtRecord),
 }
 
 /// Why a record was refused.
@@ -199,6 +201,14 @@ impl Fields<'_> {
             comm: self.array(),
         }
     }
+
+    fn doubt(&mut self) -> DoubtRecord {
+        DoubtRecord {
+            head: self.head(),
+            process: self.process(),
+            span_id: self.u64(),
+        }
+    }
 }
 
 /// Decodes one record.
@@ -229,6 +239,11 @@ pub fn decode(bytes: &[u8]) -> Result<KernelEvent<'_>, DecodeError> {
         kind::EXEC => KernelEvent::Exec(task(bytes, head)?),
         kind::EXIT => KernelEvent::Exit(task(bytes, head)?),
         kind::IO_URING => KernelEvent::IoUring(task(bytes, head)?),
+        kind::DOUBT => KernelEvent::Doubt(
+            fixed::<{ size_of::<DoubtRecord>() }>(bytes, head)?
+                .0
+                .doubt(),
+        ),
         kind::LISTEN => KernelEvent::Listen(task(bytes, head)?),
         other => return Err(DecodeError::UnknownKind(other)),
     })

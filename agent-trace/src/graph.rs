@@ -14,7 +14,7 @@ use agent_common::{
     carried::tag_of,
 };
 use agent_protocol::tracecontext::TraceContext;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub(crate) use self::table::Slot;
 use self::table::{Insertion, Node, Table};
@@ -34,6 +34,8 @@ const ALIAS_KEEP_NS: u64 = 300_000_000_000;
 const ALIASES_MAX: usize = 16_384;
 /// Most pipelined requests waiting for their server side.
 const JOINS_MAX: usize = 16_384;
+/// Most server exchanges whose calls are doubted; the oldest goes first.
+const DOUBTS_MAX: usize = 16_384;
 
 /// Which side of a request an exchange is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +123,9 @@ pub(crate) struct Graph {
     aliases_by_age: VecDeque<(u64, TraceId)>,
     joins: FxHashMap<WirePlace, SpanId>,
     joins_by_age: VecDeque<(u64, WirePlace)>,
+    /// Server exchanges to which event-loop turns may have given calls of others.
+    doubted: FxHashSet<SpanId>,
+    doubted_by_age: VecDeque<(u64, SpanId)>,
     chain: Vec<Slot>,
 }
 
@@ -133,6 +138,8 @@ impl Graph {
             aliases_by_age: VecDeque::new(),
             joins: FxHashMap::default(),
             joins_by_age: VecDeque::new(),
+            doubted: FxHashSet::default(),
+            doubted_by_age: VecDeque::new(),
             chain: Vec::new(),
         }
     }
@@ -170,6 +177,24 @@ impl Graph {
         }
         self.joins.insert(place, id);
         self.joins_by_age.push_back((ktime_ns, place));
+    }
+
+    /// An event loop answered another request in a turn of this one's: calls that turns gave to it and that are not decided yet
+    /// are roots.
+    pub(crate) fn doubt(&mut self, server: SpanId, ktime_ns: u64) {
+        if !self.doubted.insert(server) {
+            return;
+        }
+        self.doubted_by_age.push_back((ktime_ns, server));
+        while self.doubted_by_age.len() > DOUBTS_MAX {
+            self.forget_doubt();
+        }
+    }
+
+    /// Whether an origin stands on turns in which another request may have gone on.
+    fn is_doubted(&self, origin: Origin) -> bool {
+        matches!(origin, Origin::Kernel(parent, Evidence::Reply | Evidence::Async)
+            if self.doubted.contains(&parent))
     }
 
     /// The exchange is over; it can be named as a parent for a while.
@@ -219,6 +244,7 @@ impl Graph {
         let facts = &self.table.get(slot)?.facts;
         let parent = match facts.origin {
             Origin::None => return None,
+            origin if self.is_doubted(origin) => return None,
             Origin::Kernel(parent, _) | Origin::Carried { parent, .. } => parent,
             Origin::Wire(place) => *self.joins.get(&place)?,
         };
@@ -239,6 +265,8 @@ impl Graph {
         {
             candidate = None;
             counters.one(Counter::ParentPipelined);
+        } else if self.is_doubted(facts.origin) {
+            counters.one(Counter::ParentDoubted);
         } else if candidate.is_none() && matches!(facts.origin, Origin::Kernel(..)) {
             counters.one(Counter::ParentUnknown);
         }
@@ -269,7 +297,10 @@ impl Graph {
                 .carried(&facts)
                 .unwrap_or_else(|| self.root(id, &facts)),
         };
-        if facts.kernel_trace != TraceId::default() && facts.kernel_trace != decision.trace {
+        if facts.kernel_trace != TraceId::default()
+            && facts.kernel_trace != decision.trace
+            && !self.is_doubted(facts.origin)
+        {
             self.alias(facts.kernel_trace, decision.trace, now_ns);
         }
         self.table.get_mut(slot)?.decision = Some(decision);
@@ -365,6 +396,8 @@ impl Graph {
 
     fn root(&self, id: SpanId, facts: &Facts) -> Decision {
         let trace = match self.aliases.get(&facts.kernel_trace) {
+            // The trace the kernel made it part of is another's.
+            _ if self.is_doubted(facts.origin) => derived_trace(id),
             Some(trace) => *trace,
             None if facts.kernel_trace == TraceId::default() => derived_trace(id),
             None => facts.kernel_trace,
@@ -390,6 +423,13 @@ impl Graph {
             self.forget_join();
         }
         while self
+            .doubted_by_age
+            .front()
+            .is_some_and(|&(at, _)| at.saturating_add(CLOSED_KEEP_NS) < now_ns)
+        {
+            self.forget_doubt();
+        }
+        while self
             .aliases_by_age
             .front()
             .is_some_and(|&(at, _)| at.saturating_add(ALIAS_KEEP_NS) < now_ns)
@@ -413,6 +453,12 @@ impl Graph {
     fn forget_alias(&mut self) {
         if let Some((_, kernel)) = self.aliases_by_age.pop_front() {
             self.aliases.remove(&kernel);
+        }
+    }
+
+    fn forget_doubt(&mut self) {
+        if let Some((_, server)) = self.doubted_by_age.pop_front() {
+            self.doubted.remove(&server);
         }
     }
 

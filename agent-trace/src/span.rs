@@ -74,7 +74,7 @@ impl Evidence {
 
     /// Whether it is what was made under a request that keeps this evidence when the request has been answered.
     pub const fn outlives_the_response(self) -> bool {
-        matches!(self, Self::Context)
+        matches!(self, Self::Context | Self::Reply | Self::Async)
     }
 
     /// The attribute's value.

@@ -23,7 +23,7 @@ use crate::frame::Frame;
 use crate::graph::Graph;
 use crate::render::Renderer;
 use crate::shared::Shared;
-use crate::span::Span;
+use crate::span::{Span, SpanId};
 
 /// What the tracer asks of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +161,10 @@ impl Tracer {
                         .exited
                         .insert(record.process, record.head.ktime_ns);
                 }
+            }
+            Ok(KernelEvent::Doubt(record)) => {
+                let span = SpanId(record.span_id.to_ne_bytes());
+                self.shared.graph.doubt(span, record.head.ktime_ns);
             }
             Ok(KernelEvent::IoUring(_) | KernelEvent::Listen(_)) => {}
             Err(DecodeError::Short { .. }) => self.shared.counters.one(Counter::RecordMalformed),

@@ -26,7 +26,7 @@ use crate::{
         proc_root::ProcRoot,
         runtime::{Finding, RuntimeClasses, uses_io_uring},
         scope::{ExeGlobs, processes_in_scope},
-        serving::{listens, needs},
+        serving::{is_cluster_worker, listens, needs},
     },
     export::{Exports, summary},
     pipeline::{
@@ -78,7 +78,7 @@ fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
         }
         if finding.probes.is_empty() {
             plain.push((tgid, finding.runtime));
-        } else if listens(root, tgid) {
+        } else if listens(root, tgid) || is_cluster_worker(root, tgid) {
             probed.push((tgid, finding));
         } else {
             // Its files are not probed before it serves: it is looked at anew when it listens or is first traced.

@@ -60,6 +60,9 @@ fn attempt(task: Task, scratch: &mut Scratch, key: &SocketKey) -> Option<()> {
         scratch.conn.evidence = ids.evidence;
         scratch.conn.flags |= conn_flag::BOUND;
     }
+    if ids.evidence == evidence::ASYNC || ids.evidence == evidence::REPLY {
+        unit::node::connects(task);
+    }
     if conn::insert(scratch, key.sk) == 0 {
         return None;
     }

@@ -14,7 +14,7 @@ use aya_ebpf::{
 use crate::{
     emit,
     ids::now,
-    maps::{RUNTIMES, SCOPE, THREADS, count},
+    maps::{ENVIRONMENTS, RUNTIMES, SCOPE, THREADS, count},
     scope::task_in_scope,
     settings::setting,
     walk::{Task, field},
@@ -70,6 +70,7 @@ pub(crate) fn exec(_ctx: RawTracePointContext) -> i32 {
     let _ = RUNTIMES.remove(task.tgid());
     // What the thread did as the old program is nothing to the new one.
     let _ = THREADS.remove(task.pid_tgid());
+    let _ = ENVIRONMENTS.remove(task.pid_tgid());
     tell(kind::EXEC, task, 0);
     0
 }
@@ -80,6 +81,7 @@ pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
     let task = Task::current();
     let pid_tgid = task.pid_tgid();
     let _ = THREADS.remove(pid_tgid);
+    let _ = ENVIRONMENTS.remove(pid_tgid);
     let tgid = (pid_tgid >> 32) as u32;
     if tgid == pid_tgid as u32 {
         let _ = RUNTIMES.remove(tgid);

@@ -11,6 +11,7 @@ mod cpython;
 mod functions;
 mod go;
 mod lifetime;
+mod node;
 mod option;
 mod read;
 mod sockets;

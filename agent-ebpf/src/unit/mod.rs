@@ -20,6 +20,7 @@ pub(crate) mod cpython;
 pub(crate) mod go;
 mod haproxy;
 pub(crate) mod many;
+pub(crate) mod node;
 
 use agent_common::{
     abi::{
@@ -130,6 +131,9 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
     let now = reading.now;
     let Some(thread) = current(key) else { return 0 };
     let class = class_of(thread, key, now);
+    if class == runtime::NODE {
+        return node::read_request(task, socket, conn, now);
+    }
     let mut reads_outside = false;
     if class == runtime::CPYTHON {
         match cpython::read_request(task, socket, conn, reading) {
@@ -183,6 +187,9 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
 /// The response to `conn`'s request began: whatever its unit does next is not known to belong to it.
 #[inline(never)]
 pub(crate) fn leave(conn: &Conn) -> u64 {
+    if conn.unit.kind == unit_kind::ASYNC {
+        return 0;
+    }
     if conn.unit.kind != unit_kind::THREAD {
         return many::leave(conn);
     }
@@ -224,6 +231,9 @@ pub(crate) fn wait(key: u64) {
 #[inline(never)]
 pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut ExchangeIds) -> u64 {
     let class = class_of(thread, task.pid_tgid(), now);
+    if class == runtime::NODE {
+        return node::context(task, thread, ids);
+    }
     if class == runtime::CPYTHON {
         if cpython::context(task, now, ids) != 0 {
             return 1;

@@ -148,6 +148,8 @@ const FAILURES: &str = "connects that fail before TCP tries, and those of unix s
 const CONNECTIONS: &str =
     "whose calls the tasks make that asyncio servers start with a connection (aiohttp)";
 const CONTEXTS: &str = "whose calls asyncio's tasks make";
+const NODE: &str = "whose the calls of Node.js programs are";
+const NODE_TIMERS: &str = "whose the calls are that Node.js programs make after a timer's promise";
 const LOOPS: &str = "event loops cannot be told from threads";
 const GOROUTINES: &str = "whose calls those of Go's goroutines are that others made";
 const GO_CALLS: &str = "whose requests Go's net/http writes and whose connections it makes";
@@ -297,6 +299,26 @@ pub const HOOKS: &[Hook] = &[
         UNIX_BYTES,
     )
     .by(Way::Functions),
+    optional(
+        "node_scope",
+        Place::User("node::AsyncHooks::push_async_context"),
+        NODE,
+    ),
+    optional(
+        "node_resolve",
+        Place::User("Builtins_PromiseCapabilityDefaultResolve"),
+        NODE_TIMERS,
+    ),
+    optional(
+        "node_microtasks",
+        Place::User("v8::internal::MicrotaskQueue::RunMicrotasks"),
+        NODE_TIMERS,
+    ),
+    optional(
+        "node_drained",
+        Place::User("v8::internal::Execution::TryRunMicrotasks"),
+        NODE_TIMERS,
+    ),
     required("exit_write", Place::Syscall("sys_exit_write"), WRITES).by(Way::Syscalls),
     required("enter_write", Place::Syscall("sys_enter_write"), WRITES).by(Way::Syscalls),
     required("exit_writev", Place::Syscall("sys_exit_writev"), WRITES).by(Way::Syscalls),

@@ -14,7 +14,7 @@ use std::{
 use memchr::memmem::Finder;
 use object::{Object, ObjectSection, ReadCache};
 
-use super::units::go::GoFacts;
+use super::units::{self, go::GoFacts};
 
 /// Bytes searched in one section: some milliseconds. Read-only data of ordinary programs is smaller.
 pub const SEARCH_MAX: u64 = 16 << 20;
@@ -45,6 +45,7 @@ pub struct ElfMarks {
     go: HashMap<FileId, bool>,
     go_facts: HashMap<FileId, GoFacts>,
     marks: HashMap<FileId, Marks>,
+    node: HashMap<FileId, Option<units::node::Places>>,
 }
 
 impl ElfMarks {
@@ -74,6 +75,14 @@ impl ElfMarks {
             }
             Ok(facts)
         })
+    }
+
+    /// Where the file at `path` has what the units of Node.js stand on; none where it is no Node.js whose code is known.
+    ///
+    /// # Errors
+    /// As [`Self::is_go`].
+    pub fn node(&mut self, path: &Path) -> io::Result<Option<units::node::Places>> {
+        once(&mut self.node, path, |file| Ok(units::node::places(file)))
     }
 
     /// Searches the file at `path`.

@@ -204,8 +204,9 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
         );
     }
     match without_version(name) {
-        // libuv's, Bun's and Deno's loops serve all requests on one thread.
-        "node" | "nodejs" | "bun" | "deno" => {
+        "node" | "nodejs" => return node(elf, &file),
+        // Bun's and Deno's loops serve all requests on one thread.
+        "bun" | "deno" => {
             return found(
                 runtime::MULTIPLEXING,
                 "the executable is a JavaScript runtime",
@@ -246,16 +247,24 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
     // Only for programs nothing else is known of: the search takes milliseconds, once for each file.
     let marks = elf.marks(&file).unwrap_or_default();
     if marks.node {
-        return found(
-            runtime::MULTIPLEXING,
-            "the executable exports node_module_register (Node.js)",
-        );
+        return node(elf, &file);
     }
     if marks.tokio {
         // tokio's tasks move between worker threads at every await.
         return found(runtime::MULTIPLEXING, "the executable holds tokio");
     }
     unknown
+}
+
+/// Node.js in the file `file`.
+fn node(elf: &mut ElfMarks, file: &Path) -> Finding {
+    match elf.node(file) {
+        Ok(Some(places)) => Finding::from(places.units(file)),
+        _ => Finding::unread(
+            runtime::MULTIPLEXING,
+            "this version or build of Node.js is not known: the turns of its event loop are not told apart",
+        ),
+    }
 }
 
 /// File names of the mapped files. A line is `ADDRESSES PERMS OFFSET DEV INODE PATH` (`man 5 proc_pid_maps`).

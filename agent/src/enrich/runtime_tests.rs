@@ -56,7 +56,7 @@ fn real_programs_are_classified() {
     check(
         "node",
         &["-e", "console.log(1); setTimeout(() => {}, 60000)"],
-        runtime::MULTIPLEXING,
+        runtime::NODE,
     );
     check("java", &[java.to_str().unwrap()], runtime::NATIVE);
     check(

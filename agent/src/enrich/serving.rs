@@ -75,6 +75,17 @@ pub fn listens(root: &ProcRoot, tgid: u32) -> bool {
         || is_listening("net/unix", unix_listener)
 }
 
+/// Whether a process is a worker of Node.js' cluster, which serves connections that its primary process hands over.
+pub fn is_cluster_worker(root: &ProcRoot, tgid: u32) -> bool {
+    /// `cluster.fork` gives it to its children (lib/internal/cluster/primary.js).
+    const MARK: &[u8] = b"NODE_UNIQUE_ID=";
+    root.environ(tgid).is_ok_and(|environ| {
+        environ
+            .split(|byte| *byte == 0)
+            .any(|variable| variable.starts_with(MARK))
+    })
+}
+
 /// Inodes of the sockets a process has; none if it has too many descriptors.
 fn sockets(root: &ProcRoot, tgid: u32) -> io::Result<Option<HashSet<u64>>> {
     let mut found = HashSet::new();

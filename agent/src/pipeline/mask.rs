@@ -23,8 +23,8 @@ use std::{
 };
 
 use agent_common::abi::{
-    ConnRecord, RecordHead, SegmentRecord, SocketKey, StateRecord, TaskRecord, direction, kind,
-    protocol, role, segment_flag,
+    ConnRecord, DoubtRecord, RecordHead, SegmentRecord, SocketKey, StateRecord, TaskRecord,
+    direction, kind, protocol, role, segment_flag,
 };
 use agent_protocol::http1::framing::{Start, response_start};
 use agent_trace::{
@@ -109,6 +109,7 @@ impl Masker {
             }
             kind::CONN => size_of::<ConnRecord>(),
             kind::EXEC | kind::EXIT | kind::IO_URING | kind::LISTEN => size_of::<TaskRecord>(),
+            kind::DOUBT => size_of::<DoubtRecord>(),
             _ => size_of::<RecordHead>(),
         };
         fill(record.get_mut(fixed..));

@@ -1,6 +1,6 @@
 //! Node and Ruby.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::Result;
 
@@ -37,6 +37,20 @@ pub fn node(framework: NodeFramework, leaf: Option<&Victim>) -> Result<Victim> {
         }
     };
     Victim::start(name, Serving::Loop, port, &mut command, None)
+}
+
+/// The executable `node` with the shapes of `node/turns.js`.
+///
+/// # Errors
+/// When it does not start.
+pub fn turns(node: &Path, leaf: &Victim) -> Result<Victim> {
+    let port = free_port()?;
+    let mut command = Command::new(node);
+    command
+        .arg(source("node/turns.js"))
+        .arg(port.to_string())
+        .env("LEAF_URL", leaf.url());
+    Victim::start("node turns", Serving::Loop, port, &mut command, None)
 }
 
 /// What Node runs for `cargo xtask accuracy`.

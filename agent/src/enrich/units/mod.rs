@@ -7,6 +7,7 @@
 pub mod cpython;
 pub mod go;
 pub mod haproxy;
+pub mod node;
 
 use agent_common::abi::Runtime;
 

@@ -1,0 +1,140 @@
+//! Environments of Node.js: what a thread's event loop is doing, and for which request.
+//!
+//! Only the programs read and write these; user space makes the map. Async ids are the bits of the doubles in which Node keeps
+//! them: of positive doubles the bits have the order of the numbers.
+
+use core::mem::size_of;
+
+use super::Words;
+
+/// Intervals of async ids that are remembered: with what is before them an environment fits an allocation of 64 KiB.
+pub const INTERVALS: usize = 880;
+
+/// What began the turn ([`Environment::kind`]).
+pub mod turn {
+    /// Something that is not followed.
+    pub const OTHER: u64 = 0;
+    /// A request was read.
+    pub const REQUEST: u64 = 1;
+    /// The reply to a call was read.
+    pub const REPLY: u64 = 2;
+    /// An async resource that was made under a request is done: a connection, a look-up, a file.
+    pub const RESOURCE: u64 = 3;
+    /// A list of timers or immediates, each with a cause of its own.
+    pub const LIST: u64 = 4;
+}
+
+/// The request something is done for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// Trace of the server exchange.
+    pub trace_id: Words,
+    /// Span of the server exchange; 0: no request is known.
+    pub span_id: u64,
+    /// Address of the server connection's `struct sock`.
+    pub server: u64,
+    /// Of a turn that a reply began, and of what was made in it: the client connection's `struct sock`, with its lowest bit set where the
+    /// call itself stood on no such turn; 2 for microtasks of a timer; else 0.
+    pub via: u64,
+    /// CLOCK_MONOTONIC when the request was read.
+    pub ktime_ns: u64,
+}
+
+/// Async ids that were given out for one cause: those above `low`, up to `high`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interval {
+    /// The last id before.
+    pub low: u64,
+    /// The last id of it.
+    pub high: u64,
+    /// Ids of it that were the cause of a turn, by their distance from `low`.
+    pub used: u64,
+    /// The cause.
+    pub cause: Cause,
+}
+
+/// Value of the map of environments, keyed by tgid << 32 | tid.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// Address of `node::AsyncHooks`.
+    pub hooks: u64,
+    /// Address of its async ids.
+    pub ids: u64,
+    /// Address of the number of callback scopes that are open.
+    pub depth: u64,
+    /// The ids when they were read last: execution, trigger, last given out, default trigger.
+    pub fields: [u64; 4],
+    /// One of [`turn`].
+    pub kind: u64,
+    /// Async id of the resource whose callback the turn is.
+    pub resource: u64,
+    /// The last id given out before the turn.
+    pub low: u64,
+    /// The turn's cause.
+    pub cause: Cause,
+    /// Kind of the turn that the last read begins, once its callback is called; `OTHER` when there is none.
+    pub read_kind: u64,
+    /// Its cause.
+    pub read_cause: Cause,
+    /// In a list: the timer or immediate that ran since microtasks ran last, where it was seen to make or resolve something.
+    pub resolved: u64,
+    /// In a list: the timer or immediate that was looked up last.
+    pub item: u64,
+    /// Not 0: an answer was written for another request than the turn's: requests go on in each other's turns here.
+    pub handed: u64,
+    /// What was found last.
+    pub found: Cause,
+    /// Where a search stands.
+    pub search: [u64; 2],
+    /// Intervals made.
+    pub made: u64,
+    /// The last of them, in a ring.
+    pub intervals: [Interval; INTERVALS],
+}
+
+impl Environment {
+    /// One that was not seen before.
+    pub const EMPTY: Self = {
+        const NONE: Cause = Cause {
+            trace_id: [0; 2],
+            span_id: 0,
+            server: 0,
+            via: 0,
+            ktime_ns: 0,
+        };
+        Self {
+            hooks: 0,
+            ids: 0,
+            depth: 0,
+            fields: [0; 4],
+            kind: turn::OTHER,
+            resource: 0,
+            low: 0,
+            cause: NONE,
+            read_kind: turn::OTHER,
+            read_cause: NONE,
+            resolved: 0,
+            item: 0,
+            handed: 0,
+            found: NONE,
+            search: [0; 2],
+            made: 0,
+            intervals: [Interval {
+                low: 0,
+                high: 0,
+                used: 0,
+                cause: NONE,
+            }; INTERVALS],
+        }
+    };
+}
+
+const _: () = {
+    assert!(size_of::<Cause>() == 48);
+    assert!(size_of::<Interval>() == 72);
+    // With the map's own 64 bytes or so.
+    assert!(size_of::<Environment>() < 65_536 - 128);
+};

@@ -1,0 +1,243 @@
+//! The request that a call is for, by the turn in which it is made and the async ids of that moment.
+//!
+//! In: a call, a connection being made, the beginning of an answer. Out: the request, or none. Always holds: what goes on in the turn of a
+//! reply counts only while its request is unanswered, and no more once a request was seen to be answered in the turn of another. Refuses: what
+//! runs outside of all turns.
+
+use agent_common::{
+    abi::{
+        Conn, DoubtRecord, ExchangeIds, RecordHead, SocketKey, Thread, evidence, kind,
+        node::{Environment, turn},
+    },
+    counters::Counter,
+    limits::ASYNC_AGE_MAX_NS,
+};
+
+use super::{
+    CERTAIN, existing,
+    intervals::{copy_cause, find, remember, use_up},
+    is_open, read_ids, unit,
+};
+use crate::{
+    emit,
+    ids::{copy, now},
+    maps::count,
+    unit::many::user_word,
+    walk::Task,
+};
+
+/// How far turns are doubted ([`Environment::handed`]).
+mod handed {
+    /// Turns of replies, of timers' promises, and what was made in them.
+    pub(super) const REPLIES: u64 = 1;
+    /// All but the request's own turn and its connections' first words.
+    pub(super) const ALL: u64 = 3;
+}
+
+/// Puts the cause of what runs now into `found`. Returns the evidence, 0 where it is not known.
+#[inline(never)]
+fn resolve(environment: &mut Environment) -> u64 {
+    let [execution, trigger, ..] = environment.fields;
+    let is_list = environment.kind == turn::LIST;
+    let is_of_turn = execution > environment.low;
+    let is_older = trigger != 0 && trigger <= environment.low && trigger != environment.resource;
+    let id = if execution == 0 || (execution == environment.resource && !is_list) {
+        0
+    } else if is_of_turn {
+        // A tick or the like: its trigger is the id that ran when it was made. In a list all that was made since microtasks ran last
+        // is of the one timer or immediate that ran since.
+        if is_older {
+            trigger
+        } else if is_list {
+            environment.resolved
+        } else {
+            0
+        }
+    } else {
+        execution
+    };
+    let found = &raw mut environment.found;
+    if id == 0 {
+        if environment.cause.span_id == 0 || (is_list && execution != 0 && trigger != 0) {
+            return 0;
+        }
+        let from = &raw const environment.cause;
+        // SAFETY: two fields of the same map value.
+        unsafe { copy_cause(&mut *found, &*from) };
+        return u64::from(match environment.kind {
+            turn::REQUEST | turn::RESOURCE => evidence::ASYNC,
+            _ => evidence::REPLY,
+        });
+    }
+    let is_same = environment.item == id;
+    environment.item = id;
+    let Some(interval) = find(environment, id) else {
+        return 0;
+    };
+    let is_again = is_list && use_up(interval, id) != 0 && !is_same;
+    let from = &raw const interval.cause;
+    // SAFETY: as above.
+    let from = unsafe { &*from };
+    if (is_again || !is_list) && !is_open(from) {
+        count(Counter::TurnAnswered, 1);
+        return 0;
+    }
+    // SAFETY: as above.
+    unsafe { copy_cause(&mut *found, from) };
+    u64::from(evidence::ASYNC)
+}
+
+/// Whether JavaScript runs within a callback scope: else something that V8 had to do runs microtasks, outside of all turns.
+#[inline(always)]
+fn is_in_scope(environment: &Environment) -> bool {
+    user_word(environment.depth).is_some_and(|depth| depth != 0)
+}
+
+/// Whether the request that was found counts for a call with the evidence `what`.
+#[inline(always)]
+fn counts(environment: &Environment, what: u64) -> bool {
+    let [execution, ..] = environment.fields;
+    // In the turn of a reply, and in what was made in one, goes on who waited for a promise that is settled now: as a rule who made the
+    // call, which is not answered then.
+    let is_weak = what == u64::from(evidence::REPLY) || environment.found.via != 0;
+    let is_refused = match environment.handed {
+        0 => false,
+        handed::REPLIES => is_weak,
+        _ => {
+            is_weak
+                || (environment.kind != turn::REQUEST
+                    && (environment.kind != turn::RESOURCE || execution != environment.resource))
+        }
+    };
+    if is_refused {
+        count(Counter::TurnDoubted, 1);
+        return false;
+    }
+    if !is_open(&environment.found) {
+        // What goes on after the answer is the request's where ids say so, for a while.
+        let age = now().wrapping_sub(environment.found.ktime_ns);
+        if is_weak || age > ASYNC_AGE_MAX_NS {
+            count(Counter::TurnAnswered, 1);
+            return false;
+        }
+    }
+    true
+}
+
+/// The request a call made now is for: fills `ids`, puts the server's connection, the one whose reply it follows, and whether it has a trigger into
+/// the thread's entry, and returns 1 if there is one.
+#[inline(never)]
+pub(crate) fn context(task: Task, thread: &mut Thread, ids: &mut ExchangeIds) -> u64 {
+    thread.unit.socket.sk = 0;
+    thread.unit.socket.ino = 0;
+    let Some(environment) = existing(task.pid_tgid()) else {
+        count(Counter::TurnUnknown, 1);
+        return 0;
+    };
+    if read_ids(environment) == 0 {
+        return 0;
+    }
+    let what = if is_in_scope(environment) {
+        resolve(environment)
+    } else {
+        0
+    };
+    if what == 0 {
+        count(Counter::TurnUnknown, 1);
+        return 0;
+    }
+    if !counts(environment, what) {
+        return 0;
+    }
+    let found = &environment.found;
+    copy(&mut ids.trace_id, &found.trace_id);
+    ids.parent_span_id = found.span_id;
+    ids.evidence = what as u8;
+    thread.unit.socket.sk = found.server;
+    thread.unit.socket.ino = found.via;
+    thread.unit.turn_heads = u32::from(environment.fields[1] != 0);
+    1
+}
+
+/// A connection is being made for the request that [`context`] found. In a list, whose turn as a whole has no cause, the ids given out since
+/// microtasks ran last are that request's.
+#[inline(never)]
+pub(crate) fn connects(task: Task) -> u64 {
+    let Some(environment) = existing(task.pid_tgid()) else {
+        return 0;
+    };
+    if environment.kind != turn::LIST {
+        return 0;
+    }
+    let [execution, _, last, _] = environment.fields;
+    // All that microtasks make is remembered when they have run.
+    if execution == 0 {
+        return 0;
+    }
+    let from = &raw const environment.found;
+    // SAFETY: two fields of the same map value. In a list the turn's cause is set anew with each item.
+    copy_cause(&mut environment.cause, unsafe { &*from });
+    remember(environment, environment.low, last);
+    environment.low = last;
+    environment.cause.span_id = 0;
+    1
+}
+
+/// The exchange that begins on `key` is for the request that [`context`] found with the evidence `found`, or for none that is known. Returns 0 where
+/// it must not count.
+#[inline(always)]
+pub(crate) fn calls(
+    task: Task,
+    thread: &Thread,
+    key: &SocketKey,
+    conn: &mut Conn,
+    found: u8,
+) -> u64 {
+    let SocketKey { sk, ino: via } = thread.unit.socket;
+    let certain = if via == 0 && sk != 0 { CERTAIN } else { 0 };
+    conn.unit = unit(task, sk | certain);
+    if via & !CERTAIN == key.sk && found == evidence::ASYNC && thread.unit.turn_heads != 0 {
+        // undici goes on with what it has queued in an immediate that it makes while it reads a reply, in the connection's own callback: a
+        // promise's microtask would have no trigger.
+        count(Counter::TurnQueued, 1);
+        return 0;
+    }
+    1
+}
+
+/// The answer to `conn`'s request begins. In another one's turn it shows that requests go on in each other's turns here.
+#[inline(never)]
+pub(crate) fn answers(task: Task, conn: &Conn) -> u64 {
+    let Some(environment) = existing(task.pid_tgid()) else {
+        return 0;
+    };
+    if read_ids(environment) == 0 || !is_in_scope(environment) || resolve(environment) == 0 {
+        return 0;
+    }
+    if environment.found.span_id != conn.span_id {
+        environment.handed |= if environment.found.via & CERTAIN == 0 {
+            handed::REPLIES
+        } else {
+            handed::ALL
+        };
+        count(Counter::TurnHanded, 1);
+        doubt(task, environment.found.span_id);
+    }
+    1
+}
+
+/// Tells user space that calls of a request may be another one's.
+#[inline(never)]
+fn doubt(task: Task, span_id: u64) -> u64 {
+    emit::small(&DoubtRecord {
+        head: RecordHead {
+            kind: kind::DOUBT,
+            payload: 0,
+            size: size_of::<DoubtRecord>() as u32,
+            ktime_ns: now(),
+        },
+        process: task.process_key(),
+        span_id,
+    });
+    1
+}

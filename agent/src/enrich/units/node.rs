@@ -1,0 +1,347 @@
+//! Node.js: where its async ids are, and where a turn of its event loop begins.
+//!
+//! In: the executable, or the library that it is linked with (`libnode.so`). Out: [`Units`]. Always holds: the code itself is looked at: each constructor of
+//! `node::InternalCallbackScope` that calls `push_async_context` must load the ids from the scope in rbx, and that function must go through the pointer
+//! that is read later. Refuses: builds whose code is another; their calls are roots.
+//!
+//! Seen in the code of 18.20.8, 20.20.2, 22.23.3, 24.21.0 (nodejs.org, npm's `node`): the constructors' `movsd 0x8(%rbx),%xmm0` and
+//! `movsd 0x10(%rbx),%xmm1` before the call, and `mov 0x98(%rbx),%rcx` (the pointer to the ids) in the function.
+
+use std::{collections::HashMap, fs::File, os::unix::fs::FileExt, path::Path};
+
+use agent_common::abi::{Runtime, runtime};
+use memchr::memmem;
+use object::{Object, ObjectSection, ObjectSegment, ReadCache, read::elf::ElfFile64};
+
+use super::Units;
+use crate::attach::user::Probe;
+
+/// `node::AsyncHooks::push_async_context(double, double, …)`; what the third argument is changed in 22.
+const PUSH: &str = "_ZN4node10AsyncHooks18push_async_contextEdd";
+/// `node::InternalCallbackScope::InternalCallbackScope(…)`, as the code of a base class or not: the same.
+const SCOPE: &str = "_ZN4node21InternalCallbackScopeC";
+/// `v8::internal::MicrotaskQueue::RunMicrotasks(v8::internal::Isolate*)`
+const MICROTASKS: &str = "_ZN2v88internal14MicrotaskQueue13RunMicrotasksEPNS0_7IsolateE";
+/// `v8::internal::Execution::TryRunMicrotasks(…)`
+const TRY_MICROTASKS: &str = "_ZN2v88internal9Execution16TryRunMicrotasksEPNS0_7Isolate";
+/// Functions by which a timer's callback makes microtasks ready: the one that `new Promise` hands out, and `await`. V8 makes them when it is built;
+/// they are symbols only where the file is not stripped.
+/// The last are `node::AsyncWrap::AsyncReset(v8::Local<v8::Object>, double[, bool])`, by which it makes a resource.
+const RESOLVES: [&str; 6] = [
+    "Builtins_PromiseCapabilityDefaultResolve",
+    "Builtins_AsyncFunctionAwait",
+    "Builtins_AsyncFunctionAwaitCaught",
+    "Builtins_AsyncFunctionAwaitUncaught",
+    "_ZN4node9AsyncWrap10AsyncResetEN2v85LocalINS1_6ObjectEEEdb",
+    "_ZN4node9AsyncWrap10AsyncResetEN2v85LocalINS1_6ObjectEEEd",
+];
+
+/// `movsd 0x8(%rbx),%xmm0` and `movsd 0x10(%rbx),%xmm1`.
+const LOADS: [&[u8]; 2] = [b"\xf2\x0f\x10\x43\x08", b"\xf2\x0f\x10\x4b\x10"];
+/// `call`, with the distance to the function behind it.
+const CALL: u8 = 0xe8;
+/// Bytes before the call in which the loads are.
+const LOADS_WITHIN: usize = 48;
+/// Where the pointer to the ids is in `AsyncHooks`.
+const IDS: u32 = 0x98;
+/// `mov disp32(%reg),%reg` with REX.W: the middle two bytes vary with the registers.
+const MOV: u8 = 0x8b;
+/// Largest function looked at, bytes.
+const CODE_MAX: u64 = 4096;
+
+/// Places in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    scope: u64,
+    /// Where the number of open scopes is in `Environment`.
+    depth: u32,
+    timers: Option<Timers>,
+}
+
+/// Places of what tells timers apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Timers {
+    microtasks: u64,
+    drained: u64,
+    /// 0: this build has no such function.
+    resolves: [u64; RESOLVES.len()],
+}
+
+impl Places {
+    /// What the programs are told, and what must be attached first. `file` is the file the places are in.
+    #[must_use]
+    pub fn units(self, file: &Path) -> Units {
+        let probe = |program, offset| Probe {
+            program,
+            file: file.to_owned(),
+            offset,
+        };
+        let mut probes = vec![probe("node_scope", self.scope)];
+        if let Some(timers) = self.timers {
+            probes.push(probe("node_microtasks", timers.microtasks));
+            probes.push(probe("node_drained", timers.drained));
+            let resolves = timers.resolves.into_iter().filter(|place| *place != 0);
+            probes.extend(resolves.map(|place| probe("node_resolve", place)));
+        }
+        let mut known = Runtime::of(runtime::NODE);
+        known.offsets[0] = IDS;
+        known.offsets[1] = self.depth;
+        Units {
+            runtime: known,
+            probes,
+            fact: "Node.js: the turns of its event loop are told apart",
+        }
+    }
+}
+
+/// Looks into an executable or library. None where it is no Node.js whose code is known.
+#[must_use]
+pub fn places(file: &File) -> Option<Places> {
+    let cache = ReadCache::new(file);
+    let program = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
+    let mut found = Found::default();
+    for (symbols, names) in [(".dynsym", ".dynstr"), (".symtab", ".strtab")] {
+        if found.is_whole() {
+            break;
+        }
+        let range = |name| program.section_by_name(name)?.file_range();
+        if let (Some(symbols), Some(names)) = (range(symbols), range(names)) {
+            found.search(file, symbols, names)?;
+        }
+    }
+    let in_file = |address: u64| {
+        program.segments().find_map(|segment| {
+            let (at, size) = segment.file_range();
+            let inside = address.checked_sub(segment.address())?;
+            (inside < size).then_some(at + inside)
+        })
+    };
+    let code = |(address, size): (u64, u64)| {
+        let mut code = vec![0; usize::try_from(size.min(CODE_MAX)).ok()?];
+        file.read_exact_at(&mut code, in_file(address)?).ok()?;
+        Some(code)
+    };
+    let push = found.push?;
+    if !goes_through_ids(&code(push)?) || found.scopes.is_empty() {
+        return None;
+    }
+    let (mut calls, mut depth) = (0, None);
+    for scope in &found.scopes {
+        let code = code(*scope)?;
+        let here = calls_with_ids(&code, scope.0, push.0)?;
+        if here > 0 {
+            let counted = counted_at(&code)?;
+            if depth.is_some_and(|known| known != counted) {
+                return None;
+            }
+            depth = Some(counted);
+        }
+        calls += here;
+    }
+    (calls > 0).then_some(Places {
+        scope: in_file(push.0)?,
+        depth: depth?,
+        timers: found.timers(in_file),
+    })
+}
+
+/// Bytes of an entry of a symbol table (`Elf64_Sym`: name, info, other, section; value; size).
+const SYMBOL: usize = 24;
+/// Bytes of a symbol table read at once, a multiple of [`SYMBOL`].
+const PIECE: usize = SYMBOL << 14;
+/// Longest of the names that are looked for; V8 and Node have far longer ones.
+const NAME_MAX: usize = 256;
+
+/// Reads `size` bytes from `at` in pieces; each begins `overlap` bytes before the end of the one before. Gives the place of each in the whole.
+fn pieces(
+    file: &File,
+    (at, size): (u64, u64),
+    overlap: usize,
+    mut look: impl FnMut(u64, &[u8]),
+) -> Option<()> {
+    let mut piece = vec![0; PIECE];
+    let mut from = 0;
+    while from < size {
+        let want = usize::try_from(size - from).unwrap_or(PIECE).min(PIECE);
+        let room = piece.get_mut(..want)?;
+        file.read_exact_at(room, at + from).ok()?;
+        look(from, room);
+        if from + want as u64 >= size {
+            break;
+        }
+        from += (want - overlap) as u64;
+    }
+    Some(())
+}
+
+/// Functions: address and size.
+#[derive(Default)]
+struct Found {
+    push: Option<(u64, u64)>,
+    scopes: Vec<(u64, u64)>,
+    microtasks: Option<u64>,
+    drained: Option<u64>,
+    resolves: [Option<u64>; RESOLVES.len()],
+}
+
+impl Found {
+    /// Looks for the wanted names, then for the symbols that have them. Both tables are read in pieces: they have tens of megabytes.
+    fn search(&mut self, file: &File, symbols: (u64, u64), names: (u64, u64)) -> Option<()> {
+        let mut named: HashMap<u64, Vec<u8>> = HashMap::new();
+        let finders: Vec<_> = [PUSH, SCOPE, MICROTASKS, TRY_MICROTASKS]
+            .into_iter()
+            .chain(RESOLVES)
+            .map(memmem::Finder::new)
+            .collect();
+        pieces(file, names, NAME_MAX, |at, piece| {
+            for finder in &finders {
+                for start in finder.find_iter(piece) {
+                    // A name begins behind the end of another one.
+                    if start.checked_sub(1).and_then(|before| piece.get(before)) == Some(&0) {
+                        let name = piece.get(start..).unwrap_or_default();
+                        let end = memchr::memchr(0, name).unwrap_or(name.len());
+                        let name = name.get(..end).unwrap_or_default().to_owned();
+                        named.insert(at + start as u64, name);
+                    }
+                }
+            }
+        })?;
+        pieces(file, symbols, 0, |_, piece| {
+            for symbol in piece.chunks_exact(SYMBOL) {
+                let word = |at: usize| {
+                    let bytes = symbol.get(at..at + 8)?;
+                    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+                };
+                let (Some(head), Some(address), Some(size)) = (word(0), word(8), word(16)) else {
+                    continue;
+                };
+                let name = named.get(&(head & 0xffff_ffff));
+                if let Some(name) = name.and_then(|name| std::str::from_utf8(name).ok())
+                    && address != 0
+                    && size != 0
+                {
+                    self.take(name, address, size);
+                }
+            }
+        })
+    }
+
+    fn take(&mut self, name: &str, address: u64, size: u64) {
+        if name.contains(".cold") {
+            return;
+        }
+        let place = (address, size);
+        if name.starts_with(PUSH) {
+            self.push = Some(place);
+        } else if name.starts_with(SCOPE) {
+            if !self.scopes.contains(&place) {
+                self.scopes.push(place);
+            }
+        } else if name == MICROTASKS {
+            self.microtasks = Some(address);
+        } else if name.starts_with(TRY_MICROTASKS) {
+            self.drained = Some(address);
+        } else if let Some(known) = RESOLVES.iter().position(|known| *known == name)
+            && let Some(found) = self.resolves.get_mut(known)
+        {
+            *found = Some(address);
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        let [first, ..] = self.resolves;
+        self.push.is_some() && first.is_some() && self.drained.is_some()
+    }
+
+    fn timers(&self, in_file: impl Fn(u64) -> Option<u64>) -> Option<Timers> {
+        let [first, ..] = self.resolves;
+        first?;
+        let resolves = self.resolves.map(|place| place.and_then(&in_file));
+        Some(Timers {
+            microtasks: in_file(self.microtasks?)?,
+            drained: in_file(self.drained?)?,
+            resolves: resolves.map(Option::unwrap_or_default),
+        })
+    }
+}
+
+/// Where a constructor counts the open scopes in `Environment`: `addq $1,disp32(%reg)`, of which it has one.
+fn counted_at(code: &[u8]) -> Option<u32> {
+    let mut found = None;
+    for (at, window) in code.windows(2).enumerate() {
+        // REX.W, and the register's high bit or not; then the group of operations with a byte.
+        let &[0x48 | 0x49, 0x83] = window else {
+            continue;
+        };
+        let modrm = *code.get(at + 2)?;
+        // mod 10 (disp32), operation 0 (add); register 4 has one more byte.
+        if modrm & 0xf8 != 0x80 {
+            continue;
+        }
+        let disp = at + 3 + usize::from(modrm & 7 == 4);
+        let Some(&[a, b, c, d, 1]) = code.get(disp..disp + 5) else {
+            continue;
+        };
+        if found.replace(u32::from_le_bytes([a, b, c, d])).is_some() {
+            return None;
+        }
+    }
+    found
+}
+
+/// Whether the code loads the pointer at [`IDS`].
+fn goes_through_ids(code: &[u8]) -> bool {
+    memmem::find_iter(code, &IDS.to_le_bytes()).any(|at| at >= 3 && code.get(at - 2) == Some(&MOV))
+}
+
+/// Calls of `push` in the code at `address`. None: one of them does not take its ids from the scope in rbx.
+fn calls_with_ids(code: &[u8], address: u64, push: u64) -> Option<usize> {
+    let mut calls = 0;
+    for (at, window) in code.windows(5).enumerate() {
+        let &[CALL, a, b, c, d] = window else {
+            continue;
+        };
+        let behind = address.wrapping_add(at as u64 + 5);
+        let distance = i64::from(i32::from_le_bytes([a, b, c, d]));
+        if behind.wrapping_add_signed(distance) != push {
+            continue;
+        }
+        let before = code.get(at.saturating_sub(LOADS_WITHIN)..at)?;
+        if !LOADS
+            .iter()
+            .all(|load| memmem::find(before, load).is_some())
+        {
+            return None;
+        }
+        calls += 1;
+    }
+    Some(calls)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test may panic")]
+mod tests {
+    use std::{fs::File, path::Path};
+
+    use agent_common::abi::runtime;
+
+    use super::{IDS, places};
+
+    #[test]
+    fn the_installed_node_is_known_and_other_programs_are_not() {
+        let path = Path::new("/usr/bin/node");
+        let units = places(&File::open(path).unwrap()).unwrap().units(path);
+        assert_eq!(units.runtime.class, runtime::NODE);
+        assert_eq!(units.runtime.offsets[0], IDS);
+        assert_ne!(units.runtime.offsets[1], 0);
+        let programs: Vec<&str> = units.probes.iter().map(|probe| probe.program).collect();
+        assert_eq!(
+            programs[..3],
+            ["node_scope", "node_microtasks", "node_drained"]
+        );
+        assert!(programs.len() > 3 && programs[3..].iter().all(|name| *name == "node_resolve"));
+        for other in ["/bin/sh", "/usr/local/go/bin/go", "/etc/passwd"] {
+            assert_eq!(places(&File::open(other).unwrap()), None, "{other}");
+        }
+    }
+}

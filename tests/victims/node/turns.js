@@ -1,0 +1,98 @@
+// Ways in which a Node program comes from a request to a call: /SHAPE/ID calls the leaf with GET /leaf/ID/N, so that the path of each
+// call says whose it is. Usage: node turns.js PORT. LEAF_URL names the leaf.
+'use strict';
+const http = require('node:http');
+const fs = require('node:fs/promises');
+const port = Number(process.argv[2]);
+const leafUrl = process.env.LEAF_URL || '';
+const byName = leafUrl.replace('127.0.0.1', 'localhost');
+
+const leaf = (id, step) => `${leafUrl}/leaf/${id}/${step}`;
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const some = (ms) => 1 + Math.floor(Math.random() * ms);
+const kept = new http.Agent({ keepAlive: true });
+const few = new http.Agent({ keepAlive: true, maxSockets: 2 });
+const fewOnce = new http.Agent({ keepAlive: false, maxSockets: 2 });
+
+const get = (url, agent) => new Promise((done, failed) => {
+  http.get(url, { agent }, (answer) => { answer.resume(); answer.on('end', done); }).on('error', failed);
+});
+const fetched = (url, options) => fetch(url, options).then((answer) => answer.text());
+
+// Ways to hand over: who waits goes on in the turn of whoever was before it.
+let last = Promise.resolve();
+async function locked(work) {
+  const before = last;
+  let release;
+  last = new Promise((done) => { release = done; });
+  await before;
+  try { return await work(); } finally { release(); }
+}
+let token = null;
+function shared(id) {
+  if (token === null) {
+    token = fetched(leaf(id, 'token'));
+    token.then(() => setTimeout(() => { token = null; }, 20));
+  }
+  return token;
+}
+const queue = [];
+let running = 0;
+async function limited(work) {
+  if (running >= 2) await new Promise((done) => queue.push(done));
+  running += 1;
+  try { return await work(); } finally { running -= 1; if (queue.length > 0) queue.shift()(); }
+}
+
+const shapes = {
+  get: (id) => get(leaf(id, 0), false),
+  kept: (id) => get(leaf(id, 0), kept),
+  queued: (id) => get(leaf(id, 0), few),
+  queued_once: (id) => get(leaf(id, 0), fewOnce),
+  named: (id) => get(`${byName}/leaf/${id}/0`, false),
+  callbacks: (id) => new Promise((done) => {
+    let step = 0;
+    const next = () => http.get(leaf(id, step), { agent: kept }, (answer) => {
+      answer.resume();
+      answer.on('end', () => { step += 1; if (step < 3) next(); else done(); });
+    });
+    next();
+  }),
+  fetch: (id) => fetched(leaf(id, 0)),
+  post: (id) => fetched(leaf(id, 0), { method: 'POST', body: JSON.stringify({ id }) }),
+  sequence: async (id) => { for (let step = 0; step < 3; step += 1) await fetched(leaf(id, step)); },
+  at_once: (id) => Promise.all([0, 1, 2].map((step) => fetched(leaf(id, step)))),
+  slept: async (id) => { await sleep(some(20)); await fetched(leaf(id, 0)); await sleep(1); await get(leaf(id, 1), false); },
+  slept_alike: async (id) => { await sleep(5); await get(leaf(id, 0), kept); },
+  timer: (id) => new Promise((done) => {
+    setTimeout(() => http.get(leaf(id, 0), (answer) => { answer.resume(); answer.on('end', done); }), some(10));
+  }),
+  timer_async: (id) => new Promise((done) => {
+    setTimeout(async () => { await null; await fetched(leaf(id, 0)); done(); }, some(10));
+  }),
+  timer_fetch: (id) => new Promise((done) => {
+    setTimeout(async () => { await fetched(leaf(id, 0)); done(); }, some(10));
+  }),
+  immediate: async (id) => { await new Promise((done) => setImmediate(done)); await fetched(leaf(id, 0)); },
+  file: async (id) => { await fs.readFile(__filename); await fetched(leaf(id, 0)); },
+  locked: (id) => locked(() => fetched(leaf(id, 0))),
+  shared: async (id) => { await shared(id); await fetched(leaf(id, 0)); },
+  limited: (id) => Promise.all([0, 1].map((step) => limited(() => fetched(leaf(id, step))))),
+};
+
+http.createServer((req, res) => {
+  const [, shape, id] = req.url.split('/');
+  if (shape === 'after') {
+    res.end('answered');
+    get(leaf(id, 0), false);
+    return;
+  }
+  if (shapes[shape] === undefined) {
+    res.end('none');
+    return;
+  }
+  shapes[shape](id).then(() => res.end('worked'), (error) => {
+    res.statusCode = 500;
+    res.end(String(error));
+  });
+}).listen(port, '127.0.0.1', 1024);
