@@ -22,8 +22,8 @@ pub const PEERS_MAX: u32 = 16_384;
 pub const THREADS_MAX: u32 = 32_768;
 /// Units that are no threads and work for a request. A value is 40 bytes, a key 16: about 3.5 MiB.
 pub const UNITS_MAX: u32 = 32_768;
-/// Places in executables and libraries at which a uprobe can be attached.
-pub const USER_PROBES_MAX: usize = 1_024;
+/// Places in executables and libraries at which a uprobe can be attached. Each delays the agent's end: see `attach::user`.
+pub const USER_PROBES_MAX: usize = 256;
 /// Rooms of a CPU for programs at work. More than one are held only where tasks are preempted in the kernel.
 pub const SCRATCHES: u32 = 3;
 /// Processes with a runtime class or in the scope.
