@@ -26,8 +26,8 @@ pub const UNITS_MAX: u32 = 32_768;
 pub const ENVIRONMENTS_MAX: u32 = 512;
 /// How long after its request was read, and after it was answered, an async resource still works for a request, ns.
 pub const ASYNC_AGE_MAX_NS: u64 = 30 * 1_000_000_000;
-/// Places in executables and libraries at which a uprobe can be attached.
-pub const USER_PROBES_MAX: usize = 1_024;
+/// Places in executables and libraries at which a uprobe can be attached. Each delays the agent's end: see `attach::user`.
+pub const USER_PROBES_MAX: usize = 256;
 /// Rooms of a CPU for programs at work. More than one are held only where tasks are preempted in the kernel.
 pub const SCRATCHES: u32 = 3;
 /// Processes with a runtime class or in the scope.

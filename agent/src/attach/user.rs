@@ -2,21 +2,13 @@
 //!
 //! In: a [`Probe`]. Out: it is attached, once for each file. Always holds: a probe is on the file, so it fires in every process that maps it
 //! (the programs look up the process' class first); a file stays probed until the agent ends. Refuses: more than
-//! `limits::USER_PROBES_MAX` places.
+//! `limits::USER_PROBES_MAX` places: the kernel takes them away one after the other, under one lock (`perf_uprobe_destroy`), and waits each time
+//! until no processor can run it (seen on 6.18: 304 took 65 s on two cores with 34 runnable tasks, threads side by side gained nothing).
 
-use std::{
-    collections::HashSet,
-    io,
-    os::unix::fs::MetadataExt,
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashSet, io, os::unix::fs::MetadataExt, path::PathBuf};
 
 use agent_common::limits::USER_PROBES_MAX;
-use aya::programs::{
-    UProbe,
-    uprobe::{UProbeLink, UProbeScope},
-};
+use aya::programs::{UProbe, uprobe::UProbeScope};
 
 use super::{AttachError, Attached};
 
@@ -32,35 +24,10 @@ pub struct Probe {
 }
 
 /// What is attached.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Placed {
     /// Program, device, inode, offset.
     places: HashSet<(&'static str, u64, u64, u64)>,
-    links: Vec<UProbeLink>,
-}
-
-/// Threads that detach at most.
-const DETACHING_MAX: usize = 32;
-
-impl Drop for Placed {
-    fn drop(&mut self) {
-        // Each that goes waits until no processor can run it any more (`uprobe_unregister_sync`): tens of milliseconds on a busy machine,
-        // which hundreds one after the other would make longer than a service may take to end. Side by side they wait at once.
-        let links = Mutex::new(std::mem::take(&mut self.links));
-        let next = || links.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let detach = || {
-            while let Some(link) = next() {
-                drop(link);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..DETACHING_MAX.min(self.places.len()) {
-                // Where no thread can be had, those that there are do it.
-                let _ = std::thread::Builder::new().spawn_scoped(scope, detach);
-            }
-            detach();
-        });
-    }
 }
 
 /// Why a probe is not attached.
@@ -118,10 +85,9 @@ impl Attached {
             .ebpf
             .program_mut(probe.program)
             .ok_or(AttachError::Absent(probe.program))?;
-        let link = <&mut UProbe>::try_from(program)
+        <&mut UProbe>::try_from(program)
             .and_then(|program| {
-                let id = program.attach(probe.offset, &probe.file, UProbeScope::AllProcesses)?;
-                program.take_link(id)
+                program.attach(probe.offset, &probe.file, UProbeScope::AllProcesses)
             })
             .map_err(|source| ProbeError::Refused {
                 program: probe.program,
@@ -129,7 +95,6 @@ impl Attached {
                 source: Box::new(source),
             })?;
         self.placed.places.insert(place);
-        self.placed.links.push(link);
         Ok(())
     }
 }

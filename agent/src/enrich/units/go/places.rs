@@ -25,8 +25,8 @@ const PIECE: usize = 256 << 10;
 const TEXT_STEP: u64 = 16;
 /// How far behind it is looked for.
 const TEXT_MAX: u64 = 64 << 10;
-/// Calls that wait which get a place of their own. (Each place is a descriptor of the agent's, and takes the kernel 30 µs.)
-const WAITS_MAX: usize = 64;
+/// Calls that wait which get a place of their own. Each is a descriptor of the agent's and delays its end (`attach::user`).
+const WAITS_MAX: usize = 16;
 /// Functions with code of the program's own, one behind the other, that are taken together are parts; beyond so many the rest is one.
 const PARTS_MAX: usize = 4096;
 
