@@ -2,7 +2,7 @@
 //!
 //! In: the executable. Out: [`Units`]. Always holds: the place of `g` is the one the linker wrote: Go's own linker makes a TLS segment of just
 //! the word that holds `g`, which is therefore the last one below the thread pointer (cmd/link/internal/ld: `runtime.tlsg`; x86-64 psABI,
-//! TLS variant II); with C's variables in the segment, too, the symbol tells. Places in code are found by [`places`], symbols or not,
+//! TLS variant II); with C's variables in the segment, too, the symbol tells. Places in code are found by `places`, symbols or not,
 //! position-independent or not. Refuses: an executable with C's variables and no symbols, and one with a module's event loop. Of a release
 //! that is not known, or a program in which a place is not found (one that does not import net/http has none there), only what a
 //! goroutine calls itself has a parent.
