@@ -162,6 +162,15 @@ impl AgentCommand {
         self
     }
 
+    /// With this text as its configuration file, which is kept in `folder`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn configured(self, folder: &Folder, text: &str) -> Result<Self> {
+        let path = folder.write("suture.toml", text)?.display().to_string();
+        Ok(self.args(&["--config", &path]))
+    }
+
     /// Sets a variable of its environment.
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Self {

@@ -114,7 +114,8 @@ impl Default for Config {
                 query: QueryPolicy::Redact,
             },
             propagation: Propagation {
-                option: true,
+                // Both processors of a 6.1 guest hung once when it began; the cause is not known.
+                option: false,
                 socket_pair: true,
                 destinations: networks::default(),
             },

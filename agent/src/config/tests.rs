@@ -51,7 +51,7 @@ fn messages_name_file_line_key_and_what_is_allowed() {
     );
     check_message(
         "[correlation]\nkey = 'x-request-id'",
-        "suture.toml:1: unknown section [correlation]; allowed: capture, scope, export, http, print, sampler, resource, limits",
+        "suture.toml:1: unknown section [correlation]; allowed: capture, scope, export, http, propagation, print, sampler, resource, limits",
     );
     check_message(
         "endpoint = 'http://h'",

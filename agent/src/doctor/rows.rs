@@ -376,8 +376,8 @@ fn option_carrier(findings: &Findings) -> Row {
         Some(place) => ok(
             what,
             format!(
-                "cgroup v2 is mounted at {}: contexts can be carried to hosts that run Suture, too; services that listened \
-                 before Suture's first start do not take part until they are restarted",
+                "cgroup v2 is mounted at {}: with propagation.option = \"on\" contexts are carried to hosts that run Suture, too; services \
+                 that listened before Suture's first start do not take part until they are restarted",
                 place.display()
             ),
         ),

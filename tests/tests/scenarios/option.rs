@@ -59,7 +59,10 @@ fn speak(hosts: &Hosts, connections: usize, requests: usize) -> (Parents, String
     let scene = Scene::open().unwrap();
     let folder = Folder::new().unwrap();
     let config = folder
-        .write("suture.toml", "[propagation]\nsocket_pair = \"off\"\n")
+        .write(
+            "suture.toml",
+            "[propagation]\noption = \"on\"\nsocket_pair = \"off\"\n",
+        )
         .unwrap();
     let agent = scene
         .agent()
@@ -183,7 +186,7 @@ fn middleboxes_that_strip_or_drop_options_leave_roots() {
 fn nothing_is_announced_where_the_carrier_is_off_or_the_destination_is_not_listed() {
     for config in [
         "[propagation]\noption = \"off\"\n",
-        "[propagation]\ndestinations = [\"192.168.0.0/16\"]\n",
+        "[propagation]\noption = \"on\"\ndestinations = [\"192.168.0.0/16\"]\n",
     ] {
         let scene = Scene::open().unwrap();
         let folder = Folder::new().unwrap();

@@ -20,6 +20,8 @@ use suture_tests::{Kind, Scene};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
+/// The carrier is off unless it is asked for.
+const ON: &str = "[propagation]\noption = \"on\"\n";
 
 fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len())
@@ -68,18 +70,22 @@ fn ask(hosts: &Hosts, path: &str, header: Option<&str>) -> bool {
 #[test]
 fn a_proxy_and_a_service_with_an_agent_each_are_one_trace() {
     let scene = Scene::open().unwrap();
+    let folder = Folder::new().unwrap();
     let near = scene
         .agent()
+        .configured(&folder, ON)
+        .unwrap()
         .args(&["--exe", "nginx", "curl"])
         .start()
         .unwrap();
     let far = scene
         .agent()
         .apart()
+        .configured(&folder, ON)
+        .unwrap()
         .args(&["--exe", "python3*"])
         .start()
         .unwrap();
-    let folder = Folder::new().unwrap();
     let hosts = Hosts::by_veth().unwrap();
     let mut command = hosts.command(Host::Right, &interpreter().unwrap()).unwrap();
     command
@@ -197,8 +203,10 @@ fn loaded(name: &str) -> usize {
 fn an_agent_that_ends_or_is_killed_under_load_leaves_nothing_and_disturbs_nothing() {
     let scene = Scene::open().unwrap();
     let hosts = Hosts::by_veth().unwrap();
+    let folder = Folder::new().unwrap();
     for is_killed in [false, true, false] {
-        let agent = scene.agent().start().unwrap();
+        let agent = scene.agent().configured(&folder, ON).unwrap();
+        let agent = agent.start().unwrap();
         let connections = 6;
         let listener = hosts
             .on(Host::Right, || TcpListener::bind((RIGHT, 0)).unwrap())
@@ -284,7 +292,8 @@ fn a_cgroup_that_somebody_keeps_for_himself_is_left_to_him() {
     // No flags: nobody else.
     attach[1] = CGROUP_SOCK_OPS;
     bpf(PROG_ATTACH, attach).unwrap();
-    let started = scene.agent().start();
+    let folder = Folder::new().unwrap();
+    let started = scene.agent().configured(&folder, ON).unwrap().start();
     bpf(PROG_DETACH, attach).unwrap();
     let ended = started.unwrap().stop().unwrap();
     assert!(ended.stderr.contains("option is off"), "{}", ended.stderr);
