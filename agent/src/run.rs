@@ -58,9 +58,9 @@ struct Running {
 }
 
 /// Processes that run already: their runtime classes, and which use io_uring.
-fn classify(root: &ProcRoot, ktime_ns: u64) -> anyhow::Result<Running> {
+fn classify(root: &ProcRoot, node_turns: bool, ktime_ns: u64) -> anyhow::Result<Running> {
     let own = std::process::id();
-    let mut runtimes = RuntimeClasses::new(root.clone(), RUNTIMES_MAX);
+    let mut runtimes = RuntimeClasses::new(root.clone(), RUNTIMES_MAX).with_node_turns(node_turns);
     let (mut plain, mut probed) = (Vec::new(), Vec::new());
     let (mut uring, mut groups) = (Vec::new(), 0);
     let tgids = root
@@ -140,7 +140,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
     let recorder = recording.map(Recorder::create).transpose()?;
     let root = ProcRoot::live();
     let exes = ExeGlobs::new(&config.scope.exes)?;
-    let mut running = classify(&root, clocks().0)?;
+    let mut running = classify(&root, config.capture.node_turns, clocks().0)?;
     let narrowed = !config.scope.pids.is_empty() || !exes.is_empty();
     let processes = narrowed
         .then(|| processes_in_scope(&root, &exes, &config.scope.pids))

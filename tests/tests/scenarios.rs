@@ -27,12 +27,11 @@ mod scenarios {
     pub mod servers;
     pub mod settings;
     pub mod sockets;
-    pub mod turns;
     pub mod victims;
     pub mod vm_context;
     pub mod vm_goroutines;
     pub mod vm_http1;
     pub mod vm_ports;
     pub mod vm_servers;
-    pub mod vm_turns;
+    mod vm_turns;
 }

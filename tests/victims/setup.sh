@@ -47,14 +47,6 @@ if stale node "$here/node/package.json" "$here/node/package-lock.json"; then
   cp "$here/node/package.json" "$here/node/package-lock.json" "$cache/node/"
   (cd "$cache/node" && npm ci --silent --no-audit --no-fund); built
 fi
-# Other versions of Node than the one installed: npm's package `node` is nodejs.org's binary.
-for version in 18.20.8 22.23.3 24.21.0; do
-  if [ ! -x "$cache/node-${version%%.*}/node_modules/node/bin/node" ]; then
-    mkdir -p "$cache/node-${version%%.*}"
-    npm install --silent --no-audit --no-fund --prefix "$cache/node-${version%%.*}" "node@$version"
-    echo "victims: node $version is ready"
-  fi
-done
 if stale go "$here/go/go.mod" "$here/go/"*.go; then
   (cd "$here/go" && CGO_ENABLED=0 go build -o "$cache/go-victim" .); built
 fi

@@ -209,6 +209,11 @@ const VICTIMS: &[Package] = &[
         "default-jdk-headless",
         "the scenarios with com.sun.net.httpserver",
     ),
+    program(
+        "redis-server",
+        "redis-server",
+        "the scenario with a protocol that is not HTTP",
+    ),
     program("ip", "iproute2", "the scenarios with network namespaces"),
 ];
 

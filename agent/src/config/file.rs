@@ -67,6 +67,10 @@ fn capture(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigEr
         &mut config.capture.hooks,
         section.parsed("hooks", value::hooks)?,
     );
+    set(
+        &mut config.capture.node_turns,
+        section.parsed("node_turns", value::on_or_off)?,
+    );
     section.finish()
 }
 

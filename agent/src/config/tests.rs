@@ -55,7 +55,7 @@ fn messages_name_file_line_key_and_what_is_allowed() {
     );
     check_message(
         "endpoint = 'http://h'",
-        "suture.toml:1: unknown key `endpoint` outside of any section; sections: capture, scope, export, http, print, sampler, resource, limits",
+        "suture.toml:1: unknown key `endpoint` outside of any section; sections: capture, scope, export, http, propagation, print, sampler, resource, limits",
     );
     check_message(
         "[http]\nquery = 'hide'",

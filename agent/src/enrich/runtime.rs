@@ -305,6 +305,8 @@ pub struct RuntimeClasses {
     due: BTreeSet<(u64, u32)>,
     /// Processes not classified because the table was full.
     refused: u64,
+    /// Node.js' turns are followed.
+    node_turns: bool,
 }
 
 /// One process.
@@ -338,7 +340,26 @@ impl RuntimeClasses {
             known,
             due,
             refused: 0,
+            node_turns: false,
         }
+    }
+
+    /// Whether Node.js' turns are followed (`capture.node_turns`).
+    #[must_use]
+    pub fn with_node_turns(mut self, node_turns: bool) -> Self {
+        self.node_turns = node_turns;
+        self
+    }
+
+    fn find(&mut self, tgid: u32) -> Finding {
+        let finding = find(&self.root, &mut self.elf, tgid);
+        if finding.class() == runtime::NODE && !self.node_turns {
+            return Finding::of(
+                runtime::MULTIPLEXING,
+                "Node.js' turns are followed only with capture.node_turns",
+            );
+        }
+        finding
     }
 
     /// The runtime of a process that listens now, or that ran before the agent. `ktime_ns` is CLOCK_MONOTONIC now.
@@ -348,7 +369,7 @@ impl RuntimeClasses {
             self.refused += 1;
             return Finding::of(runtime::NATIVE, "the table of processes is full");
         }
-        let finding = find(&self.root, &mut self.elf, key.tgid);
+        let finding = self.find(key.tgid);
         let known = Known {
             key,
             finding: finding.clone(),
@@ -420,7 +441,10 @@ impl RuntimeClasses {
             {
                 continue;
             }
-            let finding = find(&self.root, &mut self.elf, tgid);
+            let finding = self.find(tgid);
+            let Some(known) = self.known.get_mut(&tgid) else {
+                continue;
+            };
             if finding != known.finding {
                 known.finding = finding.clone();
                 return Some((known.key, finding));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use suture_tests::check::{Complaints, of_process};
 use suture_tests::client::get_all;
-use suture_tests::process::program;
+use suture_tests::process::{Folder, program};
 use suture_tests::scene::{times, unique_ids};
 use suture_tests::victims::compiled;
 use suture_tests::victims::scripts::turns;
@@ -13,18 +13,8 @@ use suture_tests::{Kind, Scene};
 /// Requests at once.
 const IN_FLIGHT: usize = 24;
 
-/// What calls with evidence may be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
-    /// All children of their requests.
-    Right,
-    /// Children of their requests, or roots.
-    RightOrRoots,
-}
-use Expected::{Right, RightOrRoots};
-
 /// The shapes of `turns.js` that hand nothing over, and how many calls each makes.
-pub const SHAPES: &[(&str, usize)] = &[
+const SHAPES: &[(&str, usize)] = &[
     ("get", 1),
     ("kept", 1),
     ("queued", 1),
@@ -45,11 +35,17 @@ pub const SHAPES: &[(&str, usize)] = &[
 ];
 
 /// Sends requests for each shape and looks at the calls' parents.
-pub fn check(node: &Path, shapes: &[(&str, usize)], expected: Expected) {
+fn check(node: &Path, shapes: &[(&str, usize)]) {
     let scene = Scene::open().unwrap();
     let leaf = compiled::go(None).unwrap();
     let victim = turns(node, &leaf).unwrap();
-    let agent = scene.agent().start().unwrap();
+    let folder = Folder::new().unwrap();
+    let agent = scene
+        .agent()
+        .configured(&folder, "[capture]\nnode_turns = \"on\"\n")
+        .unwrap()
+        .start()
+        .unwrap();
     // Node compiles what fetch needs with the first one, outside of any turn.
     get_all(victim.port, &["/fetch/first".to_owned()], 1).unwrap();
     let mut complaints = Complaints::default();
@@ -87,8 +83,7 @@ pub fn check(node: &Path, shapes: &[(&str, usize)], expected: Expected) {
         for call in own {
             let is_right =
                 call.parent.as_ref() == Some(&served.span_id) && call.trace_id == served.trace_id;
-            let is_root = call.parent.is_none() && call.trace_id != served.trace_id;
-            complaints.unless(is_right || (is_root && expected == RightOrRoots), || {
+            complaints.unless(is_right, || {
                 format!(
                     "{shape}: the parent is not {}: {}",
                     served.line(),
@@ -106,12 +101,5 @@ fn installed() -> std::path::PathBuf {
 
 #[test]
 fn each_call_is_its_requests() {
-    check(&installed(), SHAPES, Right);
-}
-
-#[test]
-fn who_waits_for_another_request_is_a_root_and_never_its_child() {
-    for shape in ["locked", "shared", "limited", "queued_once"] {
-        check(&installed(), &[(shape, 1)], RightOrRoots);
-    }
+    check(&installed(), SHAPES);
 }
