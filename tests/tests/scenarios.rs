@@ -15,6 +15,7 @@ mod scenarios {
     pub mod checks;
     pub mod contexts;
     pub mod export;
+    pub mod goroutines;
     pub mod http1_cases;
     pub mod lifecycle;
     pub mod load;
@@ -27,11 +28,10 @@ mod scenarios {
     pub mod servers;
     pub mod settings;
     pub mod sockets;
+    mod turns;
     pub mod victims;
     pub mod vm_context;
-    pub mod vm_goroutines;
     pub mod vm_http1;
     pub mod vm_ports;
     pub mod vm_servers;
-    mod vm_turns;
 }

@@ -104,6 +104,8 @@ class Protocol(asyncio.Protocol):
 
 
 async def serve_streams(reader, writer):
+    # CPython 3.9 holds the task of a connection by weak references only, and collects one that waits (seen on 3.9.18).
+    keep(asyncio.current_task())
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")

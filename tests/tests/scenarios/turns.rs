@@ -1,4 +1,4 @@
-//! Turns of Node.js' event loop: many requests in flight, each call the child of the request whose id is in its path. Short set.
+//! Turns of Node.js' event loop: many requests in flight, each call the child of the request whose id is in its path.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Go: work that passes from one goroutine to another, many requests at once. Short set.
+//! Go: work that passes from one goroutine to another, many requests at once.
 //!
 //! Always holds: a call's path has the id of the request it was made for, so a wrong parent is seen whatever the others do.
 
