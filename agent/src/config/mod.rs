@@ -107,7 +107,7 @@ impl Default for Config {
             capture: Capture {
                 head_bytes: HEAD_CAPTURE_DEFAULT as u32,
                 hooks: None,
-                // A lock that requests share gave a wrong parent in one of 240 calls (scenario `turns`).
+                // A lock that requests share gave a wrong parent in one of 240 calls (seen with turns.js, shape `locked`).
                 node_turns: false,
             },
             scope: Scope::default(),
