@@ -8,6 +8,7 @@ pub mod fastcgi;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http1;
+pub mod queue;
 pub mod sniff;
 pub mod stream;
 pub mod tracecontext;
