@@ -88,6 +88,8 @@ pub mod verdict {
     pub const HEADS: u8 = 1;
     /// Nothing more is looked at; written by both sides.
     pub const IGNORED: u8 = 2;
+    /// A client of a broker: capture the beginning of everything it writes and reads.
+    pub const MESSAGES: u8 = 3;
 }
 
 /// Wire protocols the kernel side recognises ([`Conn::protocol`], [`SegmentRecord::protocol`]).
@@ -98,11 +100,31 @@ pub mod protocol {
     pub const HTTP1: u8 = 1;
     /// FastCGI (responder role).
     pub const FASTCGI: u8 = 2;
+    /// Redis' RESP2 or RESP3.
+    pub const REDIS: u8 = 3;
+    /// AMQP 0-9-1.
+    pub const AMQP: u8 = 4;
+    /// Kafka.
+    pub const KAFKA: u8 = 5;
+    /// NATS.
+    pub const NATS: u8 = 6;
+    /// MQTT.
+    pub const MQTT: u8 = 7;
+    /// PostgreSQL.
+    pub const POSTGRES: u8 = 8;
+
+    /// Whether it is spoken with a broker, or with a database that can be one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of_a_broker(protocol: u8) -> bool {
+        protocol >= REDIS && protocol <= POSTGRES
+    }
 }
 
 /// Flags of a segment ([`SegmentRecord::flags`]).
 pub mod segment_flag {
-    /// The kernel began an exchange at this segment's first byte; `exchange` is valid.
+    /// The kernel began an exchange at this segment's first byte; `exchange` is valid. On a broker's client: what a write puts has these
+    /// ids; what a read brought is the context of its unit from here on, and `parent_span_id` is the one before.
     pub const EXCHANGE: u8 = 1;
     /// `ret` was 0 on a read: the peer's end of stream.
     pub const EOF: u8 = 2;

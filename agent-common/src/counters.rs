@@ -37,6 +37,8 @@ counters! {
     ZeroCopy = "zero_copy_segments",
     /// Connections that spoke no known protocol and are ignored from there on.
     NotKnownProtocol = "unknown_protocol",
+    /// Ends of brokers, which are not followed: their clients' ends are.
+    BrokerEnd = "broker_end_ignored",
     /// Multipath TCP sockets, whose stream positions are not read.
     Mptcp = "mptcp_ignored",
     /// Contexts not trusted because their unit multiplexes requests (an event loop).

@@ -6,6 +6,8 @@ pub const HEAD_CAPTURE_MAX: usize = 16 * 1024;
 pub const VECTOR_CAPTURE_MAX: usize = 8 * 1024;
 /// Default of `capture.head_bytes` (DESIGN §4).
 pub const HEAD_CAPTURE_DEFAULT: usize = 4 * 1024;
+/// Default of `capture.message_bytes`: what is captured of each write and read of a broker's client.
+pub const MESSAGE_CAPTURE_DEFAULT: usize = 8 * 1024;
 /// Bytes a program reads to recognise the first token of a message.
 pub const SNIFF_BYTES: usize = 24;
 /// Last bytes of a segment that are kept when its payload is not, to see the end of a chunked body.

@@ -144,6 +144,8 @@ pub struct Settings {
     pub ports_all: u32,
     /// Bytes captured after each change of direction, at most `limits::HEAD_CAPTURE_MAX`.
     pub head_bytes: u32,
+    /// Bytes captured of each write and read of a broker's client, at most `limits::HEAD_CAPTURE_MAX`; 0: none are followed.
+    pub message_bytes: u32,
     /// Bytes one CPU writes into the ring before it wakes the reader.
     pub wake_bytes: u32,
     /// 1: every group of `abi::demand` is attached from the start.

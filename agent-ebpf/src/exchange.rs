@@ -118,6 +118,17 @@ pub(crate) fn parent_by_unit(task: Task, now: u64, ids: &mut ExchangeIds) {
     }
 }
 
+/// Trace and parent of what a write to a broker puts: left in `conn`.
+#[inline(never)]
+pub(crate) fn parent_of_write(conn: &mut Conn, task: Task, now: u64) -> u64 {
+    let mut ids = no_ids();
+    parent_by_unit(task, now, &mut ids);
+    copy(&mut conn.trace_id, &ids.trace_id);
+    conn.parent_span_id = ids.parent_span_id;
+    conn.evidence = ids.evidence;
+    1
+}
+
 /// Whether the client's agent named the exchange in an option.
 #[inline(always)]
 fn by_option(conn: &mut Conn, sk: u64, seq: u32) -> bool {

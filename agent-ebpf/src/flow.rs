@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!  SNIFF --token of a known protocol--> HEADS --user space or port filter--> IGNORED
+//!    '---- token of a broker's client --> MESSAGES (`messages`) --user space-----^
 //!    '------ SNIFF_TURNS_MAX turns without a token ------------------------------^
 //!  within HEADS, server:  rx turn + request token: exchange begins, unit enters
 //!                         rx, same direction:      the unit that reads on enters too
@@ -17,7 +18,9 @@
 //! ```
 
 use agent_common::{
-    abi::{Conn, SocketKey, conn_flag, direction, role, segment_flag, unit_kind, verdict},
+    abi::{
+        Conn, SocketKey, conn_flag, direction, protocol, role, segment_flag, unit_kind, verdict,
+    },
     counters::Counter,
     limits::SNIFF_TURNS_MAX,
 };
@@ -27,6 +30,7 @@ use crate::{
     exchange::{adopt, begin_client, begin_server, take_back},
     ids::now,
     maps::{Scratch, count, scratch},
+    messages,
     pending::{self, AF_UNIX},
     segment::{Segment, fill, send},
     settings::setting,
@@ -85,7 +89,9 @@ fn read_pos<S: Sock>(conn: &Conn, sock: S) -> u32 {
 /// Whether a write in this direction may be a client's next request.
 #[inline(always)]
 pub(crate) fn may_begin_client(conn: &Conn) -> bool {
-    conn.role != role::SERVER && conn.last_direction != direction::TX
+    conn.role != role::SERVER
+        && conn.last_direction != direction::TX
+        && conn.verdict != verdict::MESSAGES
 }
 
 /// A write is about to happen: a client's request begins before its server can read it. `upto` is at least the number
@@ -105,16 +111,33 @@ pub(crate) fn before_write(
     let view = view();
     let len = user::first_bytes(scratch, view.place, view.vectors, upto);
     let token = sniff::token(&scratch.sniff, len);
-    if is_request(token) {
+    if token.is_request() {
         let pos = write_pos(conn, socket.key.sk);
         begin_client(&socket.key, conn, pos, token.protocol(), task);
     }
     Some(())
 }
 
+/// First of the ports that Linux gives to clients (`net.ipv4.ip_local_port_range`'s default; Documentation/networking/ip-sysctl.rst).
+const EPHEMERAL: u16 = 32_768;
+
+/// Whether only one end's port is one that clients are given: commands of Redis and answers to them can begin alike, and a connection
+/// that is met in its middle may begin with either.
 #[inline(always)]
-fn is_request(token: Token) -> bool {
-    matches!(token, Token::Request | Token::FastCgiRequest)
+fn has_telling_ports(conn: &Conn) -> bool {
+    (conn.local_port < EPHEMERAL) != (conn.remote_port < EPHEMERAL)
+}
+
+/// The connection speaks a broker's protocol. Its broker's end is not followed.
+#[inline(always)]
+fn meets_broker(conn: &mut Conn) -> bool {
+    if conn.role == role::CLIENT {
+        conn.verdict = verdict::MESSAGES;
+        return true;
+    }
+    conn.verdict = verdict::IGNORED;
+    count(Counter::BrokerEnd, 1);
+    false
 }
 
 /// Commits that bytes moved. Returns whether the segment is told to user space.
@@ -122,7 +145,7 @@ fn is_request(token: Token) -> bool {
 fn commit(conn: &mut Conn, way: u8, token: Token) -> bool {
     let turned = conn.last_direction != way;
     if conn.verdict == verdict::SNIFF {
-        if matches!(token, Token::None) {
+        if token.is_none() {
             if turned {
                 conn.last_direction = way;
                 conn.turns += 1;
@@ -133,17 +156,23 @@ fn commit(conn: &mut Conn, way: u8, token: Token) -> bool {
             }
             return false;
         }
-        conn.verdict = verdict::HEADS;
         conn.protocol = token.protocol();
-        let reads_requests = is_request(token) == (way == direction::RX);
+        let mut reads_requests = token.is_of_a_client() == (way == direction::RX);
+        if token == Token::REDIS && has_telling_ports(conn) {
+            reads_requests = conn.local_port < EPHEMERAL;
+        }
         conn.role = if reads_requests {
             role::SERVER
         } else {
             role::CLIENT
         };
+        conn.verdict = verdict::HEADS;
+        if protocol::is_of_a_broker(conn.protocol) {
+            return meets_broker(conn);
+        }
     }
     // An interim response is not the answer: the request's body, which follows it, is no new request.
-    if turned && !matches!(token, Token::Interim) {
+    if turned && token != Token::INTERIM {
         conn.last_direction = way;
         if conn.role == role::SERVER && way == direction::TX {
             conn.flags |= conn_flag::RESPONDED;
@@ -160,15 +189,25 @@ fn commit(conn: &mut Conn, way: u8, token: Token) -> bool {
 /// (`is_fresh`). What it found is left in the scratch: see [`crate::maps::Found`].
 #[inline(never)]
 fn look(scratch: &mut Scratch, conn: &mut Conn, view: &View, moved: u64, is_fresh: bool) -> u64 {
-    scratch.found.set(0, Token::None, 0);
+    scratch.found.set(0, Token::NONE, 0);
     if conn.verdict == verdict::SNIFF {
         // Of what may be a long stream of an unknown protocol no more is read than is needed to know that.
         let len = user::first_bytes(scratch, view.place, view.vectors, moved);
-        if matches!(sniff::token(&scratch.sniff, len), Token::None) {
-            return 0;
+        if sniff::token(&scratch.sniff, len).is_none() {
+            if setting!(message_bytes) == 0 {
+                return 0;
+            }
+            sniff::broker(scratch, len);
+            if scratch.found.token().is_none() {
+                return 0;
+            }
         }
     }
-    if is_fresh {
+    let known = scratch.found.token();
+    let is_of_messages = conn.verdict == verdict::MESSAGES || !known.is_none();
+    if is_of_messages {
+        conn.budget = setting!(message_bytes);
+    } else if is_fresh {
         conn.budget = setting!(head_bytes);
     }
     let wanted = if moved < u64::from(conn.budget) {
@@ -183,10 +222,10 @@ fn look(scratch: &mut Scratch, conn: &mut Conn, view: &View, moved: u64, is_fres
     } else {
         0
     };
-    let token = if is_fresh {
+    let token = if is_fresh && !is_of_messages {
         sniff::payload_token(scratch, captured)
     } else {
-        Token::None
+        known
     };
     scratch.found.set(captured, token, unseen);
     1
@@ -208,13 +247,14 @@ pub(crate) fn wrote(
     let moved = call.moved as u64;
     let view = view();
     conn.last_ns = now;
+    let enter_ns = if enter_ns == 0 { now } else { enter_ns };
     let is_fresh = conn.flags & conn_flag::BEGUN != 0
         || conn.verdict == verdict::SNIFF
         || conn.last_direction != direction::TX;
     look(scratch, conn, &view, moved, is_fresh);
     let token = scratch.found.token();
-    if conn.flags & conn_flag::BEGUN == 0 {
-        if is_request(token) && may_begin_client(conn) {
+    if conn.flags & conn_flag::BEGUN == 0 && conn.verdict != verdict::MESSAGES {
+        if token.is_request() && may_begin_client(conn) {
             begin_client(&socket.key, conn, pos, token.protocol(), call.task);
         } else if conn.role == role::SERVER && conn.unit.kind == unit_kind::ASYNC {
             let was = conn.flags & conn_flag::RESPONDED;
@@ -237,13 +277,15 @@ pub(crate) fn wrote(
     let mut segment = Segment {
         moved: moved as u32,
         pos,
-        enter_ns: if enter_ns == 0 { now } else { enter_ns },
+        enter_ns,
         now,
         way: direction::TX,
         op: call.op,
         flags: scratch.found.flags(),
     };
-    if conn.flags & conn_flag::BEGUN != 0 {
+    if conn.verdict == verdict::MESSAGES {
+        segment.flags |= messages::moved(conn, &call, direction::TX, 0) as u8;
+    } else if conn.flags & conn_flag::BEGUN != 0 {
         conn.flags &= !conn_flag::BEGUN;
         segment.flags |= segment_flag::EXCHANGE;
         segment.pos = conn.pending_seq;
@@ -273,20 +315,23 @@ pub(crate) fn was_read<S: Sock>(
     let is_fresh = turned || conn.verdict == verdict::SNIFF;
     look(scratch, conn, &view, moved, is_fresh);
     let token = scratch.found.token();
-    let begins = is_request(token) && turned && conn.role != role::CLIENT;
+    let begins = token.is_request() && turned && conn.role != role::CLIENT;
     conn.rx_bytes += moved;
     let behind = if conn.family == AF_UNIX { 0 } else { behind };
     let pos = read_pos(conn, sock)
         .wrapping_sub(behind)
         .wrapping_sub(moved as u32);
-    if !commit(conn, direction::RX, token) {
+    if conn.verdict != verdict::MESSAGES && !commit(conn, direction::RX, token) {
         return None;
     }
+    let is_blocking = !call.dont_wait && (socket.file == 0 || !is_nonblocking(socket.file));
     if conn.flags & conn_flag::TOLD == 0 {
         conn::announce(scratch, &socket.key, conn);
     }
     let mut flags = scratch.found.flags();
-    if begins {
+    if conn.verdict == verdict::MESSAGES {
+        flags |= messages::moved(conn, &call, direction::RX, u64::from(is_blocking)) as u8;
+    } else if begins {
         begin_server(call.task, conn, socket.key.sk, pos);
         let captured = scratch.found.captured();
         adopt(scratch, conn, captured);
@@ -296,7 +341,6 @@ pub(crate) fn was_read<S: Sock>(
         && conn.flags & (conn_flag::RESPONDED | conn_flag::CONSUMED) == 0
         && conn.span_id != 0
     {
-        let is_blocking = !call.dont_wait && (socket.file == 0 || !is_nonblocking(socket.file));
         scratch.served = socket.key;
         let reading = Reading {
             begins,

@@ -7,7 +7,7 @@
 //!
 //! Layout: `programs` are the entry points, one module per family of hooks; `walk` goes from a task to a socket;
 //! `user` reads the bytes of a call; `sniff` recognises a first token; `flow` is the state of a connection, `exchange`
-//! of what runs on it; `unit` and `pending` are the causal maps; `emit` writes records.
+//! of what runs on it, `messages` what brokers' clients say; `unit` and `pending` are the causal maps; `emit` writes records.
 #![no_std]
 #![no_main]
 
@@ -19,6 +19,7 @@ mod exchange;
 mod flow;
 mod ids;
 mod maps;
+mod messages;
 mod pending;
 mod programs;
 mod scope;

@@ -141,7 +141,7 @@ impl Found {
         // SAFETY: fields of an initialised map value.
         unsafe {
             core::ptr::write_volatile(&raw mut self.captured, captured);
-            core::ptr::write_volatile(&raw mut self.token, token as u8);
+            core::ptr::write_volatile(&raw mut self.token, token.number());
             core::ptr::write_volatile(&raw mut self.flags, flags);
         }
     }

@@ -13,6 +13,7 @@ static SETTINGS: Settings = Settings {
     scope_all: 1,
     ports_all: 1,
     head_bytes: 4096,
+    message_bytes: 8192,
     wake_bytes: agent_common::limits::RING_WAKE_BYTES,
     all_armed: 1,
     option: 0,

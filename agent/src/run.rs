@@ -148,6 +148,11 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         .context("cannot list processes in /proc")?;
     let mut attached = attach::attach(&Options {
         head_bytes: config.capture.head_bytes,
+        message_bytes: if config.capture.queues {
+            config.capture.message_bytes
+        } else {
+            0
+        },
         processes,
         ports: config.scope.ports.clone(),
         runtimes: running.plain,

@@ -17,6 +17,7 @@ use agent_trace::config::Sampler;
 fn everything(way: Way) -> Options {
     Options {
         head_bytes: 4096,
+        message_bytes: 8192,
         processes: None,
         ports: Vec::new(),
         runtimes: Vec::new(),

@@ -37,6 +37,8 @@ pub mod unit_flag {
     pub const MULTIPLEX: u32 = 8;
     /// The request was read by an event loop that has not yet entered the Context it belongs to (uvloop).
     pub const UNCLAIMED: u32 = 16;
+    /// The context is what was last read from a broker, not a request.
+    pub const JOB: u32 = 32;
 }
 
 /// What an execution unit is doing.

@@ -85,6 +85,8 @@ pub mod goroutine_note {
     pub const WAITED: u64 = 0x200;
     /// Sticky: the goroutine read a request while another one it had read was unanswered. It has no context.
     pub const VOID: u64 = 0x400;
+    /// The context is what was last read from a broker, not a request.
+    pub const JOB: u64 = 0x800;
     /// From this bit on: the `g` that read the request. User addresses have 47 bits.
     pub const READER_SHIFT: u64 = 16;
     /// What is not [`READER_SHIFT`]'s.

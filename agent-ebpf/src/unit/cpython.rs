@@ -59,6 +59,12 @@ pub(crate) fn running(task: Task, known: &Runtime) -> Option<u64> {
     (is_context && user_word(context.wrapping_add(ENTERED))? as u32 != 0).then_some(context)
 }
 
+/// Whether the current thread runs in a Context: then the thread itself is no unit.
+#[inline(never)]
+pub(crate) fn is_in_a_context(task: Task) -> u64 {
+    u64::from(runtime_of(task.tgid()).is_some_and(|known| running(task, known).is_some()))
+}
+
 /// Key of the Context at an address.
 #[inline(always)]
 fn unit_of(task: Task, address: u64) -> UnitKey {

@@ -104,6 +104,30 @@ fn handed(tgid: u32, work: u64) -> UnitKey {
     }
 }
 
+/// What a goroutine's context is before it reads from a broker.
+pub(crate) enum Before {
+    /// A request, or a job that another goroutine was given.
+    Request,
+    /// What it read before, with this span id.
+    Job(u64),
+    /// None, or none that counts.
+    Nothing,
+}
+
+/// What the goroutine `unit` works for.
+#[inline(always)]
+pub(crate) fn job_before(unit: &UnitKey) -> Before {
+    // SAFETY: see `many::context`.
+    match unsafe { UNITS.get(unit) } {
+        None => Before::Nothing,
+        Some(known) if known.evidence & note::JOB != 0 => Before::Job(known.span_id),
+        Some(known) if !is_void(known) && now().wrapping_sub(known.ktime_ns) > age_max(known) => {
+            Before::Nothing
+        }
+        Some(_) => Before::Request,
+    }
+}
+
 /// Age from which on a context does not count.
 #[inline(always)]
 pub(crate) fn age_max(known: &UnitContext) -> u64 {
@@ -134,8 +158,8 @@ pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
     let mut notes = 0;
     // SAFETY: see `many::context`.
     if let Some(before) = unsafe { UNITS.get(conn.unit) } {
-        let has_two =
-            before.evidence & (EVIDENCE | note::ANSWERED) == OWN && before.span_id != conn.span_id;
+        let has_two = before.evidence & (EVIDENCE | note::ANSWERED | note::JOB) == OWN
+            && before.span_id != conn.span_id;
         if is_void(before) || has_two {
             notes = note::VOID;
         }

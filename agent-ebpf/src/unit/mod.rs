@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!            request read                     response begins (by anyone) / age / exit
-//!   (none) ----------------> LIVE ------------------------------------------------> (none)
+//!   (none) ----------------> LIVE ------------------------------------------------> (none)      (jobs: see `job`)
 //!                             | second request read while the first is unanswered
 //!                             v
 //!                      MULTIPLEX (sticky: never counts again)        [NATIVE, THREADED]
@@ -19,6 +19,7 @@
 pub(crate) mod cpython;
 pub(crate) mod go;
 mod haproxy;
+pub(crate) mod job;
 pub(crate) mod many;
 pub(crate) mod node;
 
@@ -165,7 +166,7 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
         if is_other || unit.flags & unit_flag::LIVE == 0 {
             unit.turn_heads += 1;
         }
-    } else if unit.flags & unit_flag::LIVE != 0 && is_other {
+    } else if unit.flags & (unit_flag::LIVE | unit_flag::JOB) == unit_flag::LIVE && is_other {
         unit.flags |= unit_flag::MULTIPLEX;
     }
     copy(&mut unit.trace_id, &conn.trace_id);
@@ -173,6 +174,7 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
     unit.ktime_ns = now;
     unit.socket = *socket;
     unit.flags |= unit_flag::LIVE;
+    unit.flags &= !unit_flag::JOB;
     if reads_outside {
         unit.flags |= unit_flag::UNCLAIMED;
     }

@@ -54,6 +54,8 @@ unsafe impl aya::Pod for RuntimeValue {}
 pub struct Options {
     /// Bytes of a head, at most `limits::HEAD_CAPTURE_MAX`.
     pub head_bytes: u32,
+    /// Bytes of each write and read of a broker's client, at most `limits::HEAD_CAPTURE_MAX`; 0: none are followed.
+    pub message_bytes: u32,
     /// Only these processes (empty: all). Forked children of a process in scope are in scope.
     pub processes: Option<Vec<u32>>,
     /// Only connections with one of these local or remote ports (empty: all).
@@ -138,6 +140,7 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
         scope_all: u32::from(options.processes.is_none()),
         ports_all: u32::from(options.ports.is_empty()),
         head_bytes: options.head_bytes.min(limits::HEAD_CAPTURE_MAX as u32),
+        message_bytes: options.message_bytes.min(limits::HEAD_CAPTURE_MAX as u32),
         wake_bytes: limits::RING_WAKE_BYTES / cpus.max(1),
         all_armed: u32::from(way == Way::Syscalls),
         option: u32::from(options.carriers.option),

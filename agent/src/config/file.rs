@@ -21,6 +21,8 @@ use super::{Config, networks, value};
 
 /// Smallest head capture that holds a usable request line.
 const HEAD_CAPTURE_MIN: u64 = 256;
+/// Fewest bytes of a message that are looked at: what its hash is made of (`agent_protocol::queue::HASHED_BYTES`).
+const MESSAGE_CAPTURE_MIN: u64 = agent_protocol::queue::HASHED_BYTES as u64;
 /// Longest time a key in milliseconds may mean: one day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -66,6 +68,16 @@ fn capture(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigEr
     set(
         &mut config.capture.hooks,
         section.parsed("hooks", value::hooks)?,
+    );
+    let message_bytes =
+        section.integer("message_bytes", MESSAGE_CAPTURE_MIN, HEAD_CAPTURE_MAX as u64)?;
+    set(
+        &mut config.capture.message_bytes,
+        message_bytes.map(|bytes| bytes as u32),
+    );
+    set(
+        &mut config.capture.queues,
+        section.parsed("queues", value::on_or_off)?,
     );
     set(
         &mut config.capture.node_turns,

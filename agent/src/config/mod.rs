@@ -18,7 +18,7 @@ mod value;
 use std::io::IsTerminal;
 use std::path::Path;
 
-use agent_common::limits::HEAD_CAPTURE_DEFAULT;
+use agent_common::limits::{HEAD_CAPTURE_DEFAULT, MESSAGE_CAPTURE_DEFAULT};
 use agent_trace::config::{QueryPolicy, Sampler, TracerConfig};
 use agent_trace::frame::ResourceValue;
 
@@ -64,6 +64,10 @@ pub struct Capture {
     pub head_bytes: u32,
     /// How bytes are seen; none: the cheapest way that the kernel has.
     pub hooks: Option<Way>,
+    /// Bytes captured of each write and read of a broker's client, 1,024 to 16,384.
+    pub message_bytes: u32,
+    /// Clients of brokers are followed.
+    pub queues: bool,
     /// Calls of Node.js programs are given to requests by the turns of their event loop.
     pub node_turns: bool,
 }
@@ -107,6 +111,8 @@ impl Default for Config {
             capture: Capture {
                 head_bytes: HEAD_CAPTURE_DEFAULT as u32,
                 hooks: None,
+                message_bytes: MESSAGE_CAPTURE_DEFAULT as u32,
+                queues: true,
                 // A lock that requests share gave a wrong parent in one of 240 calls (seen with turns.js, shape `locked`).
                 node_turns: false,
             },

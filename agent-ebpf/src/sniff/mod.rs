@@ -3,49 +3,92 @@
 //! In: up to `SNIFF_BYTES` bytes. Out: a [`Token`]. Always holds: it only guesses; user space parses the same bytes
 //! and drops what the guess led to when it was wrong (DESIGN §10). `agent_protocol::sniff` is the reference.
 
+mod broker;
+
+pub(crate) use broker::broker;
+
 use agent_common::{abi::protocol, limits::SNIFF_BYTES};
 
 use crate::maps::Scratch;
 
-/// What a message seems to begin with.
+/// What a message seems to begin with: a protocol (`abi::protocol`) and who says it. A number and not an enum, because each look at an
+/// enum that went through memory is a branch for each of its values, and the verifier follows all of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Token {
-    /// Nothing known.
-    None,
-    /// An HTTP/1 request, or so short a piece that it may become one.
-    Request,
-    /// A FastCGI BEGIN_REQUEST record.
-    FastCgiRequest,
-    /// A final HTTP/1 response, or 101.
-    Response,
-    /// An HTTP/1 interim response (1xx).
-    Interim,
-    /// A FastCGI record that is sent in answer.
-    FastCgiResponse,
-}
+pub(crate) struct Token(u8);
+
+/// Bits of the protocol.
+const PROTOCOL: u8 = 0x0f;
+/// What clients say; for `REDIS`, whose commands and answers can begin alike, either side (see `flow`).
+const CLIENT: u8 = 0x10;
+/// What servers say.
+const SERVER: u8 = 0x20;
+/// What servers say before they answer.
+const BEFORE: u8 = 0x40;
 
 impl Token {
+    /// Nothing known.
+    pub(crate) const NONE: Self = Self(0);
+    /// An HTTP/1 request, or so short a piece that it may become one.
+    pub(crate) const REQUEST: Self = Self(CLIENT | protocol::HTTP1);
+    /// A FastCGI BEGIN_REQUEST record.
+    pub(crate) const FASTCGI_REQUEST: Self = Self(CLIENT | protocol::FASTCGI);
+    /// A final HTTP/1 response, or 101.
+    pub(crate) const RESPONSE: Self = Self(SERVER | protocol::HTTP1);
+    /// An HTTP/1 interim response (1xx).
+    pub(crate) const INTERIM: Self = Self(SERVER | BEFORE | protocol::HTTP1);
+    /// A FastCGI record that is sent in answer.
+    pub(crate) const FASTCGI_RESPONSE: Self = Self(SERVER | protocol::FASTCGI);
+    /// A RESP array of strings: a command, or an answer.
+    pub(crate) const REDIS: Self = Self(CLIENT | protocol::REDIS);
+    /// AMQP: the protocol header, or a method that only clients call.
+    pub(crate) const AMQP: Self = Self(CLIENT | protocol::AMQP);
+    /// AMQP: a method that only brokers call.
+    pub(crate) const AMQP_ANSWER: Self = Self(SERVER | protocol::AMQP);
+    /// A Kafka request.
+    pub(crate) const KAFKA: Self = Self(CLIENT | protocol::KAFKA);
+    /// NATS: a word that only clients say.
+    pub(crate) const NATS: Self = Self(CLIENT | protocol::NATS);
+    /// NATS: a word that only servers say.
+    pub(crate) const NATS_ANSWER: Self = Self(SERVER | protocol::NATS);
+    /// MQTT's CONNECT.
+    pub(crate) const MQTT: Self = Self(CLIENT | protocol::MQTT);
+    /// PostgreSQL: a startup message.
+    pub(crate) const POSTGRES: Self = Self(CLIENT | protocol::POSTGRES);
+
     /// The token with this number.
     #[inline(always)]
     pub(crate) fn of(number: u8) -> Self {
-        match number {
-            1 => Self::Request,
-            2 => Self::FastCgiRequest,
-            3 => Self::Response,
-            4 => Self::Interim,
-            5 => Self::FastCgiResponse,
-            _ => Self::None,
-        }
+        Self(number)
     }
 
-    /// The wire protocol the token belongs to.
+    /// Its number.
+    #[inline(always)]
+    pub(crate) fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Whether there is one.
+    #[inline(always)]
+    pub(crate) fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The wire protocol it belongs to.
     #[inline(always)]
     pub(crate) fn protocol(self) -> u8 {
-        match self {
-            Self::None => protocol::UNKNOWN,
-            Self::Request | Self::Response | Self::Interim => protocol::HTTP1,
-            Self::FastCgiRequest | Self::FastCgiResponse => protocol::FASTCGI,
-        }
+        self.0 & PROTOCOL
+    }
+
+    /// Whether clients say it.
+    #[inline(always)]
+    pub(crate) fn is_of_a_client(self) -> bool {
+        self.0 & CLIENT != 0
+    }
+
+    /// Whether a request begins.
+    #[inline(always)]
+    pub(crate) fn is_request(self) -> bool {
+        self.is_of_a_client() && self.protocol() <= protocol::FASTCGI
     }
 }
 
@@ -62,7 +105,7 @@ pub(crate) fn payload_token(scratch: &Scratch, captured: u64) -> Token {
 #[inline(always)]
 pub(crate) fn token(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
     if len == 0 {
-        return Token::None;
+        return Token::NONE;
     }
     if bytes[0] == 1 {
         return fastcgi(bytes, len);
@@ -78,9 +121,9 @@ pub(crate) fn token(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
 fn response(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
     if len < 10 {
         return if bytes[2] == b'T' || len == 2 {
-            Token::Response
+            Token::RESPONSE
         } else {
-            Token::None
+            Token::NONE
         };
     }
     let is_http1 = bytes[2] == b'T'
@@ -89,13 +132,13 @@ fn response(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
         && bytes[5] == b'1'
         && bytes[6] == b'.';
     if !is_http1 {
-        return Token::None;
+        return Token::NONE;
     }
     // 101 ends HTTP on this connection: user space gives it up, so no later bytes may look like a new exchange.
     if bytes[9] == b'1' {
-        Token::Interim
+        Token::INTERIM
     } else {
-        Token::Response
+        Token::RESPONSE
     }
 }
 
@@ -113,10 +156,10 @@ fn request(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
             letters += 1;
         } else {
             if byte != b' ' || letters < 3 {
-                return Token::None;
+                return Token::NONE;
             }
             if index as u64 + 1 >= len {
-                return Token::Request;
+                return Token::REQUEST;
             }
             let target = bytes[index + 1];
             let is_connect =
@@ -126,14 +169,14 @@ fn request(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
                 || target == b'h'
                 || target == b'H'
                 || (is_connect && (target.is_ascii_alphanumeric() || target == b'['));
-            return if fits { Token::Request } else { Token::None };
+            return if fits { Token::REQUEST } else { Token::NONE };
         }
     }
     // Only letters so far: a head that arrives in small pieces.
     if letters as u64 == len && len < 8 {
-        Token::Request
+        Token::REQUEST
     } else {
-        Token::None
+        Token::NONE
     }
 }
 
@@ -142,12 +185,12 @@ fn request(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
 #[inline(always)]
 fn fastcgi(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
     if len < 8 {
-        return Token::None;
+        return Token::NONE;
     }
     let body = u16::from_be_bytes([bytes[4], bytes[5]]);
     match bytes[1] {
-        1 if body == 8 && bytes[7] == 0 => Token::FastCgiRequest,
-        3 | 6 | 7 if bytes[7] == 0 => Token::FastCgiResponse,
-        _ => Token::None,
+        1 if body == 8 && bytes[7] == 0 => Token::FASTCGI_REQUEST,
+        3 | 6 | 7 if bytes[7] == 0 => Token::FASTCGI_RESPONSE,
+        _ => Token::NONE,
     }
 }

@@ -1,0 +1,77 @@
+//! Contexts of units that work off a queue: what they read last from a broker.
+//!
+//! In: a broker's client read something. Out: the unit's context, made by this read, and the one before. Always holds: a unit that
+//! serves a request keeps that; whether the read brought a message, and whether the context counts at all, user space says, which reads the
+//! protocol: a context of which it knows nothing is nobody's parent. Refuses: event loops, where who reads is not who works (contextvars'
+//! Contexts, turns, sessions).
+//!
+//! ```text
+//!   (none) / JOB --read from a broker--> JOB (new ids, linked to those before) --request read--> LIVE as for any request
+//! ```
+
+use agent_common::abi::{Conn, UnitKey, evidence, goroutine_note, runtime, unit_flag, unit_kind};
+
+use super::{class_of, cpython, current, go, many};
+use crate::{ids::copy, walk::Task};
+
+/// The current unit read from a broker: `conn` has the ids of that. Leaves there what the unit's context was before
+/// (`parent_span_id`) and whether it has one now (`evidence`).
+#[inline(never)]
+pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> u64 {
+    conn.parent_span_id = 0;
+    conn.evidence = evidence::NONE;
+    let key = task.pid_tgid();
+    let Some(thread) = current(key) else { return 0 };
+    let class = class_of(thread, key, now);
+    if class == runtime::GO {
+        return goroutine(task, conn, now);
+    }
+    let is_threaded = class == runtime::NATIVE
+        || class == runtime::THREADED
+        || (class == runtime::CPYTHON && cpython::is_in_a_context(task) == 0);
+    if !is_threaded {
+        return 0;
+    }
+    let unit = &mut thread.unit;
+    if unit.flags & unit_flag::LIVE != 0 {
+        if unit.flags & unit_flag::JOB == 0 {
+            return 0;
+        }
+        conn.parent_span_id = unit.span_id;
+    }
+    copy(&mut unit.trace_id, &conn.trace_id);
+    unit.span_id = conn.span_id;
+    unit.ktime_ns = now;
+    unit.flags |= unit_flag::LIVE | unit_flag::JOB;
+    if is_blocking != 0 {
+        unit.flags |= unit_flag::BLOCKING;
+    } else {
+        unit.flags &= !unit_flag::BLOCKING;
+    }
+    conn.evidence = evidence::THREAD;
+    1
+}
+
+/// The same for a goroutine.
+#[inline(always)]
+fn goroutine(task: Task, conn: &mut Conn, now: u64) -> u64 {
+    let mut unit = UnitKey {
+        id: 0,
+        tgid: 0,
+        kind: unit_kind::THREAD,
+    };
+    if many::locate(task, &mut unit) == 0 {
+        return 0;
+    }
+    let before = match go::job_before(&unit) {
+        go::Before::Request => return 0,
+        go::Before::Job(span_id) => span_id,
+        go::Before::Nothing => 0,
+    };
+    conn.parent_span_id = before;
+    conn.evidence = evidence::GOROUTINE;
+    let found = u64::from(evidence::GOROUTINE)
+        | goroutine_note::JOB
+        | (unit.id << goroutine_note::READER_SHIFT);
+    many::put_new(&unit, (&conn.trace_id, conn.span_id), now, found)
+}
