@@ -87,7 +87,18 @@ impl<'a> Rest<'a> {
 mod tests {
     //! Bodies in, fields out.
 
+    use proptest::prelude::*;
+
     use super::strings;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken(body in "[{}\\[\\]\",:\\\\a ]{0,40}") {
+            strings(body.as_bytes(), |name, value| {
+                assert!(name.len() + value.len() + 5 < body.len());
+            });
+        }
+    }
 
     #[test]
     fn top_level_strings_are_told() {
