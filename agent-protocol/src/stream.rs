@@ -26,7 +26,7 @@ pub enum Input<'a> {
 /// Default of [`Limits::head_bytes`]: the most the kernel side captures of one head.
 pub const HEAD_BYTES_DEFAULT: usize = 16 * 1024;
 /// Most names in [`Limits::keep_headers`]; further ones are dropped by [`Limits::new`].
-pub const KEEP_HEADERS_MAX: usize = 16;
+pub const KEEP_HEADERS_MAX: usize = 32;
 /// Most bytes kept of the value of a header named in [`Limits::keep_headers`].
 pub const KEEP_VALUE_MAX: usize = 256;
 
@@ -40,6 +40,13 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Names (lower case) of headers whose values the caller wants besides the built-in ones.
     pub keep_headers: Arc<[String]>,
+    /// Bit per length of those names, the last one for all that are longer: nearly all headers of a head are none of them.
+    lengths: u64,
+}
+
+/// The bit of names of this length in [`Limits::lengths`].
+const fn length_bit(len: usize) -> u64 {
+    1 << if len < 63 { len } else { 63 }
 }
 
 impl Limits {
@@ -49,15 +56,22 @@ impl Limits {
         I: IntoIterator<Item = S>,
         S: AsRef<str>,
     {
-        let keep_headers = keep_headers
+        let keep_headers: Arc<[String]> = keep_headers
             .into_iter()
             .take(KEEP_HEADERS_MAX)
             .map(|name| name.as_ref().to_ascii_lowercase())
             .collect();
+        let bits = keep_headers.iter().map(|name| length_bit(name.len()));
         Self {
             head_bytes,
+            lengths: bits.fold(0, |all, bit| all | bit),
             keep_headers,
         }
+    }
+
+    /// Whether a header with a name of this length may be one of [`Limits::keep_headers`].
+    pub(crate) const fn may_keep(&self, name: &str) -> bool {
+        self.lengths & length_bit(name.len()) != 0
     }
 }
 
@@ -66,6 +80,7 @@ impl Default for Limits {
         Self {
             head_bytes: HEAD_BYTES_DEFAULT,
             keep_headers: Arc::from([]),
+            lengths: 0,
         }
     }
 }

@@ -115,6 +115,10 @@ pub struct TracerLimits {
     pub lingering: usize,
     /// Failed connection attempts waiting for another address to work.
     pub connects: usize,
+    /// Failed attempts that a repetition may follow.
+    pub attempts: usize,
+    /// Correlation keys.
+    pub keys: usize,
     /// Different URL templates of one service.
     pub routes_per_service: usize,
     /// Processes.
@@ -132,6 +136,8 @@ impl Default for TracerLimits {
             exchanges: 57_344,
             lingering: 131_072,
             connects: 8_192,
+            attempts: 16_384,
+            keys: 65_536,
             routes_per_service: 256,
             processes: 65_536,
         }
@@ -149,6 +155,11 @@ pub struct TracerConfig {
     pub query: QueryPolicy,
     /// Names of headers that become `http.request.header.<name>` and `http.response.header.<name>`.
     pub keep_headers: Vec<String>,
+    /// Names of request headers whose values, beside that of `Idempotency-Key`, link requests of different traces; `$.name`
+    /// is a field at the top of a JSON body.
+    pub correlation_keys: Vec<String>,
+    /// Goes into all hashes of what was said. A program's own, so that nobody can make equal ones.
+    pub secret: u64,
     /// How long a complete exchange waits for its parent's records, ns.
     pub linger_ns: u64,
     /// How long after its last byte a response whose end cannot be seen is taken to be over, ns.
@@ -166,6 +177,8 @@ impl Default for TracerConfig {
             ignore_paths: Vec::new(),
             query: QueryPolicy::default(),
             keep_headers: Vec::new(),
+            correlation_keys: Vec::new(),
+            secret: 0,
             linger_ns: 200_000_000,
             idle_ns: 1_000_000_000,
             connect_hold_ns: 300_000_000,

@@ -28,6 +28,35 @@ struct Held {
     given_up: bool,
 }
 
+/// An address that a program has reached, known by an exchange.
+pub(crate) struct Reached {
+    goal: Goal,
+    address: [u8; 16],
+    began_ktime_ns: u64,
+}
+
+impl Reached {
+    pub(crate) fn by(exchange: &Exchange) -> Option<Self> {
+        if exchange.side == Side::Server || matches!(exchange.outcome, Outcome::Connect(_)) {
+            return None;
+        }
+        let ends = exchange.endpoints.as_deref()?;
+        Some(Self {
+            goal: (exchange.process, ends.remote_port),
+            address: ends.remote_addr,
+            began_ktime_ns: exchange.start_ktime_ns,
+        })
+    }
+
+    fn is_after(&self, held: &Held) -> bool {
+        held.failed_ktime_ns <= self.began_ktime_ns
+            && held.exchange.process == self.goal.0
+            && held.exchange.endpoints.as_deref().is_some_and(|ends| {
+                ends.remote_addr == self.address && ends.remote_port == self.goal.1
+            })
+    }
+}
+
 /// Linux `ENOENT`.
 const ENOENT: u16 = 2;
 
@@ -38,6 +67,8 @@ type Goal = (ProcessKey, u16);
 #[derive(Default)]
 pub(crate) struct Connects {
     held: VecDeque<Held>,
+    /// How many of them want to reach what.
+    goals: FxHashMap<Goal, u32>,
     reached: FxHashMap<Goal, VecDeque<(u64, [u8; 16])>>,
     reached_by_age: VecDeque<(u64, Goal)>,
 }
@@ -56,6 +87,7 @@ impl Connects {
         };
         let ktime_ns = record.head.ktime_ns;
         if record.new_state == tcp_state::ESTABLISHED {
+            conn.connect_ktime_ns = Some(attempt.began_ktime_ns);
             let key = (attempt.process, ends.remote_port);
             self.reached
                 .entry(key)
@@ -87,6 +119,10 @@ impl Connects {
         } else {
             semconv::error_of_errno(record.error)
         };
+        *self
+            .goals
+            .entry((attempt.process, ends.remote_port))
+            .or_default() += 1;
         self.held.push_back(Held {
             exchange: Box::new(Exchange {
                 endpoints: Some(ends),
@@ -113,16 +149,8 @@ impl Connects {
             let Some(held) = self.held.pop_front() else {
                 break;
             };
-            if self.superseded(&held, hold_ns) {
-                shared.counters.one(Counter::ConnectSuperseded);
-            } else {
-                shared.complete(
-                    held.exchange,
-                    Outcome::Connect(held.error),
-                    held.failed_ktime_ns,
-                    held.failed_ktime_ns,
-                );
-            }
+            self.count_off(&held);
+            self.let_go(held, shared);
         }
         // A success can only matter to attempts that are held or still to fail while it is this young.
         while self
@@ -140,6 +168,57 @@ impl Connects {
                 }
             }
         }
+    }
+
+    fn count_off(&mut self, held: &Held) {
+        let Some(ends) = held.exchange.endpoints.as_deref() else {
+            return;
+        };
+        let goal = (held.exchange.process, ends.remote_port);
+        if let Some(count) = self.goals.get_mut(&goal) {
+            *count -= 1;
+            if *count == 0 {
+                self.goals.remove(&goal);
+            }
+        }
+    }
+
+    fn let_go(&self, held: Held, shared: &mut Shared) {
+        if self.superseded(&held, shared.config.connect_hold_ns) {
+            shared.counters.one(Counter::ConnectSuperseded);
+        } else {
+            shared.complete(
+                held.exchange,
+                Outcome::Connect(held.error),
+                held.failed_ktime_ns,
+                held.failed_ktime_ns,
+            );
+        }
+    }
+
+    /// Whether attempts are held.
+    pub(crate) fn are_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Lets go of attempts that an exchange with the same address may have repeated: their spans come before its own.
+    /// Whether there were any.
+    pub(crate) fn release_before(&mut self, reached: &Reached, shared: &mut Shared) -> bool {
+        let mut released = false;
+        if !self.goals.contains_key(&reached.goal) {
+            return released;
+        }
+        let mut index = 0;
+        while let Some(held) = self.held.get(index) {
+            if !reached.is_after(held) {
+                index += 1;
+            } else if let Some(held) = self.held.remove(index) {
+                self.count_off(&held);
+                self.let_go(held, shared);
+                released = true;
+            }
+        }
+        released
     }
 
     fn superseded(&self, held: &Held, hold_ns: u64) -> bool {

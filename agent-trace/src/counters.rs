@@ -92,6 +92,14 @@ counters! {
     OpenAtFinish = "open_at_finish",
     /// Paths that came after a service had too many different templates; their spans carry no template.
     RoutesFull = "routes_full",
+    /// Calls made beside an equal one of the same request: not linked, because it is not known which one they repeat.
+    AttemptsBeside = "attempts_beside",
+    /// Failed attempts forgotten because too many were remembered; what repeats them is not linked.
+    AttemptsFull = "attempts_full",
+    /// Requests that were not linked by a key because too many different traces had the same.
+    KeyShared = "key_shared",
+    /// Correlation keys forgotten before their time because too many were remembered.
+    KeysFull = "keys_full",
     /// Processes that could not be remembered because the table was full.
     ProcessesFull = "processes_full",
 }

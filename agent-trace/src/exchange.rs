@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use agent_common::abi::{ConnRecord, ExchangeIds, ProcessKey, bytes_of, evidence, said};
 
+use crate::body::Body;
 use crate::graph::{Origin, Side, Slot};
 use crate::message::{Request, Response, Texts};
 use crate::span::{Evidence, SpanId, TraceId};
@@ -173,6 +174,10 @@ pub(crate) struct Exchange {
     /// Those of `request`.
     pub(crate) texts: Texts,
     pub(crate) request_body: Option<u64>,
+    /// Of a client's request.
+    pub(crate) body: Body,
+    /// It is the first one on a connection that its process made; when that began.
+    pub(crate) connect_ktime_ns: Option<u64>,
     pub(crate) response: Option<Response>,
     pub(crate) response_body: Option<u64>,
     pub(crate) outcome: Outcome,
@@ -206,6 +211,8 @@ impl Exchange {
             request: None,
             texts: Texts::default(),
             request_body: None,
+            body: Body::default(),
+            connect_ktime_ns: None,
             response: None,
             response_body: None,
             outcome: Outcome::Open,

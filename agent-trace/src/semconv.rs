@@ -11,6 +11,8 @@
 pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
 /// `http.request.method_original`: the method as sent, when it is not a known one.
 pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
+/// `http.request.resend_count`: which repetition of the same call this is, 1 for the second attempt.
+pub const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
 /// `http.response.status_code`
 pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
 /// `http.request.body.size`: bytes of the request's content on the wire.
@@ -67,6 +69,13 @@ pub const SUTURE_RESPONSE_UNSEEN: &str = "suture.response.unseen";
 pub const SUTURE_UNFINISHED: &str = "suture.unfinished";
 /// FastCGI: the script that was run (`SCRIPT_FILENAME`).
 pub const SUTURE_FASTCGI_SCRIPT: &str = "suture.fastcgi.script";
+
+/// On a link: why the two spans belong together, [`LINK_RETRY`] or [`LINK_KEY`].
+pub const SUTURE_LINK_EVIDENCE: &str = "suture.link.evidence";
+/// The other span is the attempt before.
+pub const LINK_RETRY: &str = "retry";
+/// The other span had the same correlation key first.
+pub const LINK_KEY: &str = "key";
 
 /// Value of `http.request.method` for methods that are not known ones.
 pub const METHOD_OTHER: &str = "_OTHER";

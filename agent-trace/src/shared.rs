@@ -10,10 +10,13 @@ use agent_protocol::stream::Limits;
 use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::FxHashMap;
 
+use crate::attempts::Attempts;
 use crate::config::TracerConfig;
 use crate::counters::{Counter, Counters};
+use crate::done::Done;
 use crate::exchange::{Entry, Exchange, Outcome};
 use crate::graph::{Facts, Graph};
+use crate::keys::Keys;
 use crate::message::Part;
 use crate::tracer::Command;
 
@@ -30,8 +33,12 @@ pub(crate) struct Shared {
     /// Exchanges whose spans are out, empty but for their buffers.
     #[allow(clippy::vec_box, reason = "what is kept is the allocations")]
     pub(crate) spare: Vec<Box<Exchange>>,
-    /// Exchanges that are over, with the time from which on they wait for their parents' records.
-    pub(crate) done: VecDeque<(u64, Box<Exchange>)>,
+    /// Exchanges that are over.
+    pub(crate) done: Done,
+    /// Attempts that failed.
+    pub(crate) attempts: Attempts,
+    /// Correlation keys.
+    pub(crate) keys: Keys,
     /// Sockets with bytes waiting for their request's record, and until when.
     pub(crate) parked: VecDeque<(u64, SocketKey)>,
     /// Bytes waiting so, over all connections.
@@ -85,6 +92,10 @@ impl Shared {
             ignored: exchange.ignored,
             overlaps: exchange.overlaps,
         };
+        if let Some(request) = &mut exchange.request {
+            self.keys
+                .carry(exchange.ids.span, &mut request.extra, self.now_ns);
+        }
         exchange.entry = self
             .graph
             .insert(exchange.ids.span, facts, &mut self.counters)
@@ -124,6 +135,6 @@ impl Shared {
             exchange.epoch_offset_ns = self.epoch_offset_ns;
         }
         self.graph.close(slot, record_ktime_ns);
-        self.done.push_back((record_ktime_ns, exchange));
+        self.done.put(record_ktime_ns, exchange);
     }
 }

@@ -14,13 +14,17 @@ use agent_common::abi::{
 use agent_protocol::stream::Limits;
 use rustc_hash::FxHashMap;
 
+use crate::attempts::Attempts;
 pub use crate::config::{QueryPolicy, Sampler, SamplerError, TracerConfig, TracerLimits};
 use crate::conn::{Conn, Scratch};
 use crate::connect::Connects;
 use crate::counters::{Counter, Counters};
 use crate::decode::{DecodeError, KernelEvent, decode};
+use crate::done::Done;
 use crate::frame::Frame;
 use crate::graph::Graph;
+use crate::keys::Keys;
+use crate::links::links;
 use crate::render::Renderer;
 use crate::shared::Shared;
 use crate::span::{Span, SpanId};
@@ -53,7 +57,13 @@ impl Tracer {
     /// A tracer that has seen nothing.
     #[must_use]
     pub fn new(config: TracerConfig) -> Self {
-        let parser_limits = Limits::new(config.limits.head_bytes, &config.keep_headers);
+        let keys = Keys::new(
+            config.secret,
+            config.limits.keys,
+            &config.correlation_keys,
+            &config.keep_headers,
+        );
+        let parser_limits = Limits::new(config.limits.head_bytes, keys.headers());
         Self {
             connects: Connects::default(),
             renderer: Renderer::new(&config),
@@ -63,7 +73,9 @@ impl Tracer {
                 graph: Graph::new(config.sampler, config.limits.exchanges),
                 commands: VecDeque::new(),
                 spare: Vec::new(),
-                done: VecDeque::new(),
+                done: Done::default(),
+                attempts: Attempts::new(config.limits.attempts),
+                keys,
                 parked: VecDeque::new(),
                 parked_bytes: 0,
                 idle: VecDeque::new(),
@@ -109,12 +121,14 @@ impl Tracer {
             return None;
         };
         self.shared.counters.one(Counter::SpansEmitted);
-        let span = self.renderer.span(
+        let links = links(&exchange, decision, &mut self.shared);
+        let mut span = self.renderer.span(
             &mut exchange,
             decision,
             &self.shared.config,
             &mut self.shared.counters,
         );
+        links.put(&mut span);
         self.shared.take_back(exchange);
         Some(span)
     }

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::trace::v1::{
     ResourceSpans, Span, span::SpanKind, status::StatusCode as WireStatus,
 };
 
-use crate::span::{Attributes, Kind, ReceivedSpan, StatusCode, Value};
+use crate::span::{Attributes, Kind, ReceivedLink, ReceivedSpan, StatusCode, Value};
 
 /// One point of a sum or gauge.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +83,15 @@ fn span_of(span: &Span, resource: &Attributes) -> ReceivedSpan {
         attributes,
         repeated_keys,
         resource: resource.clone(),
-        links: span.links.len(),
+        links: span
+            .links
+            .iter()
+            .map(|link| ReceivedLink {
+                trace_id: link.trace_id.clone(),
+                span_id: link.span_id.clone(),
+                attributes: attributes_of(&link.attributes).0,
+            })
+            .collect(),
     }
 }
 

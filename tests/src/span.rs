@@ -98,8 +98,19 @@ pub struct ReceivedSpan {
     pub repeated_keys: Vec<String>,
     /// Attributes of its Resource.
     pub resource: Attributes,
-    /// Number of links.
-    pub links: usize,
+    /// Links.
+    pub links: Vec<ReceivedLink>,
+}
+
+/// A link of a received span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReceivedLink {
+    /// Trace id of the other span.
+    pub trace_id: Vec<u8>,
+    /// The other span.
+    pub span_id: Vec<u8>,
+    /// Attributes.
+    pub attributes: Attributes,
 }
 
 impl ReceivedSpan {

@@ -24,6 +24,7 @@ mod scenarios {
     pub mod option_agents;
     pub mod proxies;
     pub mod receiver;
+    pub mod retries;
     pub mod scope;
     pub mod servers;
     pub mod settings;

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds what the victims need into ~/.cache/suture/victims (or $SUTURE_VICTIMS): a Python venv with pinned
-# packages, express from its package-lock, the Go and Java programs; with `accuracy`, also what only `cargo xtask accuracy`
+# packages, express and axios-retry from their package-locks, the Go and Java programs; with `accuracy`, also what only `cargo xtask accuracy`
 # measures (accuracy/). Works a second time at once: each part carries a stamp of the files it was made from. Needs from Debian: python3-venv nodejs npm golang-go
 # default-jdk-headless ruby ruby-webrick php-fpm php-curl nginx-light curl (xtask installs them); names what is missing.
 set -euo pipefail
@@ -46,6 +46,11 @@ if stale node "$here/node/package.json" "$here/node/package-lock.json"; then
   rm -rf "$cache/node"; mkdir -p "$cache/node"
   cp "$here/node/package.json" "$here/node/package-lock.json" "$cache/node/"
   (cd "$cache/node" && npm ci --silent --no-audit --no-fund); built
+fi
+if stale retries "$here/retries/package.json" "$here/retries/package-lock.json"; then
+  rm -rf "$cache/retries"; mkdir -p "$cache/retries"
+  cp "$here/retries/package.json" "$here/retries/package-lock.json" "$cache/retries/"
+  (cd "$cache/retries" && npm ci --silent --no-audit --no-fund); built
 fi
 if stale go "$here/go/go.mod" "$here/go/"*.go; then
   (cd "$here/go" && CGO_ENABLED=0 go build -o "$cache/go-victim" .); built

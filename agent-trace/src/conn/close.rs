@@ -92,10 +92,14 @@ impl Conn {
             } else {
                 Outcome::Failed(self.failure(&exchange, shared))
             };
-            let end = match (exchange.side, self.local_close_ktime_ns) {
+            let end = match exchange.side {
                 _ if exchange.response_unseen => self.last_response_ktime_ns,
-                (Side::Client, Some(at)) => at,
-                _ => closed,
+                // What its program knew first: it may try again before it closes.
+                Side::Client => [self.local_close_ktime_ns, self.broken_ktime_ns]
+                    .into_iter()
+                    .flatten()
+                    .fold(closed, u64::min),
+                Side::Server => closed,
             };
             shared.complete(exchange, outcome, end, closed);
         }

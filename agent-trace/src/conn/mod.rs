@@ -68,6 +68,8 @@ pub(crate) struct Conn {
     pub(crate) socket: SocketKey,
     pub(crate) endpoints: Option<Arc<Endpoints>>,
     pub(crate) attempt: Option<Attempt>,
+    /// When the attempt began that made this connection; the first exchange takes it.
+    pub(crate) connect_ktime_ns: Option<u64>,
     parsers: Option<Parsers>,
     rx: Position,
     tx: Position,
@@ -95,6 +97,8 @@ pub(crate) struct Conn {
     unparsed_row: u8,
     last_response_ktime_ns: u64,
     pub(crate) last_ktime_ns: u64,
+    /// A read found the end of the stream or an error.
+    broken_ktime_ns: Option<u64>,
     /// First close by this end, and whether the peer had closed before.
     local_close_ktime_ns: Option<u64>,
     peer_closed: bool,
@@ -115,6 +119,7 @@ impl Conn {
             socket,
             endpoints: None,
             attempt: None,
+            connect_ktime_ns: None,
             parsers: None,
             rx: Position::default(),
             tx: Position::default(),
@@ -134,6 +139,7 @@ impl Conn {
             unparsed_row: 0,
             last_response_ktime_ns: 0,
             last_ktime_ns: ktime_ns,
+            broken_ktime_ns: None,
             local_close_ktime_ns: None,
             peer_closed: false,
             closed_ktime_ns: None,
@@ -178,6 +184,12 @@ impl Conn {
         self.last_ktime_ns = record.head.ktime_ns;
         if self.ignored {
             return;
+        }
+        if record.direction == direction::RX
+            && record.flags & (segment_flag::ERROR | segment_flag::EOF) != 0
+            && self.broken_ktime_ns.is_none()
+        {
+            self.broken_ktime_ns = Some(record.head.ktime_ns);
         }
         if record.flags & segment_flag::ERROR != 0 {
             if self.errno == 0 {

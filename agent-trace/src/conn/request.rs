@@ -10,13 +10,14 @@ use agent_protocol::tracecontext::Traceparent;
 
 use super::parking::moved_ktime;
 use super::{Conn, Scratch, pieces};
+use crate::body::Body;
 use crate::counters::Counter;
-use crate::exchange::{AF_UNIX, Exchange, Ids};
+use crate::exchange::{AF_UNIX, Exchange, Ids, Wire};
 use crate::graph::{Origin, Side, WirePlace};
 use crate::ids::{derived_span, first_span};
 use crate::message::Texts;
 use crate::shared::Shared;
-use crate::span::{Evidence, TraceId};
+use crate::span::{Evidence, SpanId, TraceId};
 use crate::wire::{Head, Heard};
 
 /// What is known about the requests in one segment before its events are looked at.
@@ -86,10 +87,15 @@ impl Conn {
             kernel_ids,
             burst_here: false,
         };
+        let before = self.receiving;
+        let mut begun = 0;
         let mut events = std::mem::take(&mut requests.events);
         for (index, event) in events.drain(..).enumerate() {
             match event {
-                Heard::Begin => self.begin(index, &mut arrival, shared),
+                Heard::Begin => {
+                    begun += 1;
+                    self.begin(index, &mut arrival, shared);
+                }
                 Heard::Head(head) => {
                     let unused = self.request_head(head, record, shared);
                     requests.take_back(unused);
@@ -99,6 +105,9 @@ impl Conn {
             }
         }
         requests.events = events;
+        if !eof {
+            self.take_body(before, begun, record, payload, shared);
+        }
         if payload.is_empty() && arrival.at_start && arrival.kernel_ids.is_some() {
             // The kernel side saw the request's first bytes, but they could not be copied.
             arrival.own = 0;
@@ -164,6 +173,7 @@ impl Conn {
             pos,
             burst_start,
             overlaps,
+            connect_ktime_ns: self.connect_ktime_ns.take(),
             ..Exchange::begun(
                 ids,
                 side,
@@ -268,10 +278,11 @@ impl Conn {
         exchange.request = Some(head.request);
         let unused = std::mem::replace(&mut exchange.texts, head.texts);
         let (span, side, pos) = (exchange.ids.span, exchange.side, exchange.pos);
-        shared.confirm(exchange, header);
         let after_head = pos
             .filter(|_| complete)
             .map(|pos| pos.wrapping_add(head_bytes));
+        exchange.body = Body::at(after_head);
+        shared.confirm(exchange, header);
         if side == Side::Client
             && self.pipelined
             && let Some(place) = self.wire_place(side, record, pos)
@@ -280,6 +291,44 @@ impl Conn {
         }
         self.next_request_pos = after_head;
         unused
+    }
+
+    /// Bytes of a request's body: of the one that was being read `before`, or of the one that has begun.
+    fn take_body(
+        &mut self,
+        before: Option<SpanId>,
+        begun: u32,
+        record: &SegmentRecord,
+        payload: &[u8],
+        shared: &mut Shared,
+    ) {
+        let has_fields = shared.keys.has_fields();
+        let is_looked_at = self.parsers.as_ref().is_some_and(|parsers| {
+            parsers.wire == Wire::Http1 && (parsers.side == Side::Client || has_fields)
+        });
+        if !is_looked_at {
+            return;
+        }
+        let mut newest = true;
+        for exchange in self.open.iter_mut().rev().take(begun as usize + 1) {
+            let of_one = if begun == 0 {
+                before == Some(exchange.ids.span)
+            } else {
+                begun == 1 && newest
+            };
+            if of_one {
+                if has_fields && let Some(first) = exchange.body.first(record.pos, payload) {
+                    shared
+                        .keys
+                        .carry_fields(exchange.ids.span, first, record.head.ktime_ns);
+                }
+                let secret = shared.config.secret;
+                exchange.body.take(secret, record.pos, payload, record.len);
+            } else if begun > 0 {
+                exchange.body.lose();
+            }
+            newest = false;
+        }
     }
 
     fn request_end(&mut self, end: BodyEnd) {

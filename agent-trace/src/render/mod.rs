@@ -41,7 +41,7 @@ pub(crate) struct Renderer {
 
 impl Renderer {
     pub(crate) fn new(config: &TracerConfig) -> Self {
-        // Keys of attributes live as long as the program; there are at most 16 of them, from the configuration.
+        // Keys of attributes live as long as the program; there are few of them, from the configuration.
         let leak = |prefix: &str, name: &str| -> &'static str {
             Box::leak(format!("{prefix}{name}").into_boxed_str())
         };

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use agent_common::abi::SocketKey;
 
 use super::Tracer;
+use crate::connect::Reached;
 use crate::counters::Counter;
 use crate::exchange::{Entry, Exchange};
 use crate::graph::Decision;
@@ -83,16 +84,24 @@ impl Tracer {
 
     /// The next exchange that has waited long enough for its parents' records and gets a span.
     pub(super) fn next_due(&mut self) -> Option<(Box<Exchange>, Decision)> {
-        let shared = &mut self.shared;
+        let Self {
+            shared, connects, ..
+        } = self;
         loop {
-            let &(at, _) = shared.done.front()?;
+            let (at, exchange) = shared.done.next()?;
             if !self.finished && at.saturating_add(shared.config.linger_ns) > shared.now_ns {
                 if shared.done.len() <= shared.config.limits.lingering {
                     return None;
                 }
                 shared.counters.one(Counter::LingerFull);
             }
-            let (_, exchange) = shared.done.pop_front()?;
+            if connects.are_held()
+                && let Some(reached) = Reached::by(exchange)
+                && connects.release_before(&reached, shared)
+            {
+                continue;
+            }
+            let exchange = shared.done.take()?;
             let decision = match exchange.entry {
                 Entry::Entered(slot) => shared.graph.decide(
                     slot,
@@ -124,6 +133,8 @@ impl Tracer {
     fn sweep(&mut self) {
         let now_ns = self.shared.now_ns;
         self.shared.graph.sweep(now_ns);
+        self.shared.attempts.sweep(now_ns);
+        self.shared.keys.sweep(now_ns, &mut self.shared.counters);
         let Self {
             shared,
             conns,

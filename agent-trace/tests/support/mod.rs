@@ -10,6 +10,7 @@
     reason = "support of tests, each using a part of it"
 )]
 
+pub mod calls;
 pub mod chain;
 pub mod talk;
 

@@ -23,6 +23,8 @@ use super::{Config, networks, value};
 const HEAD_CAPTURE_MIN: u64 = 256;
 /// Fewest bytes of a message that are looked at: what its hash is made of (`agent_protocol::queue::HASHED_BYTES`).
 const MESSAGE_CAPTURE_MIN: u64 = agent_protocol::queue::HASHED_BYTES as u64;
+/// Most correlation keys: each is looked for in all heads, or bodies.
+const KEYS_MAX: usize = 8;
 /// Longest time a key in milliseconds may mean: one day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -40,6 +42,9 @@ pub(super) fn apply(config: &mut Config, path: &str, text: &str) -> Result<(), C
     }
     if let Some(section) = top.section("http")? {
         http(config, section)?;
+    }
+    if let Some(section) = top.section("correlation")? {
+        correlation(config, section)?;
     }
     if let Some(section) = top.section("propagation")? {
         propagation(config, section)?;
@@ -162,11 +167,36 @@ fn export(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigErr
     section.finish()
 }
 
-fn http(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigError> {
-    let header = |text: &str| match HeaderName::from_bytes(text.as_bytes()) {
+/// The name of a header, in lower case.
+fn header(text: &str) -> Result<String, String> {
+    match HeaderName::from_bytes(text.as_bytes()) {
         Ok(name) => Ok(name.as_str().to_owned()),
         Err(_) => Err(format!("`{text}` is not a header name")),
+    }
+}
+
+const fn is_field_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+fn correlation(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigError> {
+    let key = |text: &str| match text.strip_prefix("$.") {
+        Some(field) if field.bytes().all(is_field_byte) && !field.is_empty() => Ok(text.to_owned()),
+        Some(_) => Err(format!(
+            "`{text}` is not a field at the top of a JSON body; allowed: $. and letters, digits, - and _"
+        )),
+        None => header(text),
     };
+    let keys = section.strings("keys", key)?;
+    if keys.as_ref().is_some_and(|keys| keys.len() > KEYS_MAX) {
+        let message = format!("too many keys; allowed: at most {KEYS_MAX}");
+        return Err(section.error("keys", message));
+    }
+    set(&mut config.correlation_keys, keys);
+    section.finish()
+}
+
+fn http(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigError> {
     let path = |text: &str| match text.strip_suffix('*').unwrap_or(text) {
         stem if stem.starts_with('/') && !stem.contains('*') => Ok(text.to_owned()),
         _ => Err(format!(

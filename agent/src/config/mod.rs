@@ -15,6 +15,7 @@ mod reader;
 mod scope;
 mod value;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub export: OtlpSettings,
     /// `[http]`: what of a request becomes an attribute.
     pub http: Http,
+    /// `[correlation] keys`: request headers, in lower case, and fields of JSON bodies whose values link requests of different traces.
+    pub correlation_keys: Vec<String>,
     /// `[propagation]`: how contexts are carried to other hosts.
     pub propagation: Propagation,
     /// `[print]`: what stdout shows.
@@ -123,6 +126,7 @@ impl Default for Config {
                 keep_headers: Vec::new(),
                 query: QueryPolicy::Redact,
             },
+            correlation_keys: Vec::new(),
             propagation: Propagation {
                 // Both processors of a 6.1 guest hung once when it began; the cause is not known.
                 option: false,
@@ -237,6 +241,9 @@ impl Config {
             ignore_paths: self.http.ignore_paths.clone(),
             query: self.http.query,
             keep_headers: self.http.keep_headers.clone(),
+            correlation_keys: self.correlation_keys.clone(),
+            // Different in each process, and not needed again: only whether two hashes are equal means anything.
+            secret: RandomState::new().hash_one(0_u8),
             ..TracerConfig::default()
         }
     }

@@ -50,12 +50,32 @@ fn messages_name_file_line_key_and_what_is_allowed() {
         "suture.toml:2: `protocol` in [export]: unknown protocol `http`; allowed: grpc, http/protobuf",
     );
     check_message(
-        "[correlation]\nkey = 'x-request-id'",
-        "suture.toml:1: unknown section [correlation]; allowed: capture, scope, export, http, propagation, print, sampler, resource, limits",
+        "[corelation]\nkeys = ['x-request-id']",
+        "suture.toml:1: unknown section [corelation]; allowed: capture, scope, export, http, correlation, propagation, print, sampler, resource, limits",
     );
     check_message(
         "endpoint = 'http://h'",
-        "suture.toml:1: unknown key `endpoint` outside of any section; sections: capture, scope, export, http, propagation, print, sampler, resource, limits",
+        "suture.toml:1: unknown key `endpoint` outside of any section; sections: capture, scope, export, http, correlation, propagation, print, sampler, resource, limits",
+    );
+    check_message(
+        "[correlation]\nkey = 'x-request-id'",
+        "suture.toml:2: unknown key `key` in [correlation]; allowed: keys",
+    );
+    check_message(
+        "[correlation]\nkeys = ['order id']",
+        "suture.toml:2: `keys` in [correlation]: `order id` is not a header name",
+    );
+    check_message(
+        "[correlation]\nkeys = 'x-request-id'",
+        "suture.toml:2: `keys` in [correlation]: found a TOML string; allowed: a list of strings",
+    );
+    check_message(
+        "[correlation]\nkeys = [\n 'x-request-id',\n '$.order.id' ]",
+        "suture.toml:4: `keys` in [correlation]: `$.order.id` is not a field at the top of a JSON body; allowed: $. and letters, digits, - and _",
+    );
+    check_message(
+        "[correlation]\nkeys = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i']",
+        "suture.toml:1: `keys` in [correlation]: too many keys; allowed: at most 8",
     );
     check_message(
         "[http]\nquery = 'hide'",
@@ -86,13 +106,14 @@ fn a_full_file_is_read() {
         "[capture]\nhead_bytes = 8_192\n[scope]\npids = [1, 2]\nexes = ['nginx', '/opt/*']\nports = [80]\n\
          [export]\nendpoint = 'https://h:4317'\nprotocol = 'grpc'\ntimeout_ms = 500\ncompression = 'gzip'\nbatch_spans = 10\n\
          headers = { authorization = 'x' }\n[http]\nignore_paths = ['/health', '/z*']\nkeep_headers = ['X-Id']\n\
-         query = 'drop'\n[print]\nformat = 'json'\n[sampler]\nname = 'traceidratio'\narg = 0.5\n\
+         query = 'drop'\n[correlation]\nkeys = ['X-Request-Id', '$.Order_id']\n[print]\nformat = 'json'\n[sampler]\nname = 'traceidratio'\narg = 0.5\n\
          [resource.attributes]\n'deployment.environment.name' = 'prod'\n[limits]\nqueue_spans = 100\n",
     )
     .unwrap();
     assert_eq!(config.capture.head_bytes, 8192);
     assert_eq!(config.scope.exes.len(), 2);
     assert_eq!(config.http.keep_headers, ["x-id"]);
+    assert_eq!(config.correlation_keys, ["x-request-id", "$.Order_id"]);
     assert_eq!(config.http.query, QueryPolicy::Omit);
     assert_eq!(config.sampler, Sampler::TraceIdRatio(0.5));
     assert_eq!(config.export.queue.max_spans, 100);

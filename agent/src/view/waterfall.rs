@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use agent_trace::frame::ProcessFacts;
-use agent_trace::semconv::{ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE};
+use agent_trace::semconv::{ERROR_TYPE, HTTP_REQUEST_RESEND_COUNT, HTTP_RESPONSE_STATUS_CODE};
 use agent_trace::span::{Span, SpanId, SpanKind, Status, TraceId, Value};
 
 use super::text::{cut, duration, hex, left, pad, right, timestamp};
@@ -40,6 +40,8 @@ pub(super) struct Row {
     /// `error.type` when the span is an error without a status code.
     error: Option<String>,
     failed: bool,
+    /// Which repetition of the same call it is.
+    resends: Option<i64>,
     evidence: &'static str,
     start_ns: u64,
     end_ns: u64,
@@ -54,10 +56,11 @@ impl Row {
                 .find(|(key, _)| *key == wanted)
                 .map(|(_, value)| value)
         };
-        let status = match attribute(HTTP_RESPONSE_STATUS_CODE) {
-            Some(Value::Int(code)) => Some(*code),
+        let number = |wanted: &str| match attribute(wanted) {
+            Some(Value::Int(number)) => Some(*number),
             _ => None,
         };
+        let status = number(HTTP_RESPONSE_STATUS_CODE);
         let error = match attribute(ERROR_TYPE) {
             Some(Value::Str(kind)) if status.is_none_or(|code| kind.parse() != Ok(code)) => {
                 Some(kind.to_string())
@@ -73,6 +76,7 @@ impl Row {
             status,
             error,
             failed: matches!(span.status, Status::Error(_)),
+            resends: number(HTTP_REQUEST_RESEND_COUNT),
             evidence: span.evidence.as_str(),
             start_ns: span.start_unix_ns,
             end_ns: span.end_unix_ns.max(span.start_unix_ns),
@@ -281,6 +285,9 @@ fn draw_row(out: &mut String, row: &Row, place: Place, extent: Extent, color: bo
         _ => "  ",
     });
     label.push_str(&row.name);
+    if let Some(count) = row.resends {
+        let _ = write!(label, " ↻{count}");
+    }
     if let Some(error) = &row.error {
         let _ = write!(label, " ({error})");
     }

@@ -8,6 +8,7 @@
 pub mod compiled;
 pub mod nginx;
 pub mod python;
+pub mod retries;
 pub mod scripts;
 pub mod servers;
 

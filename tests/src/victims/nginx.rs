@@ -18,6 +18,8 @@ pub enum Behind<'a> {
     ProxyKeepAlive(&'a Victim),
     /// `fastcgi_pass` to php-fpm.
     FastCgi(&'a PhpFpm),
+    /// `proxy_pass` to these ports of 127.0.0.1 in turn; the next one is tried when one is not there or answers 503.
+    Upstreams(&'a [u16]),
 }
 
 /// Bytes of `/static/hello.txt`.
@@ -48,6 +50,16 @@ pub fn nginx(workers: u32, behind: &Behind<'_>) -> Result<Victim> {
             "proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection \"\";"
                 .to_owned(),
         ),
+        Behind::Upstreams(ports) => {
+            let servers: String = ports
+                .iter()
+                .map(|port| format!("server 127.0.0.1:{port} max_fails=0; "))
+                .collect();
+            (
+                format!("upstream behind {{ {servers}}}"),
+                "proxy_pass http://behind; proxy_next_upstream error timeout http_503;".to_owned(),
+            )
+        }
         Behind::FastCgi(fpm) => (
             String::new(),
             format!(

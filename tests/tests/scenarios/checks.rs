@@ -59,7 +59,7 @@ fn span(
         attributes,
         repeated_keys: Vec::new(),
         resource,
-        links: 0,
+        links: Vec::new(),
     }
 }
 

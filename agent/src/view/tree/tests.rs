@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use agent_trace::frame::ProcessFacts;
-use agent_trace::semconv::{ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE};
+use agent_trace::semconv::{ERROR_TYPE, HTTP_REQUEST_RESEND_COUNT, HTTP_RESPONSE_STATUS_CODE};
 use agent_trace::span::{Evidence, Span, SpanId, SpanKind, Status, TraceId, Value};
 use unicode_width::UnicodeWidthStr;
 
@@ -35,6 +35,11 @@ const fn id(number: u8) -> SpanId {
 }
 
 fn push(view: &mut TreeView, trace: u8, line: &Line) {
+    push_with(view, trace, line, &[]);
+}
+
+/// The same with more attributes.
+fn push_with(view: &mut TreeView, trace: u8, line: &Line, more: &[(&'static str, Value)]) {
     let (span_id, parent, evidence, kind, service, name, status, start_us, end_us) = *line;
     let attribute = match status {
         Ok(code) => (HTTP_RESPONSE_STATUS_CODE, Value::Int(code)),
@@ -57,7 +62,7 @@ fn push(view: &mut TreeView, trace: u8, line: &Line) {
         } else {
             Status::Unset
         },
-        attributes: vec![attribute],
+        attributes: [&[attribute], more].concat(),
         links: Vec::new(),
         process: agent_common::abi::ProcessKey::default(),
     };
@@ -219,6 +224,53 @@ fn spans_without_their_parent_are_under_a_heading() {
             (3, Some(8), Header, Server, "api", "GET /b", Ok(200), 20, 60),
         ],
     ));
+}
+
+#[test]
+fn repetitions_of_a_call_are_numbered() {
+    use Evidence::Thread;
+    let mut view = TreeView::new(LIMITS, false);
+    for attempt in 0..3_u8 {
+        let status = Ok(if attempt < 2 { 503 } else { 200 });
+        let at = u64::from(attempt) * 10;
+        let line = (
+            2 + attempt,
+            Some(1),
+            Thread,
+            SpanKind::Client,
+            "cart",
+            "GET",
+            status,
+            at,
+            at + 9,
+        );
+        let count = (HTTP_REQUEST_RESEND_COUNT, Value::Int(i64::from(attempt)));
+        push_with(
+            &mut view,
+            0xab,
+            &line,
+            if attempt > 0 {
+                std::slice::from_ref(&count)
+            } else {
+                &[]
+            },
+        );
+    }
+    view.finish();
+    let text = view.take_output();
+    let labels: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split_once("→ "))
+        .map(|(_, label)| {
+            label
+                .trim_start_matches("GET")
+                .split("  ")
+                .next()
+                .unwrap()
+                .trim()
+        })
+        .collect();
+    assert_eq!(labels, ["", "↻1", "↻2"], "{text}");
 }
 
 #[test]

@@ -258,7 +258,7 @@ mod tests {
             ]),
             repeated_keys: Vec::new(),
             resource: BTreeMap::from([("process.pid".to_owned(), Value::Int(i64::from(pid)))]),
-            links: 0,
+            links: Vec::new(),
         }
     }
 
