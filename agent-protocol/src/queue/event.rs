@@ -52,6 +52,10 @@ pub struct Sent {
     pub destination: String,
     /// It is put aside for later (a delayed or scheduled job, a retry with a waiting time).
     pub is_delayed: bool,
+    /// Nothing will answer it, except perhaps to say that it failed: fire and forget (AMQP without confirms, NATS core, MQTT's QoS 0).
+    pub is_unanswered: bool,
+    /// `messaging.destination.temporary`: a queue of one client that reads its answers there; its name is in no other's story.
+    pub is_temporary: bool,
     /// The message.
     pub message: Message,
 }
@@ -67,6 +71,8 @@ pub struct Delivered {
     pub destination: String,
     /// The broker says that it was delivered before.
     pub redelivered: bool,
+    /// `messaging.destination.temporary`, see [`Sent::is_temporary`].
+    pub is_temporary: bool,
     /// The message.
     pub message: Message,
 }
@@ -86,6 +92,8 @@ pub struct Message {
     pub id: Option<String>,
     /// `messaging.message.conversation_id`: AMQP's correlation-id, a chain's root id.
     pub conversation: Option<String>,
+    /// Attempts before this one as the broker counts them (AMQP's `x-death` and `x-delivery-count`, JetStream's number of deliveries).
+    pub retries: Option<u32>,
     /// Bytes of its body on the wire.
     pub body_bytes: u64,
 }

@@ -8,6 +8,8 @@
 //! A protocol is one type that implements [`Conversation`]. What libraries put into messages (Celery's headers, Sidekiq's JSON) is
 //! `job`'s, and known to no protocol by itself.
 
+pub mod amqp;
+mod clip;
 mod event;
 mod key;
 

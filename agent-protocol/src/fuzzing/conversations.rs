@@ -1,0 +1,119 @@
+//! What every conversation of a queue must hold on any bytes.
+//!
+//! In: a list of steps as recordings in `tests/queue_peers` have them: a byte that says which way and what, four bytes of length, bytes.
+//! Out: a panic when a property is broken: pieces cut at every byte must give the same events, names and keys stay bounded, and so does
+//! memory.
+
+use crate::queue::{Conversation, Event, KEYS_MAX, Keyer, Limits, Message, NAME_MAX, Way, amqp};
+use crate::stream::{Begin, Input};
+
+/// Steps of one input.
+const STEPS_MAX: usize = 512;
+/// What a conversation may hold beside what its limits say: contents in progress on many channels.
+const HELD_MAX: usize = 512 * 1024;
+
+/// `queue::amqp::Client`.
+pub fn amqp(bytes: &[u8]) {
+    hold(bytes, &|begin, limits| {
+        Box::new(amqp::Client::new(begin, limits, Keyer::new([7; 16])))
+    });
+}
+
+type Make = dyn Fn(Begin, Limits) -> Box<dyn Conversation>;
+
+fn hold(bytes: &[u8], make: &Make) {
+    let small = Limits {
+        message_bytes: 64,
+        in_flight: 4,
+    };
+    let steps = steps(bytes);
+    for limits in [Limits::default(), small] {
+        for begin in [Begin::Boundary, Begin::Midstream] {
+            let whole = run(&steps, make(begin, limits), limits, usize::MAX);
+            for most in [1, 7] {
+                let cut = run(&steps, make(begin, limits), limits, most);
+                assert!(
+                    whole == cut,
+                    "whole and cut differ:\n{}\n{whole:#?}\n{cut:#?}",
+                    bytes.escape_ascii()
+                );
+            }
+        }
+    }
+}
+
+fn run(
+    steps: &[(Way, Input<'_>)],
+    mut conversation: Box<dyn Conversation>,
+    limits: Limits,
+    most: usize,
+) -> Vec<Event> {
+    let most_held = HELD_MAX + 8 * limits.message_bytes + 1024 * limits.in_flight;
+    let mut events = Vec::new();
+    for (way, input) in steps {
+        let mut push = |input| conversation.push(*way, input, &mut |event| events.push(event));
+        match input {
+            Input::Bytes([]) => push(*input),
+            Input::Bytes(bytes) => bytes
+                .chunks(most.min(bytes.len()))
+                .for_each(|piece| push(Input::Bytes(piece))),
+            hole => push(*hole),
+        }
+        let held = conversation.held();
+        assert!(held <= most_held, "{held} are held, {most_held} may be");
+    }
+    for event in &events {
+        bounded(event);
+    }
+    events
+}
+
+fn bounded(event: &Event) {
+    let (destination, message): (&String, &Message) = match event {
+        Event::Sent(sent) => (&sent.destination, &sent.message),
+        Event::Delivered(delivered) => (&delivered.destination, &delivered.message),
+        _ => return,
+    };
+    let names = [&message.id, &message.conversation];
+    let names = names.into_iter().flatten().chain([destination]);
+    let names = names.chain(message.job.as_ref().map(|job| &job.name));
+    for name in names {
+        assert!(name.len() <= NAME_MAX, "{} bytes of a name", name.len());
+    }
+    assert!(message.keys.len() <= KEYS_MAX);
+    assert!(
+        message.keys.is_sorted_by_key(|key| key.kind),
+        "the surest key stands first"
+    );
+}
+
+fn steps(bytes: &[u8]) -> Vec<(Way, Input<'_>)> {
+    let (mut rest, mut steps) = (bytes, Vec::new());
+    while let [what, l3, l2, l1, l0, after @ ..] = rest
+        && steps.len() < STEPS_MAX
+    {
+        let way = if what & 1 == 0 {
+            Way::ToBroker
+        } else {
+            Way::ToClient
+        };
+        let len = u32::from_be_bytes([*l3, *l2, *l1, *l0]);
+        let piece = &after[..after.len().min(len as usize)];
+        let (input, moved) = match what >> 1 & 7 {
+            5 => {
+                let tail = &piece[..piece.len().min(8)];
+                let len = u64::from(len);
+                (Input::Unseen { len, tail }, tail.len())
+            }
+            6 => {
+                let len = Some(u64::from(len));
+                (Input::Lost { len }, 0)
+            }
+            7 => (Input::Lost { len: None }, 0),
+            _ => (Input::Bytes(piece), piece.len()),
+        };
+        steps.push((way, input));
+        rest = &after[moved..];
+    }
+    steps
+}

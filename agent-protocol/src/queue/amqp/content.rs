@@ -1,0 +1,179 @@
+//! A message between its method and the end of its body.
+//!
+//! In: a content header, a body's pieces. Out: a [`Message`]. Always holds: of a body at most `HASHED_BYTES` are kept. Refuses: more body
+//! than the header said.
+
+use super::celery;
+use super::field::Properties;
+use crate::queue::{HASHED_BYTES, Key, Keyer, Message, clip};
+
+/// The method before it.
+#[derive(Debug)]
+pub(super) enum About {
+    Put {
+        operation: u32,
+        /// Its number among those the broker answers, where it does.
+        sequence: Option<u64>,
+        is_mandatory: bool,
+        is_internal: bool,
+    },
+    Back {
+        text: String,
+    },
+    Given {
+        name: &'static str,
+        delivery: u64,
+        redelivered: bool,
+        queue: Option<Vec<u8>>,
+        is_internal: bool,
+    },
+}
+
+/// A message of which some is still to come.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub about: About,
+    pub exchange: Vec<u8>,
+    pub routing_key: Vec<u8>,
+    pub properties: Option<Properties>,
+    left: u64,
+    first: Vec<u8>,
+    /// Of the bytes before the end of `first` none is missing.
+    first_is_whole: bool,
+}
+
+impl Content {
+    pub(super) fn new(about: About, exchange: &[u8], routing_key: &[u8]) -> Self {
+        Self {
+            about,
+            exchange: exchange.to_vec(),
+            routing_key: routing_key.to_vec(),
+            properties: None,
+            left: 0,
+            first: Vec::new(),
+            first_is_whole: true,
+        }
+    }
+
+    /// The header; whether it belongs here.
+    pub(super) fn header(&mut self, payload: &[u8], whole: bool) -> bool {
+        if self.properties.is_some() {
+            return false;
+        }
+        self.properties = Properties::of(payload, whole);
+        self.left = self.properties.as_ref().map_or(0, |of| of.body_bytes);
+        self.properties.is_some()
+    }
+
+    /// A piece of the body; whether it fits.
+    pub(super) fn body(&mut self, bytes: &[u8], keep: usize) -> bool {
+        let fits = self.pass(bytes.len() as u64);
+        if self.first_is_whole {
+            let room = keep.min(HASHED_BYTES).saturating_sub(self.first.len());
+            self.first
+                .extend_from_slice(&bytes[..room.min(bytes.len())]);
+        }
+        fits
+    }
+
+    pub(super) fn hole(&mut self, len: u64) -> bool {
+        self.first_is_whole = false;
+        self.pass(len)
+    }
+
+    fn pass(&mut self, len: u64) -> bool {
+        let fits = self.properties.is_some() && len <= self.left;
+        self.left = self.left.saturating_sub(len);
+        fits
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.properties.is_some() && self.left == 0
+    }
+
+    pub(super) fn held(&self) -> usize {
+        size_of::<Self>()
+            + self.exchange.capacity()
+            + self.routing_key.capacity()
+            + self.first.capacity()
+            + self.properties.as_ref().map_or(0, Properties::held)
+    }
+
+    /// A message that comes back is the one that was put, by exchange, routing key and body.
+    pub(super) fn mark(&self, keyer: &Keyer) -> Option<Key> {
+        let size = self.properties.as_ref()?.body_bytes.to_le_bytes();
+        self.first_is_whole
+            .then(|| keyer.message_id(&[&self.exchange, &self.routing_key, &size, &self.first]))
+    }
+
+    /// For a result of Celery's, see [`celery::result`].
+    pub(super) fn result(&self) -> Option<(&[u8], Option<bool>)> {
+        let id = self.properties.as_ref()?.correlation_id.as_deref()?;
+        if !self.exchange.is_empty() {
+            return None;
+        }
+        Some((id, celery::result(&self.routing_key, id, &self.first)?))
+    }
+
+    /// What both ends know it by, and what else is kept.
+    pub(super) fn message(&self, keyer: &Keyer) -> Message {
+        let Some(of) = &self.properties else {
+            return Message::default();
+        };
+        let mut message = Message {
+            traceparent: of.traceparent,
+            tracestate: of.tracestate.clone(),
+            id: Properties::text(&of.message_id),
+            conversation: Properties::text(&of.correlation_id),
+            retries: of.attempts,
+            body_bytes: of.body_bytes,
+            ..Message::default()
+        };
+        if let Some((job, id, root)) = of.celery.job(keyer) {
+            message.keys.push(job.key);
+            message.id = message.id.or(id);
+            message.conversation = root.or(message.conversation);
+            message.job = Some(job);
+        }
+        // A dead-lettered message came here by another exchange than it was put to.
+        let (exchange, routing_key) = match &of.first_put {
+            Some((exchange, key)) => (&exchange[..], &key[..]),
+            None => (&self.exchange[..], &self.routing_key[..]),
+        };
+        let id = of.message_id.as_deref().unwrap_or_default();
+        if !id.is_empty() {
+            message
+                .keys
+                .push(keyer.message_id(&[b"amqp", exchange, routing_key, id]));
+        }
+        if of.whole && self.first_is_whole {
+            // Both ids reach the other end as they were written, and tell equal bodies apart.
+            let correlation = of.correlation_id.as_deref().unwrap_or_default();
+            let mut place = Vec::new();
+            for word in [exchange, routing_key, id, correlation] {
+                place.push(word.len() as u8);
+                place.extend_from_slice(word);
+            }
+            message
+                .keys
+                .extend(keyer.payload(&place, &self.first, of.body_bytes));
+        }
+        message
+    }
+}
+
+/// `messaging.destination.name` of what is put: the exchange and the routing key; the default exchange's key is the queue's name.
+pub(super) fn destination(exchange: &[u8], routing_key: &[u8]) -> String {
+    match (exchange, routing_key) {
+        ([], only) | (only, []) => clip::name(only),
+        _ => clip::name(&[exchange, b":", routing_key].concat()),
+    }
+}
+
+/// A queue that one client has for its answers: the broker made its name, it is RabbitMQ's direct reply-to,
+/// or Celery's for results.
+pub(super) fn is_temporary(name: &[u8]) -> bool {
+    name.starts_with(b"amq.gen-")
+        || name.starts_with(b"amq.rabbitmq.reply-to")
+        || celery::is_uuid(name)
+}
