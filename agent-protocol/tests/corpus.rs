@@ -126,3 +126,8 @@ fn trace_context_holds_on_the_corpus_and_its_mutations() {
 fn amqp_holds_on_the_corpus_and_its_mutations() {
     run("amqp", fuzzing::conversations::amqp);
 }
+
+#[test]
+fn nats_holds_on_the_corpus_and_its_mutations() {
+    run("nats", fuzzing::conversations::nats);
+}

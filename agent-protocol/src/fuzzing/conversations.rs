@@ -4,7 +4,9 @@
 //! Out: a panic when a property is broken: pieces cut at every byte must give the same events, names and keys stay bounded, and so does
 //! memory.
 
-use crate::queue::{Conversation, Event, KEYS_MAX, Keyer, Limits, Message, NAME_MAX, Way, amqp};
+use crate::queue::{
+    Conversation, Event, KEYS_MAX, Keyer, Limits, Message, NAME_MAX, Way, amqp, nats,
+};
 use crate::stream::{Begin, Input};
 
 /// Steps of one input.
@@ -16,6 +18,13 @@ const HELD_MAX: usize = 512 * 1024;
 pub fn amqp(bytes: &[u8]) {
     hold(bytes, &|begin, limits| {
         Box::new(amqp::Client::new(begin, limits, Keyer::new([7; 16])))
+    });
+}
+
+/// `queue::nats::Client`.
+pub fn nats(bytes: &[u8]) {
+    hold(bytes, &|begin, limits| {
+        Box::new(nats::Client::new(begin, limits, Keyer::new([7; 16])))
     });
 }
 

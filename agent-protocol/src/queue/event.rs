@@ -17,6 +17,9 @@ pub enum Event {
         /// The broker's word for what was wrong, e.g. `WRONGTYPE`, `NOT_FOUND`.
         error: Option<String>,
     },
+    /// The broker said where it put a message, before it answers the operation. It makes the message known by keys that its sender did
+    /// not have when it put it.
+    Placed(Placed),
     /// The client asks for the next message: its unit is not at work on one before. Not for prefetching protocols, whose brokers push.
     Fetching,
     /// The client was given a message.
@@ -92,10 +95,25 @@ pub struct Message {
     pub id: Option<String>,
     /// `messaging.message.conversation_id`: AMQP's correlation-id, a chain's root id.
     pub conversation: Option<String>,
+    /// `messaging.consumer.group.name`, when this connection said it.
+    pub group: Option<String>,
     /// Attempts before this one as the broker counts them (AMQP's `x-death` and `x-delivery-count`, JetStream's number of deliveries).
     pub retries: Option<u32>,
     /// Bytes of its body on the wire.
     pub body_bytes: u64,
+}
+
+/// Where a broker put a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// [`Sent::operation`].
+    pub operation: u32,
+    /// Which of the operation's [`Sent`]s, from 0 in the order in which they came.
+    pub nth: u32,
+    /// What the message can be known by from now on, too.
+    pub keys: Vec<Key>,
+    /// As in [`Message::id`].
+    pub id: Option<String>,
 }
 
 /// Libraries whose envelopes are known.

@@ -12,8 +12,10 @@ pub mod amqp;
 mod clip;
 mod event;
 mod key;
+pub mod nats;
+mod recent;
 
-pub use event::{Delivered, Event, Job, Message, Sent, Settle, System};
+pub use event::{Delivered, Event, Job, Message, Placed, Sent, Settle, System};
 pub use key::{Key, KeyKind, Keyer};
 
 use crate::stream::Input;

@@ -8,4 +8,6 @@
 mod amqp;
 mod amqp_frames;
 mod amqp_holes;
+mod nats;
+mod nats_lines;
 mod show;

@@ -49,6 +49,7 @@ impl Labels {
         };
         add("id", &of.id);
         add("conversation", &of.conversation);
+        add("group", &of.group);
         add("tracestate", &of.tracestate);
         add("retries", &of.retries.map(|count| count.to_string()));
         match of.traceparent {
@@ -88,6 +89,10 @@ impl Labels {
                 None => format!("answered {operation}"),
                 Some(error) => format!("answered {operation} {error}"),
             },
+            Event::Placed(of) => {
+                let keys: Vec<_> = of.keys.iter().map(|key| self.of(*key)).collect();
+                format!("placed {} [{}]", of.operation, keys.join(" "))
+            }
             Event::Fetching => "fetching".into(),
             Event::Delivered(of) => format!(
                 "delivered {:x} {} {}{}{}{}",

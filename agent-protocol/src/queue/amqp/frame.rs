@@ -174,7 +174,7 @@ impl Frames {
 
     fn next(&mut self) {
         self.kept.clear();
-        self.kept.shrink_to(256);
+        self.kept.shrink_to(4096);
         self.state = State::Head;
     }
 
