@@ -131,3 +131,8 @@ fn amqp_holds_on_the_corpus_and_its_mutations() {
 fn nats_holds_on_the_corpus_and_its_mutations() {
     run("nats", fuzzing::conversations::nats);
 }
+
+#[test]
+fn mqtt_holds_on_the_corpus_and_its_mutations() {
+    run("mqtt", fuzzing::conversations::mqtt);
+}

@@ -5,7 +5,7 @@
 //! memory.
 
 use crate::queue::{
-    Conversation, Event, KEYS_MAX, Keyer, Limits, Message, NAME_MAX, Way, amqp, nats,
+    Conversation, Event, KEYS_MAX, Keyer, Limits, Message, NAME_MAX, Way, amqp, mqtt, nats,
 };
 use crate::stream::{Begin, Input};
 
@@ -25,6 +25,13 @@ pub fn amqp(bytes: &[u8]) {
 pub fn nats(bytes: &[u8]) {
     hold(bytes, &|begin, limits| {
         Box::new(nats::Client::new(begin, limits, Keyer::new([7; 16])))
+    });
+}
+
+/// `queue::mqtt::Client`.
+pub fn mqtt(bytes: &[u8]) {
+    hold(bytes, &|begin, limits| {
+        Box::new(mqtt::Client::new(begin, limits, Keyer::new([7; 16])))
     });
 }
 

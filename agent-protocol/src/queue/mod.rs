@@ -12,6 +12,7 @@ pub mod amqp;
 mod clip;
 mod event;
 mod key;
+pub mod mqtt;
 pub mod nats;
 mod recent;
 

@@ -8,6 +8,9 @@
 mod amqp;
 mod amqp_frames;
 mod amqp_holes;
+mod mqtt;
+mod mqtt_packets;
 mod nats;
 mod nats_lines;
 mod show;
+mod sniff;
