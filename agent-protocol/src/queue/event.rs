@@ -17,6 +17,9 @@ pub enum Event {
         /// The broker's word for what was wrong, e.g. `WRONGTYPE`, `NOT_FOUND`.
         error: Option<String>,
     },
+    /// The broker said where it put a message, before it answers the operation. It makes the message known by keys that its sender did
+    /// not have when it put it.
+    Placed(Placed),
     /// The client asks for the next message: its unit is not at work on one before. Not for prefetching protocols, whose brokers push.
     Fetching,
     /// The client was given a message.
@@ -28,6 +31,10 @@ pub enum Event {
         /// What.
         how: Settle,
     },
+    /// The client said how far its group is in a partition (Kafka, on whichever connection): all deliveries below that are done.
+    Committed(Committed),
+    /// The client works for this consumer group; said once. Its deliveries come on other connections of the same process.
+    Group(String),
     /// The client began to work on a job that it or another process was given before (a forked child names its job).
     Claimed(Key),
     /// The client said that a job ended, by storing its result or by the library's own bookkeeping.
@@ -52,6 +59,8 @@ pub struct Sent {
     pub destination: String,
     /// It is put aside for later (a delayed or scheduled job, a retry with a waiting time).
     pub is_delayed: bool,
+    /// It is a message only if somebody takes messages from this destination: a row, in a table that may be no queue.
+    pub is_candidate: bool,
     /// The message.
     pub message: Message,
 }
@@ -88,6 +97,42 @@ pub struct Message {
     pub conversation: Option<String>,
     /// Bytes of its body on the wire.
     pub body_bytes: u64,
+    /// `messaging.destination.partition.id`, where destinations have partitions.
+    pub partition: Option<i32>,
+    /// `messaging.kafka.offset`, once the broker gave it one.
+    pub offset: Option<i64>,
+    /// `messaging.kafka.message.key`, when it is text.
+    pub key: Option<String>,
+    /// `messaging.consumer.group.name`, when this connection said it.
+    pub group: Option<String>,
+}
+
+/// Where a broker put a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// [`Sent::operation`].
+    pub operation: u32,
+    /// Which of the operation's [`Sent`]s, from 0 in the order in which they came.
+    pub nth: u32,
+    /// What the message can be known by from now on, too.
+    pub keys: Vec<Key>,
+    /// As in [`Message::offset`].
+    pub offset: Option<i64>,
+    /// As in [`Message::id`].
+    pub id: Option<String>,
+}
+
+/// How far a group is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// `messaging.consumer.group.name`.
+    pub group: String,
+    /// `messaging.destination.name`: the topic; empty when only its id was said and nobody told its name.
+    pub destination: String,
+    /// Of the topic.
+    pub partition: i32,
+    /// The first offset that is not done.
+    pub offset: i64,
 }
 
 /// Libraries whose envelopes are known.

@@ -9,9 +9,11 @@
 //! `job`'s, and known to no protocol by itself.
 
 mod event;
+pub mod kafka;
 mod key;
+mod lane;
 
-pub use event::{Delivered, Event, Job, Message, Sent, Settle, System};
+pub use event::{Committed, Delivered, Event, Job, Message, Placed, Sent, Settle, System};
 pub use key::{Key, KeyKind, Keyer};
 
 use crate::stream::Input;
