@@ -6,6 +6,8 @@
 
 #![allow(clippy::panic, reason = "a broken property is reported by panicking")]
 
+pub mod lanes;
+
 use std::fmt::Debug;
 
 use crate::fastcgi;

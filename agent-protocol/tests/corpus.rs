@@ -121,3 +121,8 @@ fn fastcgi_holds_on_the_corpus_and_its_mutations() {
 fn trace_context_holds_on_the_corpus_and_its_mutations() {
     run("tracecontext", fuzzing::tracecontext);
 }
+
+#[test]
+fn kafka_holds_on_the_corpus_and_its_mutations() {
+    run("kafka", fuzzing::lanes::kafka);
+}

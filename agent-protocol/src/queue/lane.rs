@@ -75,6 +75,9 @@ pub(crate) struct Lane {
     misses: u8,
     /// The other direction has moved since the last miss.
     turned: bool,
+    /// It was out of step: since then, what is found depends on where pieces begin.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fell: bool,
 }
 
 impl Lane {
@@ -89,6 +92,17 @@ impl Lane {
             at: 0,
             misses: 0,
             turned: true,
+            #[cfg(any(test, feature = "fuzzing"))]
+            fell: begin == Begin::Midstream,
+        }
+    }
+
+    fn fall(&mut self) {
+        self.drop_held();
+        self.state = State::Sync;
+        #[cfg(any(test, feature = "fuzzing"))]
+        {
+            self.fell = true;
         }
     }
 
@@ -144,8 +158,7 @@ impl Lane {
                 return;
             }
         }
-        self.drop_held();
-        self.state = State::Sync;
+        self.fall();
     }
 
     fn drop_held(&mut self) {
@@ -192,8 +205,7 @@ impl Lane {
                         }
                         Head::Not => {
                             self.miss();
-                            self.drop_held();
-                            self.state = State::Sync;
+                            self.fall();
                             return;
                         }
                     }

@@ -86,6 +86,12 @@ impl Client {
         self.shared.tells_fetches = true;
         self
     }
+
+    /// For tests: it was out of step.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn fell(&self) -> bool {
+        self.requests.fell || self.responses.fell
+    }
 }
 
 impl Conversation for Client {
