@@ -7,6 +7,7 @@
 #![allow(clippy::panic, reason = "a broken property is reported by panicking")]
 
 pub mod conversations;
+pub mod lanes;
 
 use std::fmt::Debug;
 

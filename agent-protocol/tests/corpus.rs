@@ -136,3 +136,8 @@ fn nats_holds_on_the_corpus_and_its_mutations() {
 fn mqtt_holds_on_the_corpus_and_its_mutations() {
     run("mqtt", fuzzing::conversations::mqtt);
 }
+
+#[test]
+fn kafka_holds_on_the_corpus_and_its_mutations() {
+    run("kafka", fuzzing::lanes::kafka);
+}

@@ -31,6 +31,10 @@ pub enum Event {
         /// What.
         how: Settle,
     },
+    /// The client said how far its group is in a partition (Kafka, on whichever connection): all deliveries below that are done.
+    Committed(Committed),
+    /// The client works for this consumer group; said once. Its deliveries come on other connections of the same process.
+    Group(String),
     /// The client began to work on a job that it or another process was given before (a forked child names its job).
     Claimed(Key),
     /// The client said that a job ended, by storing its result or by the library's own bookkeeping.
@@ -59,6 +63,8 @@ pub struct Sent {
     pub is_unanswered: bool,
     /// `messaging.destination.temporary`: a queue of one client that reads its answers there; its name is in no other's story.
     pub is_temporary: bool,
+    /// It is a message only if somebody takes messages from this destination: a row, in a table that may be no queue.
+    pub is_candidate: bool,
     /// The message.
     pub message: Message,
 }
@@ -101,6 +107,12 @@ pub struct Message {
     pub retries: Option<u32>,
     /// Bytes of its body on the wire.
     pub body_bytes: u64,
+    /// `messaging.destination.partition.id`, where destinations have partitions.
+    pub partition: Option<i32>,
+    /// `messaging.kafka.offset`, once the broker gave it one.
+    pub offset: Option<i64>,
+    /// `messaging.kafka.message.key`, when it is text.
+    pub key: Option<String>,
 }
 
 /// Where a broker put a message.
@@ -112,8 +124,23 @@ pub struct Placed {
     pub nth: u32,
     /// What the message can be known by from now on, too.
     pub keys: Vec<Key>,
+    /// As in [`Message::offset`].
+    pub offset: Option<i64>,
     /// As in [`Message::id`].
     pub id: Option<String>,
+}
+
+/// How far a group is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// `messaging.consumer.group.name`.
+    pub group: String,
+    /// `messaging.destination.name`: the topic; empty when only its id was said and nobody told its name.
+    pub destination: String,
+    /// Of the topic.
+    pub partition: i32,
+    /// The first offset that is not done.
+    pub offset: i64,
 }
 
 /// Libraries whose envelopes are known.

@@ -127,6 +127,7 @@ impl Talk {
                     is_delayed: properties.is_some_and(|of| of.is_delayed || of.celery.has_eta),
                     is_unanswered: sequence.is_none(),
                     is_temporary: content.exchange.is_empty() && is_temporary(&content.routing_key),
+                    is_candidate: false,
                     message: content.message(&self.keyer),
                 }));
             }

@@ -1,0 +1,92 @@
+//! Offset commits, and whatever says for which group a client works.
+//!
+//! In: the elements of a request. Out: `Committed`, `Group`. Always holds: a commit is told when it is asked for, by whoever asks.
+//! Refuses: commits inside of transactions (`TxnOffsetCommit`), which count only if the transaction does.
+
+use super::{At, ToBroker, Used};
+use crate::queue::kafka::topics::text;
+use crate::queue::kafka::wire::element;
+use crate::queue::{Committed, Event};
+
+impl ToBroker<'_> {
+    pub(super) fn commit(&mut self, view: &[u8]) -> Used {
+        let version = self.request.version;
+        let ((group, count), used) = element(view, self.request.flexible, |reader| {
+            let group = text(reader.string()?);
+            reader.i32()?; // Generation.
+            reader.string()?; // Member.
+            if version >= 7 {
+                reader.string()?;
+            }
+            if version <= 4 {
+                reader.i64()?;
+            }
+            Ok((group, reader.count()?))
+        })?;
+        self.works_for(&group);
+        self.request.group = group;
+        self.request.topics_left = count;
+        self.request.at = At::CommitTopic;
+        Ok(used)
+    }
+
+    pub(super) fn commit_part(&mut self, view: &[u8]) -> Used {
+        let (version, flexible) = (self.request.version, self.request.flexible);
+        match self.request.at {
+            At::CommitTopic if self.request.topics_left == 0 => self.rest(),
+            At::CommitTopic => {
+                let ((topic, count), used) = element(view, flexible, |reader| {
+                    Ok((self.topic(reader, version >= 10)?, reader.count()?))
+                })?;
+                self.request.topic = topic;
+                self.request.topics_left -= 1;
+                self.request.parts_left = count;
+                self.request.at = At::CommitPart;
+                Ok(used)
+            }
+            At::CommitPart if self.request.parts_left == 0 => {
+                self.request.at = At::CommitTopicEnd;
+                Ok(0)
+            }
+            At::CommitPart => {
+                let ((partition, offset), used) = element(view, flexible, |reader| {
+                    let (partition, offset) = (reader.i32()?, reader.i64()?);
+                    if version >= 6 {
+                        reader.i32()?;
+                    }
+                    reader.string()?;
+                    reader.tags()?;
+                    Ok((partition, offset))
+                })?;
+                self.request.parts_left -= 1;
+                (self.out)(Event::Committed(Committed {
+                    group: self.request.group.clone(),
+                    destination: self.request.topic.name.to_string(),
+                    partition,
+                    offset,
+                }));
+                Ok(used)
+            }
+            _ => {
+                let ((), used) = element(view, flexible, |reader| reader.tags())?;
+                self.request.at = At::CommitTopic;
+                Ok(used)
+            }
+        }
+    }
+
+    pub(super) fn group(&mut self, view: &[u8]) -> Used {
+        let (group, _) = element(view, self.request.flexible, |reader| {
+            Ok(text(reader.string()?))
+        })?;
+        self.works_for(&group);
+        self.rest()
+    }
+
+    fn works_for(&mut self, group: &str) {
+        if !group.is_empty() && self.shared.group != group {
+            self.shared.group = group.to_owned();
+            (self.out)(Event::Group(group.to_owned()));
+        }
+    }
+}

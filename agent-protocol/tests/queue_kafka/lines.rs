@@ -1,0 +1,132 @@
+//! Recordings in, one line for each event out.
+//!
+//! Keys are written as letters: equal keys have the same letter, so that a line shows with what a message meets its other end.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use agent_protocol::queue::kafka::{Client, Topics};
+use agent_protocol::queue::{Conversation, Event, Key, KeyKind, Keyer, Limits, Message, Way};
+use agent_protocol::stream::{Begin, Input};
+use agent_protocol::tracecontext::Traceparent;
+
+/// A piece: of which connection, which way, its bytes.
+pub type Piece = (u8, Way, Vec<u8>);
+
+/// The pieces of a recording, in the order in which they moved.
+pub fn pieces(name: &str) -> Vec<Piece> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/queue_kafka/recorded")
+        .join(format!("{name}.rec"));
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut pieces = Vec::new();
+    let mut rest = &bytes[..];
+    while let [connection, way, a, b, c, d, after @ ..] = rest {
+        let len = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        let way = [Way::ToBroker, Way::ToClient][usize::from(*way)];
+        pieces.push((*connection, way, after[..len].to_vec()));
+        rest = &after[len..];
+    }
+    pieces
+}
+
+/// All connections of one client, cut as `cut` says.
+pub fn events(pieces: &[Piece], cut: &dyn Fn(&[u8]) -> Vec<Vec<u8>>) -> Vec<(u8, Event)> {
+    let topics = Topics::default();
+    let mut clients: HashMap<u8, Client> = HashMap::new();
+    let mut seen = Vec::new();
+    for (connection, way, bytes) in pieces {
+        let client = clients.entry(*connection).or_insert_with(|| {
+            let keyer = Keyer::new([1; 16]);
+            Client::with_topics(Begin::Boundary, Limits::default(), keyer, topics.clone())
+        });
+        for piece in cut(bytes) {
+            client.push(*way, Input::Bytes(&piece), &mut |event| {
+                seen.push((*connection, event));
+            });
+        }
+        assert!(!client.is_hopeless());
+        assert!(client.held() < 64 * 1024, "{} held", client.held());
+    }
+    seen
+}
+
+/// Letters of keys, in the order of their first coming.
+#[derive(Default)]
+pub struct Letters(HashMap<Key, String>);
+
+impl Letters {
+    fn of(&mut self, keys: &[Key]) -> String {
+        let mut words = Vec::new();
+        for key in keys {
+            let count = self.0.len() as u8;
+            let letter = self.0.entry(*key).or_insert_with(|| {
+                let letter = char::from(b'a' + count % 26);
+                if count < 26 {
+                    letter.to_string()
+                } else {
+                    format!("{letter}{}", count / 26)
+                }
+            });
+            let kind = match key.kind {
+                KeyKind::Job => "job",
+                KeyKind::Place => "at",
+                KeyKind::MessageId => "id",
+                KeyKind::Payload => "like",
+            };
+            words.push(format!("{kind}:{letter}"));
+        }
+        words.join(" ")
+    }
+
+    fn message(&mut self, message: &Message) -> String {
+        let mut words = vec![self.of(&message.keys)];
+        words.extend(message.key.as_ref().map(|key| format!("key={key}")));
+        words.extend(message.partition.map(|partition| format!("p{partition}")));
+        words.extend(message.offset.map(|offset| format!("@{offset}")));
+        words.extend(message.group.as_ref().map(|group| format!("group={group}")));
+        match message.traceparent {
+            Traceparent::Absent => {}
+            Traceparent::Valid(_) => words.push("traceparent".to_owned()),
+            Traceparent::Invalid(why) => words.push(format!("{why:?}")),
+        }
+        words.extend(message.tracestate.clone());
+        words.push(format!("{} bytes", message.body_bytes));
+        words.join(" ")
+    }
+
+    /// An event as a line.
+    pub fn line(&mut self, event: &Event) -> String {
+        match event {
+            Event::Sent(sent) => format!(
+                "{}. {} to {} {}",
+                sent.operation,
+                sent.name,
+                sent.destination,
+                self.message(&sent.message)
+            ),
+            Event::Placed(placed) => format!(
+                "{}. placed {} {} @{}",
+                placed.operation,
+                placed.nth,
+                self.of(&placed.keys),
+                placed.offset.unwrap_or(-1)
+            ),
+            Event::Answered { operation, error } => {
+                format!("{operation}. {}", error.as_deref().unwrap_or("answered"))
+            }
+            Event::Delivered(delivered) => format!(
+                "{} of {} {}",
+                delivered.name,
+                delivered.destination,
+                self.message(&delivered.message)
+            ),
+            Event::Committed(committed) => format!(
+                "commit {} {} p{} @{}",
+                committed.group, committed.destination, committed.partition, committed.offset
+            ),
+            Event::Group(group) => format!("group {group}"),
+            other => format!("{other:?}"),
+        }
+    }
+}
