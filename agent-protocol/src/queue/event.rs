@@ -17,6 +17,16 @@ pub enum Event {
         /// The broker's word for what was wrong, e.g. `WRONGTYPE`, `NOT_FOUND`.
         error: Option<String>,
     },
+    /// Where the broker put a message that was [`Event::Sent`] is known only now, from its answer: one more key of it.
+    Placed {
+        /// [`Sent::operation`], which sent one message.
+        operation: u32,
+        /// Its place, or the job id that the broker's script gave it.
+        key: Key,
+    },
+    /// The client put a message that the broker had before: a scheduler's due job, a delivery that is given back. Nothing new was asked for:
+    /// its context is what it was.
+    Moved(Sent),
     /// The client asks for the next message: its unit is not at work on one before. Not for prefetching protocols, whose brokers push.
     Fetching,
     /// The client was given a message.
@@ -25,6 +35,13 @@ pub enum Event {
     Settled {
         /// [`Delivered::delivery`].
         delivery: u64,
+        /// What.
+        how: Settle,
+    },
+    /// The same of a message that may have been delivered on another connection (of a pool): it is known by one of its keys.
+    SettledKey {
+        /// One of [`Message::keys`].
+        key: Key,
         /// What.
         how: Settle,
     },

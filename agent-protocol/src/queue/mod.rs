@@ -9,7 +9,9 @@
 //! `job`'s, and known to no protocol by itself.
 
 mod event;
+pub mod job;
 mod key;
+pub mod redis;
 
 pub use event::{Delivered, Event, Job, Message, Sent, Settle, System};
 pub use key::{Key, KeyKind, Keyer};
