@@ -25,7 +25,7 @@ pub enum Event {
         key: Key,
     },
     /// The client put a message that the broker had before: a scheduler's due job, a delivery that is given back. Nothing new was asked for:
-    /// its context is what it was.
+    /// its context is what it was. Who does not know the message takes it as sent.
     Moved(Sent),
     /// The client asks for the next message: its unit is not at work on one before. Not for prefetching protocols, whose brokers push.
     Fetching,

@@ -99,6 +99,12 @@ pub(super) fn destination(key: &[u8], envelope: Option<&Envelope>) -> String {
     job::name_of(name.unwrap_or(key))
 }
 
+/// When a dramatiq message was made, in milliseconds.
+pub(super) fn dramatiq_made(message: &[u8]) -> Option<u64> {
+    let made = members(message).find(|(key, _)| *key == b"message_timestamp");
+    made.and_then(|(_, value)| value.number())
+}
+
 /// What is done with a key's books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Book {

@@ -14,6 +14,9 @@ use super::pending::{Due, Expect, Script};
 use super::state::{Out, State, short};
 use crate::queue::{Event, Settle};
 
+/// A dramatiq message that is older when it is put into a queue was made before: a new one is put there as it is made.
+const DRAMATIQ_MS: u64 = 10;
+
 /// Nodes of a script's keys and arguments.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
@@ -101,13 +104,18 @@ impl State {
                 let is_later = queue.ends_with(b".DQ");
                 let mut envelope = library::envelope(queue, payload);
                 if let Some(envelope) = &mut envelope {
-                    // A queue's messages that wait for their time are in a queue of their own, from where a worker that took them puts
-                    // them into the other when they are due: their `eta` stays.
-                    let has_eta = std::mem::take(&mut envelope.is_later);
-                    if has_eta && !is_later {
-                        let job = self.keyer.job(envelope.system, envelope.id.as_bytes());
+                    // A queue's messages that wait for their time are in a queue of their own. The worker that took them puts them into the
+                    // other when they are due, perhaps by another connection of its pool: they keep the time they were made at.
+                    let made = library::dramatiq_made(payload.seen);
+                    let is_old = made.zip(number(call.arg(1)));
+                    let is_old = is_old.is_some_and(|(made, now)| now as u64 > made + DRAMATIQ_MS);
+                    let job = self.keyer.job(envelope.system, envelope.id.as_bytes());
+                    if is_later {
+                        self.is_moved(job);
+                    } else if is_old {
                         self.is_moving(job);
                     }
+                    envelope.is_later = false;
                     envelope.queue = Some(library::destination(without_suffix(queue), None));
                 }
                 let operation = self.operation();

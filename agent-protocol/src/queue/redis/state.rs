@@ -207,10 +207,7 @@ impl State {
     ) {
         if let Some(job) = &delivered.message.job {
             if library::is_waiting_room(job.system, key) {
-                // What dramatiq takes out says itself that it is moved.
-                if job.system != System::Dramatiq {
-                    self.is_moving(job.key);
-                }
+                self.is_moving(job.key);
                 return;
             }
             if job.system == System::Rq {
