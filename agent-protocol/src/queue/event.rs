@@ -20,6 +20,9 @@ pub enum Event {
     /// The broker said where it put a message, before it answers the operation. It makes the message known by keys that its sender did
     /// not have when it put it.
     Placed(Placed),
+    /// The client put a message that the broker had before: a scheduler's due job, a delivery that is given back. Nothing new was asked for:
+    /// its context is what it was. Who does not know the message takes it as sent.
+    Moved(Sent),
     /// The client asks for the next message: its unit is not at work on one before. Not for prefetching protocols, whose brokers push.
     Fetching,
     /// The client was given a message.
@@ -35,6 +38,13 @@ pub enum Event {
     Committed(Committed),
     /// The client works for this consumer group; said once. Its deliveries come on other connections of the same process.
     Group(String),
+    /// The same of a message that may have been delivered on another connection (of a pool): it is known by one of its keys.
+    SettledKey {
+        /// One of [`Message::keys`].
+        key: Key,
+        /// What.
+        how: Settle,
+    },
     /// The client began to work on a job that it or another process was given before (a forked child names its job).
     Claimed(Key),
     /// The client said that a job ended, by storing its result or by the library's own bookkeeping.

@@ -11,12 +11,14 @@
 pub mod amqp;
 mod clip;
 mod event;
+pub mod job;
 pub mod kafka;
 mod key;
 mod lane;
 pub mod mqtt;
 pub mod nats;
 mod recent;
+pub mod redis;
 
 pub use event::{Committed, Delivered, Event, Job, Message, Placed, Sent, Settle, System};
 pub use key::{Key, KeyKind, Keyer};

@@ -115,6 +115,8 @@ impl Labels {
             Event::Done { job, failed } => {
                 format!("done {}{}", self.of(*job), flag(*failed, " failed"))
             }
+            Event::Moved(of) => format!("moved {}", of.destination),
+            Event::SettledKey { .. } => "settled by key".into(),
             Event::Committed(of) => format!("committed {} {}", of.destination, of.offset),
             Event::Group(name) => format!("group {name}"),
             Event::Unparsed(why) => format!("unparsed {why}"),

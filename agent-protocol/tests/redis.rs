@@ -1,0 +1,230 @@
+//! What is read of real libraries' conversations with Redis.
+//!
+//! In: recordings in `tests/redis/` (see `record.py` there), replayed one connection each. Out: their events, compared with the `.events`
+//! file beside them (`BLESS=1` writes it anew). Always holds: the same events come however the bytes are cut.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use agent_protocol::queue::redis::Client;
+use agent_protocol::queue::{
+    Conversation, Event, Key, KeyKind, Keyer, Limits, Message, Settle, Way,
+};
+use agent_protocol::stream::{Begin, Input};
+use agent_protocol::tracecontext::Traceparent;
+
+const LIBRARIES: [&str; 7] = [
+    "celery", "rq", "sidekiq", "dramatiq", "huey", "bullmq", "asynq",
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/redis")
+}
+
+/// Connection, way, bytes.
+type Line = (u32, Way, Vec<u8>);
+
+/// A recording: bytes as Python writes them.
+fn recording(library: &str) -> Vec<Line> {
+    let text = std::fs::read_to_string(folder().join(format!("{library}.txt"))).unwrap();
+    text.lines().map(line).collect()
+}
+
+fn line(line: &str) -> Line {
+    let mut words = line.splitn(3, ' ');
+    let connection = words.next().unwrap().parse().unwrap();
+    let way = match words.next().unwrap() {
+        ">" => Way::ToBroker,
+        _ => Way::ToClient,
+    };
+    let quoted = words.next().unwrap().strip_prefix('b').unwrap();
+    let mut bytes = Vec::new();
+    let mut rest = quoted[1..quoted.len() - 1].bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        bytes.push(match rest.next().unwrap() {
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'x' => {
+                let digits = [rest.next().unwrap(), rest.next().unwrap()];
+                u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+            }
+            other => other,
+        });
+    }
+    (connection, way, bytes)
+}
+
+fn client() -> Client {
+    Client::new(Begin::Boundary, Limits::default(), Keyer::new([7; 16]))
+}
+
+/// Events of all connections in order, each piece cut as `cut` says.
+fn replay(lines: &[Line], cut: impl Fn(&[u8]) -> Vec<&[u8]>) -> Vec<(u32, Event)> {
+    let mut clients: HashMap<u32, Client> = HashMap::new();
+    let mut events = Vec::new();
+    for (connection, way, bytes) in lines {
+        let client = clients.entry(*connection).or_insert_with(client);
+        for piece in cut(bytes) {
+            client.push(*way, Input::Bytes(piece), &mut |event| {
+                events.push((*connection, event));
+            });
+        }
+        assert!(!client.is_hopeless());
+    }
+    events
+}
+
+fn whole(bytes: &[u8]) -> Vec<&[u8]> {
+    vec![bytes]
+}
+
+fn written(events: &[(u32, Event)]) -> String {
+    let mut text = String::new();
+    for (connection, event) in events {
+        writeln!(text, "{connection} {}", event_text(event)).unwrap();
+    }
+    text
+}
+
+fn event_text(event: &Event) -> String {
+    match event {
+        Event::Sent(sent) | Event::Moved(sent) => {
+            let what = if matches!(event, Event::Sent(_)) {
+                "sent"
+            } else {
+                "moved"
+            };
+            let later = if sent.is_delayed { " later" } else { "" };
+            let (operation, name, destination) = (sent.operation, sent.name, &sent.destination);
+            format!(
+                "{what} #{operation} {name} {destination}{later} {}",
+                message_text(&sent.message)
+            )
+        }
+        Event::Delivered(it) => {
+            let again = if it.redelivered { " again" } else { "" };
+            let (number, name, destination) = (it.delivery, it.name, &it.destination);
+            format!(
+                "delivered #{number} {name} {destination}{again} {}",
+                message_text(&it.message)
+            )
+        }
+        Event::Placed(placed) => {
+            let keys: Vec<_> = placed.keys.iter().map(key_text).collect();
+            format!("placed #{} {}", placed.operation, keys.join(" "))
+        }
+        Event::Answered { operation, error } => format!("answered #{operation} {error:?}"),
+        Event::Settled { delivery, how } => format!("settled #{delivery} {how:?}"),
+        Event::SettledKey { key, how } => format!("settled {} {how:?}", key_text(key)),
+        Event::Claimed(key) => format!("claimed {}", key_text(key)),
+        Event::Done { job, failed } => format!("done {} failed={failed}", key_text(job)),
+        Event::Fetching => "fetching".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn key_text(key: &Key) -> String {
+    let kind = match key.kind {
+        KeyKind::Job => "job",
+        KeyKind::Place => "place",
+        KeyKind::MessageId => "id",
+        KeyKind::Payload => "hash",
+    };
+    format!("{kind}:{:04x}", key.hash & 0xffff)
+}
+
+fn message_text(message: &Message) -> String {
+    let mut text = String::new();
+    if let Some(job) = &message.job {
+        write!(text, "{:?} {}", job.system, job.name).unwrap();
+        if let Some(retries) = job.retries {
+            write!(text, " retries={retries}").unwrap();
+        }
+    }
+    for (name, value) in [("id", &message.id), ("root", &message.conversation)] {
+        if let Some(value) = value {
+            write!(text, " {name}={value}").unwrap();
+        }
+    }
+    if message.traceparent != Traceparent::Absent {
+        write!(text, " traceparent").unwrap();
+    }
+    for key in &message.keys {
+        write!(text, " {}", key_text(key)).unwrap();
+    }
+    text.trim_start().to_owned()
+}
+
+#[test]
+fn recorded_conversations_give_these_events() {
+    for library in LIBRARIES {
+        let read = written(&replay(&recording(library), whole));
+        let file = folder().join(format!("{library}.events"));
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&file, &read).unwrap();
+        }
+        let wanted = std::fs::read_to_string(&file).unwrap();
+        for (at, (read, wanted)) in read.lines().zip(wanted.lines()).enumerate() {
+            assert_eq!(read, wanted, "{library}.events, line {}", at + 1);
+        }
+        assert_eq!(read.lines().count(), wanted.lines().count(), "{library}");
+    }
+}
+
+#[test]
+fn events_are_the_same_however_the_bytes_are_cut() {
+    for library in LIBRARIES {
+        let lines = recording(library);
+        let once = replay(&lines, whole);
+        for size in [1, 2, 3, 7, 64, 1000] {
+            let cut = replay(&lines, |bytes| bytes.chunks(size).collect());
+            assert!(once == cut, "{library} in pieces of {size}");
+        }
+    }
+}
+
+/// What is known of each library: a job that was delivered had been sent, and ended as it was told to.
+#[test]
+fn each_delivery_was_sent_before_and_each_job_ends() {
+    for library in LIBRARIES {
+        let events = replay(&recording(library), whole);
+        let (mut sent, mut delivered) = (HashSet::new(), HashSet::new());
+        for (_, event) in &events {
+            match event {
+                Event::Sent(it) | Event::Moved(it) => sent.extend(it.message.keys.iter().copied()),
+                Event::Placed(placed) => sent.extend(placed.keys.iter().copied()),
+                Event::Delivered(it) => {
+                    let keys = &it.message.keys;
+                    assert!(
+                        keys.iter().any(|key| sent.contains(key)),
+                        "{library}: {it:?}"
+                    );
+                    delivered.extend(keys.iter().copied());
+                }
+                Event::Done { job, .. } | Event::Claimed(job) => {
+                    assert!(delivered.contains(job), "{library}: {job:?}");
+                }
+                Event::SettledKey { key, .. } => {
+                    assert!(delivered.contains(key), "{library}: {key:?}")
+                }
+                Event::Settled { how, .. } => assert_ne!(*how, Settle::Reject),
+                Event::Unparsed(why) => panic!("{library}: {why}"),
+                _ => {}
+            }
+        }
+        assert!(delivered.len() >= 4, "{library}");
+    }
+}
