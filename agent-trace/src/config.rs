@@ -123,6 +123,10 @@ pub struct TracerLimits {
     pub routes_per_service: usize,
     /// Processes.
     pub processes: usize,
+    /// Keys of messages on their way.
+    pub posts: usize,
+    /// Messages being worked on.
+    pub work: usize,
 }
 
 impl Default for TracerLimits {
@@ -140,6 +144,9 @@ impl Default for TracerLimits {
             keys: 65_536,
             routes_per_service: 256,
             processes: 65_536,
+            // About 100 bytes each.
+            posts: 131_072,
+            work: 16_384,
         }
     }
 }
@@ -188,6 +195,16 @@ impl Default for TracerConfig {
 }
 
 impl TracerConfig {
+    /// The secret of messages' keys.
+    #[must_use]
+    pub(crate) fn message_secret(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let (low, high) = bytes.split_at_mut(8);
+        low.copy_from_slice(&self.secret.to_ne_bytes());
+        high.copy_from_slice(&(!self.secret).to_ne_bytes());
+        bytes
+    }
+
     /// Whether spans with this path are left out.
     #[must_use]
     pub fn ignores(&self, path: &str) -> bool {

@@ -40,6 +40,8 @@ counters! {
     ConnectionIdle = "connection_idle",
     /// Connections that turned out not to speak a protocol that is known.
     NotHttp = "not_http",
+    /// Connections of which a broker's client was taken to be one end, wrongly, or that left its protocol (TLS).
+    NotBroker = "not_a_broker",
     /// Connections that speak HTTP/2 without TLS, which is not read yet.
     Http2 = "http2_ignored",
     /// Connections ignored after a handshake to another protocol (WebSocket, h2c, CONNECT); the span ends with it.
@@ -72,6 +74,18 @@ counters! {
     ParentUnknown = "parent_unknown",
     /// Calls without a parent because the request that they seem to belong to shared its connection with a pipelined one.
     ParentPipelined = "parent_pipelined",
+    /// Deliveries whose put was not seen; their spans are roots.
+    MessageUnknown = "message_unknown",
+    /// Deliveries of messages that look like another one that was put; their spans are roots.
+    MessageAmbiguous = "message_ambiguous",
+    /// What was said to or by a broker and could not be read.
+    MessageUnparsed = "message_unparsed",
+    /// Reads that brought several messages: what their reader does next is nobody's.
+    MessagesTogether = "messages_together",
+    /// Deliveries forgotten before they were settled, because too many were.
+    MessagesUnsettled = "messages_unsettled",
+    /// Deliveries whose work was not followed because too much was; their spans end at once.
+    WorkFull = "work_full",
     /// Two exchanges with one span id; the later one was dropped.
     DuplicateSpanId = "duplicate_span_id",
     /// `traceparent` headers that break the W3C rules and were ignored.

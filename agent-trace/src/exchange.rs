@@ -11,6 +11,7 @@ use agent_common::abi::{ConnRecord, ExchangeIds, ProcessKey, bytes_of, evidence,
 use crate::body::Body;
 use crate::graph::{Origin, Side, Slot};
 use crate::message::{Request, Response, Texts};
+use crate::queue::Parcel;
 use crate::span::{Evidence, SpanId, TraceId};
 
 /// `AF_UNIX` of Linux.
@@ -21,6 +22,8 @@ pub(crate) const AF_UNIX: u16 = 1;
 pub(crate) enum Wire {
     Http1,
     FastCgi,
+    /// A broker's; which one, the exchange's message says.
+    Broker,
 }
 
 /// Addresses of a connection, from the side of its process; all its exchanges share them.
@@ -181,6 +184,8 @@ pub(crate) struct Exchange {
     pub(crate) response: Option<Response>,
     pub(crate) response_body: Option<u64>,
     pub(crate) outcome: Outcome,
+    /// It is about a message of a queue: on the client's side the put, on the server's the work.
+    pub(crate) message: Option<Box<Parcel>>,
 }
 
 impl Exchange {
@@ -216,6 +221,7 @@ impl Exchange {
             response: None,
             response_body: None,
             outcome: Outcome::Open,
+            message: None,
         }
     }
 

@@ -5,6 +5,8 @@
 //! parent has evidence; ids the kernel made for an exchange that its bytes do not show are in no table, so nobody's
 //! parent; chains are followed at most [`CHAIN_MAX`] steps. Refuses: edges to exchanges that are not known (counted, a root).
 
+mod contexts;
+mod posted;
 mod table;
 
 use std::collections::VecDeque;
@@ -16,6 +18,9 @@ use agent_common::{
 use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use self::contexts::Contexts;
+pub(crate) use self::contexts::Whose;
+use self::posted::Posted;
 pub(crate) use self::table::Slot;
 use self::table::{Insertion, Node, Table};
 use crate::config::Sampler;
@@ -101,6 +106,8 @@ pub(crate) struct Facts {
     pub(crate) ignored: bool,
     /// On its connection another request came before its response was over, or the other way round.
     pub(crate) overlaps: bool,
+    /// It is about a message: others may name it long after it is over.
+    pub(crate) is_of_a_queue: bool,
 }
 
 /// Trace and parent of an exchange, final.
@@ -127,6 +134,8 @@ pub(crate) struct Graph {
     doubted: FxHashSet<SpanId>,
     doubted_by_age: VecDeque<(u64, SpanId)>,
     chain: Vec<Slot>,
+    contexts: Contexts,
+    posted: Posted,
 }
 
 impl Graph {
@@ -141,6 +150,8 @@ impl Graph {
             doubted: FxHashSet::default(),
             doubted_by_age: VecDeque::new(),
             chain: Vec::new(),
+            contexts: Contexts::default(),
+            posted: Posted::default(),
         }
     }
 
@@ -157,6 +168,33 @@ impl Graph {
             Insertion::Full => counters.one(Counter::ExchangesFull),
         }
         None
+    }
+
+    /// Contexts of units that read from brokers.
+    pub(crate) fn contexts(&mut self) -> &mut Contexts {
+        &mut self.contexts
+    }
+
+    /// The put of the consumer's message was recorded after its delivery.
+    pub(crate) fn is_of_message(&mut self, consumer: SpanId, producer: SpanId) {
+        if let Some(node) = self
+            .table
+            .find(consumer)
+            .and_then(|slot| self.table.get_mut(slot))
+            && node.decision.is_none()
+            && node.facts.origin == Origin::None
+        {
+            node.facts.origin = Origin::Kernel(producer, Evidence::Message);
+        }
+    }
+
+    /// The trace of an exchange that was decided, if it is still known.
+    pub(crate) fn trace_of(&self, span: SpanId) -> Option<TraceId> {
+        let decided = self.table.find(span).and_then(|slot| self.table.get(slot));
+        decided
+            .and_then(|node| node.decision)
+            .map(|decision| decision.trace)
+            .or_else(|| self.posted.get(span).map(|(trace, _)| trace))
     }
 
     /// Another request came on the connection before this one's response was over.
@@ -245,7 +283,12 @@ impl Graph {
         let parent = match facts.origin {
             Origin::None => return None,
             origin if self.is_doubted(origin) => return None,
-            Origin::Kernel(parent, _) | Origin::Carried { parent, .. } => parent,
+            Origin::Kernel(parent, _) => match self.contexts.resolve(parent) {
+                Whose::Itself => parent,
+                Whose::Of(consumer) => consumer,
+                Whose::Nobody => return None,
+            },
+            Origin::Carried { parent, .. } => parent,
             Origin::Wire(place) => *self.joins.get(&place)?,
         };
         let parent = self.table.find(parent)?;
@@ -267,7 +310,7 @@ impl Graph {
             counters.one(Counter::ParentPipelined);
         } else if self.is_doubted(facts.origin) {
             counters.one(Counter::ParentDoubted);
-        } else if candidate.is_none() && matches!(facts.origin, Origin::Kernel(..)) {
+        } else if candidate.is_none() && self.is_missing(facts.origin) {
             counters.one(Counter::ParentUnknown);
         }
         // A header that names the exchange itself was put there on its behalf: it says nothing about a parent.
@@ -295,8 +338,13 @@ impl Graph {
             }
             (None, None) => self
                 .carried(&facts)
+                .or_else(|| self.posted(&facts))
                 .unwrap_or_else(|| self.root(id, &facts)),
         };
+        if facts.is_of_a_queue {
+            self.posted
+                .put(id, decision.trace, decision.sampled, now_ns);
+        }
         if facts.kernel_trace != TraceId::default()
             && facts.kernel_trace != decision.trace
             && !self.is_doubted(facts.origin)
@@ -394,6 +442,30 @@ impl Graph {
         })
     }
 
+    /// The child of a producer that the table has forgotten.
+    fn posted(&self, facts: &Facts) -> Option<Decision> {
+        let Origin::Kernel(producer, Evidence::Message) = facts.origin else {
+            return None;
+        };
+        let (trace, sampled) = self.posted.get(producer)?;
+        Some(Decision {
+            trace,
+            parent: Some(producer),
+            evidence: Evidence::Message,
+            remote: true,
+            sampled: self.sampler.samples(trace, Some(sampled)),
+        })
+    }
+
+    /// Whether the origin names an exchange that should be known.
+    fn is_missing(&self, origin: Origin) -> bool {
+        match origin {
+            Origin::Kernel(producer, Evidence::Message) => self.posted.get(producer).is_none(),
+            Origin::Kernel(parent, _) => self.contexts.resolve(parent) != Whose::Nobody,
+            Origin::None | Origin::Carried { .. } | Origin::Wire(_) => false,
+        }
+    }
+
     fn root(&self, id: SpanId, facts: &Facts) -> Decision {
         let trace = match self.aliases.get(&facts.kernel_trace) {
             // The trace the kernel made it part of is another's.
@@ -413,6 +485,8 @@ impl Graph {
 
     /// Forgets what is too old. Meant to be called every few seconds.
     pub(crate) fn sweep(&mut self, now_ns: u64) {
+        self.contexts.sweep(now_ns);
+        self.posted.sweep(now_ns);
         self.table
             .forget_before(now_ns.saturating_sub(CLOSED_KEEP_NS));
         while self

@@ -22,6 +22,7 @@ mod links;
 mod message;
 pub mod moves;
 pub mod position;
+mod queue;
 mod render;
 pub mod route;
 pub mod semconv;

@@ -49,6 +49,15 @@ impl Links {
 /// The links of an exchange whose span will be handed out. To be asked once for each, before its request is used up.
 pub(crate) fn links(exchange: &Exchange, decision: Decision, shared: &mut Shared) -> Links {
     let mut links = Links::default();
+    if let Some(parcel) = exchange.message.as_deref() {
+        // Each attempt of a job is a span of its own.
+        if let Some(before) = parcel.before
+            && let Some(trace) = shared.graph.trace_of(before)
+        {
+            links.link(before, trace, key::LINK_RETRY);
+        }
+        return links;
+    }
     if exchange.side == Side::Client {
         attempts(&mut links, exchange, decision, shared);
     }
@@ -187,6 +196,7 @@ fn call_chain(shared: &Shared, exchange: &Exchange, decision: Decision) -> Optio
     hash.number(match exchange.wire {
         Wire::Http1 => 1,
         Wire::FastCgi => 2,
+        Wire::Broker => return None,
     });
     hash.bytes(request.method.as_bytes());
     hash.bytes(

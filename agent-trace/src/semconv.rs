@@ -54,6 +54,53 @@ pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
 /// `error.type`
 pub const ERROR_TYPE: &str = "error.type";
 
+/// `messaging.system`
+pub const MESSAGING_SYSTEM: &str = "messaging.system";
+/// `messaging.operation.type`: [`SEND`] or [`PROCESS`].
+pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
+/// `messaging.operation.name`: the protocol's own word.
+pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
+/// `messaging.destination.name`
+pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
+/// `messaging.destination.template`: the name with its variable parts replaced.
+pub const MESSAGING_DESTINATION_TEMPLATE: &str = "messaging.destination.template";
+/// `messaging.destination.temporary`
+pub const MESSAGING_DESTINATION_TEMPORARY: &str = "messaging.destination.temporary";
+/// `messaging.destination.partition.id`
+pub const MESSAGING_PARTITION: &str = "messaging.destination.partition.id";
+/// `messaging.message.id`
+pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
+/// `messaging.message.conversation_id`
+pub const MESSAGING_CONVERSATION_ID: &str = "messaging.message.conversation_id";
+/// `messaging.message.body.size`
+pub const MESSAGING_BODY_SIZE: &str = "messaging.message.body.size";
+/// `messaging.batch.message_count`: messages that came in one answer.
+pub const MESSAGING_BATCH_COUNT: &str = "messaging.batch.message_count";
+/// `messaging.consumer.group.name`
+pub const MESSAGING_CONSUMER_GROUP: &str = "messaging.consumer.group.name";
+/// `messaging.kafka.offset`
+pub const MESSAGING_KAFKA_OFFSET: &str = "messaging.kafka.offset";
+/// `messaging.kafka.message.key`
+pub const MESSAGING_KAFKA_KEY: &str = "messaging.kafka.message.key";
+/// Value of `messaging.operation.type`, and first word of the span's name: a message is put.
+pub const SEND: &str = "send";
+/// The same: it is worked on.
+pub const PROCESS: &str = "process";
+/// In the span's name, in place of a queue that one client made for itself.
+pub const NAME_TEMPORARY: &str = "(temporary)";
+/// The library whose job the message is, e.g. `celery`.
+pub const SUTURE_JOB_SYSTEM: &str = "suture.job.system";
+/// What is run: the task's, class' or actor's name.
+pub const SUTURE_JOB_NAME: &str = "suture.job.name";
+/// Attempts before this one.
+pub const SUTURE_MESSAGING_RETRIES: &str = "suture.messaging.retries";
+/// `true`: the broker had delivered the message before.
+pub const SUTURE_MESSAGING_REDELIVERED: &str = "suture.messaging.redelivered";
+/// `true`: the message was put aside for later.
+pub const SUTURE_MESSAGING_DELAYED: &str = "suture.messaging.delayed";
+/// Microseconds from the put to the delivery.
+pub const SUTURE_MESSAGING_QUEUE_TIME: &str = "suture.messaging.queue_time_us";
+
 /// Prefix of the keys made for request headers the user lists (`http.request.header.<key>`).
 pub const HTTP_REQUEST_HEADER: &str = "http.request.header.";
 /// Prefix of the keys made for response headers the user lists.
@@ -104,6 +151,14 @@ pub const ERROR_PROCESS_EXIT: &str = "process_exit";
 pub const ERROR_REFUSED_REQUEST: &str = "request_refused";
 /// `error.type`: FastCGI: the application ended the request without a response.
 pub const ERROR_NO_RESPONSE: &str = "no_response";
+/// `error.type`: the broker refused a message; where it says why, that word stands in its place.
+pub const ERROR_BROKER: &str = "broker_error";
+/// `error.type`: the job failed.
+pub const ERROR_JOB: &str = "job_failed";
+/// `error.type`: the consumer gave the message back to its queue.
+pub const ERROR_REQUEUED: &str = "message_requeued";
+/// `error.type`: the consumer refused the message for good.
+pub const ERROR_REJECTED: &str = "message_rejected";
 /// `error.type`: a socket error without a name of its own here (the registry's fallback value).
 pub const ERROR_OTHER: &str = "_OTHER";
 
@@ -134,6 +189,10 @@ pub fn describe_error(error_type: &str) -> &'static str {
         ERROR_NETWORK_UNREACHABLE => "the network cannot be reached",
         ERROR_PROCESS_EXIT => "the process ended while the request was open",
         ERROR_REFUSED_REQUEST => "the application refused the request",
+        ERROR_BROKER => "the broker refused the message",
+        ERROR_JOB => "the job failed",
+        ERROR_REQUEUED => "the message was given back to its queue",
+        ERROR_REJECTED => "the message was refused",
         ERROR_NO_RESPONSE => "the application gave no response",
         _ => "",
     }

@@ -18,6 +18,7 @@ use crate::exchange::{Entry, Exchange, Outcome};
 use crate::graph::{Facts, Graph};
 use crate::keys::Keys;
 use crate::message::Part;
+use crate::queue::Work;
 use crate::tracer::Command;
 
 /// Exchanges kept for new ones: at full load some thousand end with one tick, and as many begin before the next.
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) attempts: Attempts,
     /// Correlation keys.
     pub(crate) keys: Keys,
+    /// Messages on their way, and the work on them.
+    pub(crate) work: Work,
     /// Sockets with bytes waiting for their request's record, and until when.
     pub(crate) parked: VecDeque<(u64, SocketKey)>,
     /// Bytes waiting so, over all connections.
@@ -73,6 +76,7 @@ impl Shared {
         if self.spare.len() < SPARE_MAX && !exchange.texts.is_large() {
             exchange.texts.clear();
             exchange.endpoints = None;
+            exchange.message = None;
             self.spare.push(exchange);
         }
     }
@@ -91,6 +95,7 @@ impl Shared {
             header,
             ignored: exchange.ignored,
             overlaps: exchange.overlaps,
+            is_of_a_queue: exchange.message.is_some(),
         };
         if let Some(request) = &mut exchange.request {
             self.keys
@@ -112,7 +117,10 @@ impl Shared {
     ) {
         if exchange.entry == Entry::Pending {
             // Its head was never read. A response makes it worth a span all the same.
-            if exchange.response.is_none() && !matches!(outcome, Outcome::Connect(_)) {
+            if exchange.response.is_none()
+                && exchange.message.is_none()
+                && !matches!(outcome, Outcome::Connect(_))
+            {
                 self.counters.one(Counter::RequestUnparsed);
                 return;
             }

@@ -54,13 +54,15 @@ pub enum Evidence {
     Spawn,
     /// The peer's agent said so in a TCP option.
     Option,
+    /// The parent put the message.
+    Message,
 }
 
 impl Evidence {
     /// Whether an execution unit ties a call to the request that its own process serves.
     pub const fn is_of_a_unit(self) -> bool {
         match self {
-            Self::None | Self::Header | Self::Socket | Self::Option => false,
+            Self::None | Self::Header | Self::Socket | Self::Option | Self::Message => false,
             Self::Thread
             | Self::Turn
             | Self::Goroutine
@@ -92,6 +94,7 @@ impl Evidence {
             Self::Async => "async",
             Self::Spawn => "spawn",
             Self::Option => "option",
+            Self::Message => "message",
         }
     }
 }

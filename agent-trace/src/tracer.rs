@@ -25,6 +25,7 @@ use crate::frame::Frame;
 use crate::graph::Graph;
 use crate::keys::Keys;
 use crate::links::links;
+use crate::queue::Work;
 use crate::render::Renderer;
 use crate::shared::Shared;
 use crate::span::{Span, SpanId};
@@ -76,6 +77,7 @@ impl Tracer {
                 done: Done::default(),
                 attempts: Attempts::new(config.limits.attempts),
                 keys,
+                work: Work::new(config.limits.posts, config.limits.work),
                 parked: VecDeque::new(),
                 parked_bytes: 0,
                 idle: VecDeque::new(),
@@ -159,6 +161,8 @@ impl Tracer {
             let count = conn.abandon(&mut self.shared, &mut self.scratch);
             self.shared.counters.add(Counter::OpenAtFinish, count);
         }
+        let count = self.shared.abandon_work(self.shared.now_ns);
+        self.shared.counters.add(Counter::OpenAtFinish, count);
         self.connects.release(&mut self.shared, true);
         self.finished = true;
     }
@@ -174,6 +178,8 @@ impl Tracer {
                     self.shared
                         .exited
                         .insert(record.process, record.head.ktime_ns);
+                    self.shared
+                        .worker_exited(record.process, record.head.ktime_ns);
                 }
             }
             Ok(KernelEvent::Doubt(record)) => {

@@ -87,7 +87,10 @@ pub(crate) enum ResponseSide {
 impl RequestSide {
     pub(crate) fn new(wire: Wire, begin: Begin, limits: &Limits) -> Self {
         match wire {
-            Wire::Http1 => Self::Http1(http1::RequestParser::new(begin, limits.clone())),
+            // A broker's client has a lane and no parsers of these.
+            Wire::Http1 | Wire::Broker => {
+                Self::Http1(http1::RequestParser::new(begin, limits.clone()))
+            }
             Wire::FastCgi => Self::FastCgi(fastcgi::RequestParser::new(begin, limits.clone())),
         }
     }
@@ -131,7 +134,9 @@ impl RequestSide {
 impl ResponseSide {
     pub(crate) fn new(wire: Wire, begin: Begin, limits: &Limits) -> Self {
         match wire {
-            Wire::Http1 => Self::Http1(http1::ResponseParser::new(begin, limits.clone())),
+            Wire::Http1 | Wire::Broker => {
+                Self::Http1(http1::ResponseParser::new(begin, limits.clone()))
+            }
             Wire::FastCgi => Self::FastCgi(fastcgi::ResponseParser::new(begin, limits.clone())),
         }
     }

@@ -85,6 +85,14 @@ impl Conn {
         self.drain_parked(true, shared, scratch);
         let closed = self.closed_ktime_ns.unwrap_or(self.last_ktime_ns);
         self.end_responses(closed, shared, scratch);
+        if let Some(mut lane) = self.lane.take() {
+            let error = if self.errno == 0 {
+                semconv::ERROR_CLOSED
+            } else {
+                semconv::error_of_errno(self.errno)
+            };
+            lane.finish(error, closed, shared);
+        }
         while let Some(exchange) = self.open.pop_front() {
             // Bytes of a response that could not be read are a response all the same.
             let outcome = if exchange.response_unseen {
@@ -109,7 +117,10 @@ impl Conn {
     /// The tracer stops, or the connection was silent for too long: what is open becomes spans that say so.
     pub(crate) fn abandon(&mut self, shared: &mut Shared, scratch: &mut Scratch) -> u64 {
         self.drain_parked(true, shared, scratch);
-        let mut count = 0;
+        let mut count = match self.lane.take() {
+            Some(mut lane) => lane.abandon(self.last_ktime_ns, shared),
+            None => 0,
+        };
         while let Some(exchange) = self.open.pop_front() {
             count += 1;
             let end = if exchange.response_begun {

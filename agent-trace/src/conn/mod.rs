@@ -28,6 +28,7 @@ use crate::exchange::{AF_UNIX, Endpoints, Exchange, Ids, Outcome, Wire};
 use crate::graph::Side;
 use crate::moves::Moves;
 use crate::position::{Place, Position};
+use crate::queue::Lane;
 use crate::shared::Shared;
 use crate::span::SpanId;
 use crate::tracer::Command;
@@ -71,6 +72,8 @@ pub(crate) struct Conn {
     /// When the attempt began that made this connection; the first exchange takes it.
     pub(crate) connect_ktime_ns: Option<u64>,
     parsers: Option<Parsers>,
+    /// It is a broker's client.
+    lane: Option<Box<Lane>>,
     rx: Position,
     tx: Position,
     /// Requests whose response is not over, oldest first.
@@ -121,6 +124,7 @@ impl Conn {
             attempt: None,
             connect_ktime_ns: None,
             parsers: None,
+            lane: None,
             rx: Position::default(),
             tx: Position::default(),
             open: VecDeque::new(),
@@ -165,7 +169,7 @@ impl Conn {
 
     /// Nothing is known of it but its addresses, which come again with its first message.
     pub(crate) fn is_unspoken(&self) -> bool {
-        self.parsers.is_none() && self.attempt.is_none()
+        self.parsers.is_none() && self.attempt.is_none() && self.lane.is_none()
     }
 
     /// No exchange is open and nothing waits.
@@ -201,6 +205,10 @@ impl Conn {
         if record.len == 0 && !eof {
             return;
         }
+        if protocol::is_of_a_broker(record.protocol) {
+            self.on_broker(record, payload, shared);
+            return;
+        }
         self.learn(record, payload, shared);
         let Some(parsers) = &self.parsers else {
             if !eof {
@@ -225,6 +233,22 @@ impl Conn {
             || self.unparsed_row >= UNPARSED_MAX
         {
             shared.counters.one(Counter::NotHttp);
+            self.ignore(shared);
+        }
+    }
+
+    /// A segment of a broker's client.
+    fn on_broker(&mut self, record: &SegmentRecord, payload: &[u8], shared: &mut Shared) {
+        if self.lane.is_none() {
+            self.lane = Lane::new(record, shared).map(Box::new);
+        }
+        let Some(lane) = &mut self.lane else {
+            self.ignore(shared);
+            return;
+        };
+        lane.on_segment(record, payload, self.endpoints.as_ref(), shared);
+        if lane.is_hopeless() {
+            shared.counters.one(Counter::NotBroker);
             self.ignore(shared);
         }
     }
@@ -299,6 +323,9 @@ impl Conn {
             }
         }
         self.parsers = None;
+        if let Some(mut lane) = self.lane.take() {
+            lane.abandon(self.last_ktime_ns, shared);
+        }
         self.receiving = None;
         self.unpark(shared);
         shared
@@ -311,45 +338,57 @@ impl Conn {
         }
     }
 
-    /// Places a segment in its direction and says what a parser must be told before its bytes: a hole, and how many
-    /// of its first bytes to leave out.
+    /// See [`place`].
     fn place(
         &mut self,
         record: &SegmentRecord,
         shared: &mut Shared,
     ) -> (Option<Input<'static>>, u32) {
-        let boundary = record.flags & segment_flag::EXCHANGE != 0;
-        match self
-            .position(record.direction)
-            .place(record.pos, record.len, boundary)
-        {
-            Place::Next => (None, 0),
-            Place::Hole(len) => {
-                shared.counters.one(Counter::StreamHole);
-                shared
-                    .counters
-                    .add(Counter::StreamHoleBytes, u64::from(len));
-                (
-                    Some(Input::Lost {
-                        len: Some(u64::from(len)),
-                    }),
-                    0,
-                )
-            }
-            Place::Unrelated => {
-                shared.counters.one(Counter::StreamOverlap);
-                (Some(Input::Lost { len: None }), 0)
-            }
-            Place::Repeats(len) => {
-                shared.counters.one(Counter::StreamOverlap);
-                (None, len)
-            }
+        place(self.position(record.direction), record, shared)
+    }
+}
+
+/// Places a segment in its direction and says what a parser must be told before its bytes: a hole, and how many of its
+/// first bytes to leave out.
+pub(crate) fn place(
+    position: &mut Position,
+    record: &SegmentRecord,
+    shared: &mut Shared,
+) -> (Option<Input<'static>>, u32) {
+    // On a broker's client each segment has ids, so they say nothing about where a message begins.
+    let boundary =
+        record.flags & segment_flag::EXCHANGE != 0 && !protocol::is_of_a_broker(record.protocol);
+    match position.place(record.pos, record.len, boundary) {
+        Place::Next => (None, 0),
+        Place::Hole(len) => {
+            shared.counters.one(Counter::StreamHole);
+            shared
+                .counters
+                .add(Counter::StreamHoleBytes, u64::from(len));
+            (
+                Some(Input::Lost {
+                    len: Some(u64::from(len)),
+                }),
+                0,
+            )
+        }
+        Place::Unrelated => {
+            shared.counters.one(Counter::StreamOverlap);
+            (Some(Input::Lost { len: None }), 0)
+        }
+        Place::Repeats(len) => {
+            shared.counters.one(Counter::StreamOverlap);
+            (None, len)
         }
     }
 }
 
 /// The pieces of a segment without its first `skip` bytes: what was captured, and what was not.
-fn pieces<'a>(record: &'a SegmentRecord, payload: &'a [u8], skip: u32) -> [Option<Input<'a>>; 2] {
+pub(crate) fn pieces<'a>(
+    record: &'a SegmentRecord,
+    payload: &'a [u8],
+    skip: u32,
+) -> [Option<Input<'a>>; 2] {
     let captured = payload
         .get(..payload.len().min(record.len as usize))
         .unwrap_or_default();

@@ -5,6 +5,7 @@
 //! leave only as the configuration says. Refuses: attributes for what was not seen.
 
 mod attributes;
+mod message;
 mod place;
 
 use std::borrow::Cow;
@@ -107,6 +108,8 @@ impl Renderer {
         if let Outcome::Connect(_) = exchange.outcome {
             server_of_socket(&mut attributes, exchange.endpoints.as_deref());
             name.push_str(key::NAME_CONNECT);
+        } else if let Some(parcel) = exchange.message.as_deref() {
+            message::message(&mut attributes, &mut name, exchange, parcel);
         } else {
             self.http(&mut attributes, &mut name, exchange, config, counters);
         }
@@ -119,12 +122,17 @@ impl Renderer {
             trace_id: decision.trace,
             span_id: exchange.ids.span,
             parent_span_id: decision.parent,
-            trace_state: exchange.texts.get(Part::TraceState).map(str::to_owned),
+            trace_state: match exchange.message.as_deref() {
+                Some(parcel) => parcel.tracestate.clone(),
+                None => exchange.texts.get(Part::TraceState).map(str::to_owned),
+            },
             parent_is_remote: decision.parent.is_some() && decision.remote,
             evidence: decision.evidence,
-            kind: match exchange.side {
-                Side::Server => SpanKind::Server,
-                Side::Client => SpanKind::Client,
+            kind: match (exchange.side, &exchange.message) {
+                (Side::Server, None) => SpanKind::Server,
+                (Side::Client, None) => SpanKind::Client,
+                (Side::Server, Some(_)) => SpanKind::Consumer,
+                (Side::Client, Some(_)) => SpanKind::Producer,
             },
             name,
             start_unix_ns: exchange.start_ktime_ns.saturating_add(offset),
@@ -176,6 +184,7 @@ impl Renderer {
             Wire::Http1 => {
                 attributes.fixed(key::NETWORK_PROTOCOL_VERSION, request.version.as_str());
             }
+            Wire::Broker => {}
             Wire::FastCgi => {
                 if let Some(script) = exchange.texts.get(Part::Script) {
                     attributes.text(key::SUTURE_FASTCGI_SCRIPT, script);
@@ -261,6 +270,14 @@ fn status(attributes: &mut Attributes, exchange: &Exchange) -> Status {
     {
         attributes.written(key::ERROR_TYPE, response.status.to_string());
         return Status::Error(Cow::Borrowed(""));
+    }
+    if let Some(error) = exchange
+        .message
+        .as_deref()
+        .and_then(|parcel| parcel.error.as_ref())
+    {
+        attributes.text(key::ERROR_TYPE, error);
+        return Status::Error(Cow::Borrowed(key::describe_error(key::ERROR_BROKER)));
     }
     match exchange.outcome {
         Outcome::Failed(error) | Outcome::Connect(error) => {

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use super::attributes::Attributes;
+use super::message::protocol_name;
 use crate::config::QueryPolicy;
 use crate::exchange::{AF_UNIX, Endpoints, Exchange, Outcome, Wire};
 use crate::graph::Side;
@@ -154,6 +155,12 @@ pub(super) fn network(attributes: &mut Attributes, exchange: &Exchange) {
             match exchange.wire {
                 Wire::Http1 => "http",
                 Wire::FastCgi => "fastcgi",
+                Wire::Broker => protocol_name(
+                    exchange
+                        .message
+                        .as_deref()
+                        .map_or(0, |parcel| parcel.protocol),
+                ),
             },
         );
     }

@@ -133,6 +133,7 @@ impl Tracer {
     fn sweep(&mut self) {
         let now_ns = self.shared.now_ns;
         self.shared.graph.sweep(now_ns);
+        self.shared.sweep_work(now_ns);
         self.shared.attempts.sweep(now_ns);
         self.shared.keys.sweep(now_ns, &mut self.shared.counters);
         let Self {

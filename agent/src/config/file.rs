@@ -74,8 +74,11 @@ fn capture(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigEr
         &mut config.capture.hooks,
         section.parsed("hooks", value::hooks)?,
     );
-    let message_bytes =
-        section.integer("message_bytes", MESSAGE_CAPTURE_MIN, HEAD_CAPTURE_MAX as u64)?;
+    let message_bytes = section.integer(
+        "message_bytes",
+        MESSAGE_CAPTURE_MIN,
+        HEAD_CAPTURE_MAX as u64,
+    )?;
     set(
         &mut config.capture.message_bytes,
         message_bytes.map(|bytes| bytes as u32),

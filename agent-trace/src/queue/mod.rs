@@ -1,0 +1,472 @@
+//! One connection of a broker's client: what it says becomes exchanges.
+//!
+//! In: segments of the connection. Out: exchanges of messages that were put (over with the broker's answer), and what deliveries, fetches
+//! and acks say about work ([`work`]). Always holds: a put has the ids and the parent of the write that completed it, a delivery those of
+//! the read that did; bounded. Refuses: bytes that are not of the protocol: the connection is given up.
+
+mod parcel;
+mod posts;
+mod units;
+mod work;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use agent_common::abi::{SegmentRecord, SocketKey, direction, evidence, protocol, segment_flag};
+use agent_protocol::queue::{
+    Conversation, Delivered, Event, Key, Keyer, Limits, Placed, Sent, Settle, Way, amqp, kafka,
+    mqtt, nats, redis,
+};
+use agent_protocol::stream::Begin;
+use agent_protocol::tracecontext::{TraceContext, Traceparent};
+use rustc_hash::FxHashMap;
+
+pub(crate) use self::parcel::Parcel;
+pub(crate) use self::work::Work;
+
+use self::posts::Put;
+use self::units::UnitKey;
+use crate::conn::{pieces, place};
+use crate::counters::Counter;
+use crate::exchange::{Endpoints, Exchange, Ids, Outcome, Wire};
+use crate::graph::{Origin, Side};
+use crate::ids::{derived_span, first_span};
+use crate::position::Position;
+use crate::semconv;
+use crate::shared::Shared;
+use crate::span::{SpanId, TraceId};
+
+/// Most puts of one connection whose answers are awaited.
+const AWAITED_MAX: usize = 1_024;
+/// Most deliveries of one connection that can still be settled.
+const UNSETTLED_MAX: usize = 4_096;
+
+/// A put whose answer is to come.
+struct Awaited {
+    operation: u32,
+    keys: Vec<Key>,
+    exchange: Box<Exchange>,
+}
+
+/// See the module.
+pub(crate) struct Lane {
+    socket: SocketKey,
+    protocol: u8,
+    talk: Box<dyn Conversation + Send>,
+    rx: Position,
+    tx: Position,
+    events: Vec<Event>,
+    awaited: VecDeque<Awaited>,
+    /// Delivery numbers to consumers.
+    unsettled: FxHashMap<u64, SpanId>,
+    /// The job the client named with its latest write: what it reads next is in that job's context.
+    claimed: Option<SpanId>,
+    group: Option<String>,
+    /// The client asks for messages; else its broker pushes them.
+    is_pulled: bool,
+    /// Consumers that are over when the next message comes.
+    until_next: Vec<SpanId>,
+}
+
+/// What one segment's events have in common.
+struct Moved<'a> {
+    record: &'a SegmentRecord,
+    /// The kernel's ids; for reads only where the unit has a context.
+    ids: Option<Ids>,
+    unit: Option<UnitKey>,
+    endpoints: Option<&'a Arc<Endpoints>>,
+}
+
+impl Lane {
+    /// The connection whose first segment is this; `None` for a protocol that is not read.
+    pub(crate) fn new(record: &SegmentRecord, shared: &Shared) -> Option<Self> {
+        // Whether it was met at its beginning is not known; all of these find the next message by themselves.
+        let (begin, limits) = (Begin::Midstream, Limits::default());
+        let keyer = Keyer::new(shared.config.message_secret());
+        let talk: Box<dyn Conversation + Send> = match record.protocol {
+            protocol::REDIS => Box::new(redis::Client::new(begin, limits, keyer)),
+            protocol::AMQP => Box::new(amqp::Client::new(begin, limits, keyer)),
+            protocol::KAFKA => Box::new(kafka::Client::new(begin, limits, keyer)),
+            protocol::NATS => Box::new(nats::Client::new(begin, limits, keyer)),
+            protocol::MQTT => Box::new(mqtt::Client::new(Begin::Boundary, limits, keyer)),
+            _ => return None,
+        };
+        Some(Self {
+            socket: record.socket,
+            protocol: record.protocol,
+            talk,
+            rx: Position::default(),
+            tx: Position::default(),
+            events: Vec::new(),
+            awaited: VecDeque::new(),
+            unsettled: FxHashMap::default(),
+            claimed: None,
+            group: None,
+            is_pulled: false,
+            until_next: Vec::new(),
+        })
+    }
+
+    /// Nothing more can be read of it.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.talk.is_hopeless()
+    }
+
+    /// One segment.
+    pub(crate) fn on_segment(
+        &mut self,
+        record: &SegmentRecord,
+        payload: &[u8],
+        endpoints: Option<&Arc<Endpoints>>,
+        shared: &mut Shared,
+    ) {
+        if record.len == 0 {
+            return;
+        }
+        let (way, position) = if record.direction == direction::RX {
+            (Way::ToClient, &mut self.rx)
+        } else {
+            (Way::ToBroker, &mut self.tx)
+        };
+        let (hole, skip) = place(position, record, shared);
+        let mut events = std::mem::take(&mut self.events);
+        for piece in hole
+            .into_iter()
+            .chain(pieces(record, payload, skip).into_iter().flatten())
+        {
+            self.talk.push(way, piece, &mut |event| events.push(event));
+        }
+        let has_ids = record.flags & segment_flag::EXCHANGE != 0;
+        let of_a_unit = has_ids.then_some(record.exchange.evidence);
+        let moved = Moved {
+            record,
+            ids: Ids::of(&record.exchange).filter(|_| has_ids),
+            unit: match of_a_unit {
+                Some(evidence::THREAD) => Some(UnitKey::of_thread(record)),
+                Some(evidence::GOROUTINE) => None,
+                _ if way == Way::ToBroker => Some(UnitKey::of_thread(record)),
+                _ => None,
+            },
+            endpoints,
+        };
+        match way {
+            Way::ToBroker => self.wrote(&moved, &mut events, shared),
+            Way::ToClient => self.was_read(&moved, &mut events, shared),
+        }
+        events.clear();
+        self.events = events;
+    }
+
+    fn wrote(&mut self, moved: &Moved<'_>, events: &mut Vec<Event>, shared: &mut Shared) {
+        let mut puts = 0;
+        for event in events.drain(..) {
+            match event {
+                Event::Sent(sent) => {
+                    shared.unit_writes(moved.unit);
+                    self.sent(sent, puts, moved, shared);
+                    puts += 1;
+                }
+                Event::Moved(sent) if shared.work.posts.knows(&sent.message.keys) => {}
+                Event::Moved(sent) => {
+                    self.sent(sent, puts, moved, shared);
+                    puts += 1;
+                }
+                Event::Fetching => {
+                    self.is_pulled = true;
+                    let at_ns = began(moved.record);
+                    shared.unit_fetches(moved.unit, self.socket, at_ns);
+                }
+                other => self.either(other, moved, shared),
+            }
+        }
+    }
+
+    fn was_read(&mut self, moved: &Moved<'_>, events: &mut Vec<Event>, shared: &mut Shared) {
+        let batch = events
+            .iter()
+            .filter(|event| matches!(event, Event::Delivered(_)))
+            .count();
+        let context = moved.ids.map(|ids| ids.span);
+        let before = SpanId(moved.record.exchange.parent_span_id.to_ne_bytes());
+        // Who works for a message is known when its unit was given this one alone, and was done with what it had.
+        let is_sure = batch == 1 && context.is_some() && shared.unit_takes(moved.unit, before);
+        if batch > 1 {
+            shared.counters.one(Counter::MessagesTogether);
+            shared.unit_mixes(moved.unit);
+        }
+        if batch > 0 {
+            shared.next_came(&mut self.until_next, moved.record.head.ktime_ns);
+        }
+        let mut nth = 0;
+        for event in events.drain(..) {
+            match event {
+                Event::Delivered(delivered) => {
+                    let ids = self.delivery_ids(moved, is_sure, nth);
+                    self.delivered(delivered, ids, (is_sure, batch), moved, shared);
+                    nth += 1;
+                }
+                other => self.either(other, moved, shared),
+            }
+        }
+        let Some(context) = context else { return };
+        let now_ns = moved.record.head.ktime_ns;
+        let contexts = shared.graph.contexts();
+        if is_sure {
+            contexts.give(context, context, now_ns);
+        } else if batch > 0 {
+            contexts.nobody(context, now_ns);
+        } else if let Some(consumer) = self.claimed.take() {
+            contexts.give(context, consumer, now_ns);
+        } else {
+            contexts.read(context, before, now_ns);
+        }
+    }
+
+    /// What either side can complete.
+    fn either(&mut self, event: Event, moved: &Moved<'_>, shared: &mut Shared) {
+        let record = moved.record;
+        let at_ns = began(record);
+        match event {
+            Event::Answered { operation, error } => self.answered(operation, error, record, shared),
+            Event::Placed(placed) => self.placed(&placed, shared),
+            Event::Settled { delivery, how } => {
+                if let Some(consumer) = self.unsettled.remove(&delivery) {
+                    shared.settled(consumer, how, at_ns);
+                }
+            }
+            Event::SettledKey { key, how } => shared.settled_key(key, how, at_ns),
+            Event::Claimed(job) => {
+                if let Some(consumer) = shared.claimed(job, record.process, moved.unit) {
+                    self.claimed = Some(consumer);
+                }
+            }
+            Event::Done { job, failed } => shared.done_with(job, failed, at_ns),
+            Event::Committed(committed) => shared.committed(record.process, &committed, at_ns),
+            Event::Group(group) => self.group = Some(group),
+            Event::Unparsed(_) => shared.counters.one(Counter::MessageUnparsed),
+            // Of the other direction: a conversation that was out of step.
+            Event::Sent(_) | Event::Moved(_) | Event::Delivered(_) | Event::Fetching => {
+                shared.counters.one(Counter::MessageUnparsed);
+            }
+        }
+    }
+
+    fn sent(&mut self, sent: Sent, nth: u32, moved: &Moved<'_>, shared: &mut Shared) {
+        if sent.is_candidate {
+            return;
+        }
+        let record = moved.record;
+        let Some(mut ids) = moved.ids else { return };
+        if nth > 0 {
+            ids.span = derived_span(ids.span, nth);
+        }
+        let (operation, is_answered) = (sent.operation, !sent.is_unanswered);
+        let keys = sent.message.keys.clone();
+        let is_fan_out = !matches!(sent.name, "lpush" | "rpush" | "lpushx" | "rpushx" | "zadd");
+        let header = self.header(sent.message.traceparent, shared);
+        let parcel = Parcel::sent(self.protocol, sent);
+        let early = shared.work.posts.put(&Put {
+            keys: &keys,
+            span: ids.span,
+            at_ns: began(record),
+            job: parcel.job.as_ref().map(|job| job.name.as_str()),
+            is_fan_out,
+        });
+        let mut exchange = self.exchange(ids, Side::Client, parcel, moved, shared);
+        shared.confirm(&mut exchange, header);
+        if let Some(consumer) = early {
+            shared.graph.is_of_message(consumer, ids.span);
+        }
+        if !is_answered || self.awaited.len() >= AWAITED_MAX {
+            let end = record.head.ktime_ns;
+            shared.complete(exchange, Outcome::Complete, end, end);
+            return;
+        }
+        self.awaited.push_back(Awaited {
+            operation,
+            keys,
+            exchange,
+        });
+    }
+
+    fn placed(&mut self, placed: &Placed, shared: &mut Shared) {
+        let mut of_operation = self
+            .awaited
+            .iter_mut()
+            .filter(|awaited| awaited.operation == placed.operation);
+        let Some(awaited) = of_operation.nth(placed.nth as usize) else {
+            return;
+        };
+        if let Some(parcel) = &mut awaited.exchange.message {
+            parcel.offset = placed.offset.or(parcel.offset);
+            if parcel.id.is_none() {
+                parcel.id.clone_from(&placed.id);
+            }
+        }
+        awaited.keys.extend_from_slice(&placed.keys);
+        let span = awaited.exchange.ids.span;
+        let early = shared.work.posts.put(&Put {
+            keys: &placed.keys,
+            span,
+            at_ns: awaited.exchange.start_ktime_ns,
+            job: None,
+            is_fan_out: true,
+        });
+        if let Some(consumer) = early {
+            shared.graph.is_of_message(consumer, span);
+        }
+    }
+
+    fn answered(
+        &mut self,
+        operation: u32,
+        error: Option<String>,
+        record: &SegmentRecord,
+        shared: &mut Shared,
+    ) {
+        let end = record.head.ktime_ns;
+        let mut kept = VecDeque::new();
+        while let Some(mut awaited) = self.awaited.pop_front() {
+            if awaited.operation != operation {
+                kept.push_back(awaited);
+                continue;
+            }
+            let outcome = match &error {
+                None => Outcome::Complete,
+                Some(_) => Outcome::Failed(semconv::ERROR_BROKER),
+            };
+            if let Some(parcel) = &mut awaited.exchange.message {
+                parcel.error.clone_from(&error);
+            }
+            shared.complete(awaited.exchange, outcome, end, end);
+        }
+        self.awaited = kept;
+    }
+
+    /// Ids of the `nth` delivery of a read: those of the context when that is its own.
+    fn delivery_ids(&self, moved: &Moved<'_>, is_sure: bool, nth: u32) -> Ids {
+        let record = moved.record;
+        let first = moved.ids.unwrap_or_else(|| Ids {
+            span: first_span(
+                self.socket.sk,
+                self.socket.ino,
+                record.pos,
+                record.head.ktime_ns,
+            ),
+            trace: TraceId::default(),
+            origin: Origin::None,
+        });
+        Ids {
+            span: if is_sure {
+                first.span
+            } else {
+                derived_span(first.span, nth + 1)
+            },
+            trace: if is_sure {
+                first.trace
+            } else {
+                TraceId::default()
+            },
+            origin: Origin::None,
+        }
+    }
+
+    fn delivered(
+        &mut self,
+        mut delivered: Delivered,
+        ids: Ids,
+        (is_sure, batch): (bool, usize),
+        moved: &Moved<'_>,
+        shared: &mut Shared,
+    ) {
+        if delivered.message.group.is_none() {
+            delivered.message.group.clone_from(&self.group);
+        }
+        let header = self.header(delivered.message.traceparent, shared);
+        let (number, keys) = (delivered.delivery, delivered.message.keys.clone());
+        let parcel = Parcel::delivered(self.protocol, delivered, batch);
+        let system = parcel.job.as_ref().map(|job| job.system);
+        let exchange = self.exchange(ids, Side::Server, parcel, moved, shared);
+        let unit = moved.unit.filter(|_| is_sure);
+        let is_open = shared.takes_up(exchange, &keys, header, unit, self.socket);
+        if is_open && !self.is_pulled && work::ends_with_the_next(system, number) {
+            self.until_next.push(ids.span);
+        }
+        if is_open && number != 0 {
+            if self.unsettled.len() >= UNSETTLED_MAX {
+                shared.counters.one(Counter::MessagesUnsettled);
+                self.unsettled.clear();
+            }
+            self.unsettled.insert(number, ids.span);
+        }
+    }
+
+    fn header(&self, header: Traceparent, shared: &mut Shared) -> Option<TraceContext> {
+        match header {
+            Traceparent::Valid(context) => Some(context),
+            Traceparent::Invalid(_) => {
+                shared.counters.one(Counter::TraceparentInvalid);
+                None
+            }
+            Traceparent::Absent => None,
+        }
+    }
+
+    fn exchange(
+        &self,
+        ids: Ids,
+        side: Side,
+        parcel: Parcel,
+        moved: &Moved<'_>,
+        shared: &mut Shared,
+    ) -> Box<Exchange> {
+        let record = moved.record;
+        let exchange = Exchange {
+            endpoints: moved.endpoints.cloned(),
+            wire: Wire::Broker,
+            message: Some(Box::new(parcel)),
+            ..Exchange::begun(
+                ids,
+                side,
+                record.process,
+                began(record),
+                shared.epoch_offset_ns,
+            )
+        };
+        shared.place(exchange)
+    }
+
+    /// The connection is gone: what the broker did not answer is not known to have reached it.
+    pub(crate) fn finish(&mut self, error: &'static str, at_ns: u64, shared: &mut Shared) {
+        for awaited in self.awaited.drain(..) {
+            shared.complete(awaited.exchange, Outcome::Failed(error), at_ns, at_ns);
+        }
+    }
+
+    /// The tracer stops.
+    pub(crate) fn abandon(&mut self, at_ns: u64, shared: &mut Shared) -> u64 {
+        let count = self.awaited.len() as u64;
+        for awaited in self.awaited.drain(..) {
+            shared.complete(awaited.exchange, Outcome::Unfinished, at_ns, at_ns);
+        }
+        count
+    }
+}
+
+/// When a segment's bytes began to move.
+fn began(record: &SegmentRecord) -> u64 {
+    crate::moves::moved_ktime(
+        record.direction,
+        record.enter_ktime_ns,
+        record.head.ktime_ns,
+    )
+}
+
+/// What a settlement says about the work.
+fn outcome_of(how: Settle) -> Outcome {
+    match how {
+        Settle::Ack => Outcome::Complete,
+        Settle::Requeue => Outcome::Failed(semconv::ERROR_REQUEUED),
+        Settle::Reject => Outcome::Failed(semconv::ERROR_REJECTED),
+    }
+}

@@ -1,0 +1,415 @@
+//! Work on messages: consumers' exchanges from delivery to their end.
+//!
+//! In: deliveries; fetches, acks, results, claims; processes that end. Out: exchanges that are over. Always holds: a consumer's parent is
+//! whoever put its message; each attempt of a job knows the one before; bounded. Refuses: to guess an end: work whose end nobody says is
+//! unfinished after an hour.
+//!
+//! ```text
+//!   delivered --> open --settled, done, its unit asks for the next, next delivery without acks--> over
+//!                  |--claimed by another process: that one works for it
+//!                  '--its process ends: failed        an hour: unfinished
+//! ```
+
+use std::collections::VecDeque;
+
+use agent_common::abi::{ProcessKey, SocketKey};
+use agent_protocol::queue::{Committed, Key, KeyKind, Settle, System};
+use agent_protocol::tracecontext::TraceContext;
+use rustc_hash::FxHashMap;
+
+use super::outcome_of;
+use super::posts::{Found, Posts};
+use super::units::{At, UnitKey};
+use crate::counters::Counter;
+use crate::exchange::{Exchange, Outcome};
+use crate::graph::{Origin, Whose};
+use crate::semconv;
+use crate::shared::Shared;
+use crate::span::{Evidence, SpanId};
+
+/// Most jobs whose latest attempt is remembered.
+const ATTEMPTS_MAX: usize = 65_536;
+/// Most threads that are remembered.
+const UNITS_MAX: usize = 16_384;
+/// Age at which work is given up, ns.
+const STALE_NS: u64 = 3_600_000_000_000;
+
+/// A consumer at work.
+struct Open {
+    exchange: Box<Exchange>,
+    keys: Vec<Key>,
+    unit: Option<UnitKey>,
+    socket: SocketKey,
+}
+
+/// See the module.
+pub(crate) struct Work {
+    pub(crate) posts: Posts,
+    limit: usize,
+    open: FxHashMap<SpanId, Open>,
+    /// In the order in which they were taken up.
+    by_age: VecDeque<(u64, SpanId)>,
+    by_key: FxHashMap<Key, SpanId>,
+    units: FxHashMap<UnitKey, At>,
+    attempts: FxHashMap<Key, (SpanId, u32)>,
+    attempts_by_age: VecDeque<Key>,
+}
+
+impl Work {
+    pub(crate) fn new(posts: usize, limit: usize) -> Self {
+        Self {
+            posts: Posts::new(posts),
+            limit,
+            open: FxHashMap::default(),
+            by_age: VecDeque::new(),
+            by_key: FxHashMap::default(),
+            units: FxHashMap::default(),
+            attempts: FxHashMap::default(),
+            attempts_by_age: VecDeque::new(),
+        }
+    }
+
+    fn remember_attempt(&mut self, job: Key, consumer: SpanId, number: u32) {
+        if self.attempts.insert(job, (consumer, number)).is_none() {
+            self.attempts_by_age.push_back(job);
+        }
+        if self.attempts_by_age.len() > ATTEMPTS_MAX
+            && let Some(oldest) = self.attempts_by_age.pop_front()
+        {
+            self.attempts.remove(&oldest);
+        }
+    }
+
+    fn set_unit(&mut self, unit: UnitKey, at: At) {
+        if self.units.len() >= UNITS_MAX && !self.units.contains_key(&unit) {
+            // Threads of processes whose end was not told.
+            self.units.clear();
+        }
+        self.units.insert(unit, at);
+    }
+
+    fn close(&mut self, consumer: SpanId) -> Option<Open> {
+        let open = self.open.remove(&consumer)?;
+        for key in &open.keys {
+            if self.by_key.get(key) == Some(&consumer) {
+                self.by_key.remove(key);
+            }
+        }
+        Some(open)
+    }
+
+    fn is_working(&self, unit: UnitKey) -> bool {
+        self.open.values().any(|open| open.unit == Some(unit))
+    }
+}
+
+/// Whether a message ends when the next one is asked for or comes; `system` of its job, if it is one.
+pub(super) fn ends_with_the_next(system: Option<System>, delivery: u64) -> bool {
+    delivery == 0 && works_in_turn(system)
+}
+
+/// Whether a worker of this library asks for its next message only when it is done with the one before.
+fn works_in_turn(system: Option<System>) -> bool {
+    match system {
+        None | Some(System::Sidekiq | System::Huey | System::Rq) => true,
+        Some(System::Celery | System::Dramatiq | System::BullMq | System::Asynq) => false,
+    }
+}
+
+fn system_of(open: &Open) -> Option<System> {
+    let parcel = open.exchange.message.as_deref()?;
+    parcel.job.as_ref().map(|job| job.system)
+}
+
+impl Shared {
+    /// A message was delivered: its consumer is at work from now on. Returns false where it is not followed.
+    pub(crate) fn takes_up(
+        &mut self,
+        mut exchange: Box<Exchange>,
+        keys: &[Key],
+        header: Option<TraceContext>,
+        unit: Option<UnitKey>,
+        socket: SocketKey,
+    ) -> bool {
+        let (consumer, at_ns) = (exchange.ids.span, exchange.start_ktime_ns);
+        match self.work.posts.take(keys, consumer, at_ns) {
+            Found::By(producer, put_ns, job) => {
+                exchange.ids.origin = Origin::Kernel(producer, Evidence::Message);
+                if let Some(parcel) = &mut exchange.message {
+                    parcel.queue_ns = Some(at_ns.saturating_sub(put_ns));
+                    if let (Some(known), Some(name)) = (&mut parcel.job, job)
+                        && known.name.is_empty()
+                    {
+                        known.name = name.into();
+                    }
+                }
+            }
+            Found::Ambiguous => self.counters.one(Counter::MessageAmbiguous),
+            Found::Unknown => self.counters.one(Counter::MessageUnknown),
+        }
+        let job = keys.iter().find(|key| key.kind == KeyKind::Job).copied();
+        if let (Some(job), Some(parcel)) = (job, &mut exchange.message) {
+            let before = self.work.attempts.get(&job).copied();
+            let counted = parcel.retries.or(before.map(|(_, number)| number + 1));
+            parcel.before = before.map(|(span, _)| span);
+            parcel.retries = counted.filter(|retries| *retries > 0 || before.is_some());
+            self.work
+                .remember_attempt(job, consumer, counted.unwrap_or(0));
+        }
+        self.confirm(&mut exchange, header);
+        if self.work.open.len() >= self.work.limit {
+            self.counters.one(Counter::WorkFull);
+            self.complete(exchange, Outcome::Unfinished, at_ns, at_ns);
+            return false;
+        }
+        for key in keys.iter().filter(|key| key.kind != KeyKind::Payload) {
+            self.work.by_key.insert(*key, consumer);
+        }
+        if let Some(unit) = unit {
+            self.work.set_unit(unit, At::Working(consumer));
+        }
+        self.work.by_age.push_back((at_ns, consumer));
+        self.work.open.insert(
+            consumer,
+            Open {
+                exchange,
+                keys: keys.to_vec(),
+                unit,
+                socket,
+            },
+        );
+        true
+    }
+
+    /// The unit is about to be given one message; its context before was `before`. Returns whether it is free for it.
+    pub(crate) fn unit_takes(&mut self, unit: Option<UnitKey>, before: SpanId) -> bool {
+        let Some(unit) = unit else {
+            // A goroutine: what it read before tells.
+            return match self.graph.contexts().resolve(before) {
+                Whose::Of(consumer) => !self.work.open.contains_key(&consumer),
+                Whose::Itself | Whose::Nobody => true,
+            };
+        };
+        match self.work.units.get(&unit) {
+            None | Some(At::Settled(_)) => true,
+            Some(At::Working(_) | At::Mixed) => {
+                self.unit_mixes(Some(unit));
+                false
+            }
+        }
+    }
+
+    /// The unit has several messages: for which it works is not known.
+    pub(crate) fn unit_mixes(&mut self, unit: Option<UnitKey>) {
+        if let Some(unit) = unit {
+            self.work.set_unit(unit, At::Mixed);
+        }
+    }
+
+    /// The next message came on a connection whose messages are worked off one after the other, and nobody says when.
+    pub(crate) fn next_came(&mut self, before: &mut Vec<SpanId>, at_ns: u64) {
+        for consumer in before.drain(..) {
+            self.end_work(consumer, Outcome::Complete, at_ns);
+        }
+    }
+
+    /// The unit puts a message.
+    pub(crate) fn unit_writes(&mut self, unit: Option<UnitKey>) {
+        if let Some(unit) = unit
+            && let Some(at) = self.work.units.get_mut(&unit)
+            && matches!(at, At::Settled(_))
+        {
+            *at = At::Mixed;
+        }
+    }
+
+    /// The unit asks for its next message, so it is done with those before.
+    pub(crate) fn unit_fetches(&mut self, unit: Option<UnitKey>, socket: SocketKey, at_ns: u64) {
+        let Some(unit) = unit else { return };
+        match self.work.units.remove(&unit) {
+            Some(At::Working(consumer) | At::Settled(consumer)) => {
+                self.graph.contexts().end(consumer);
+                if self
+                    .work
+                    .open
+                    .get(&consumer)
+                    .is_some_and(|open| works_in_turn(system_of(open)))
+                {
+                    self.end_work(consumer, Outcome::Complete, at_ns);
+                }
+            }
+            Some(At::Mixed) | None => {}
+        }
+        // Without a context of its own (an event loop): what came on this connection, and has no other end.
+        let mut ended: Vec<SpanId> = self
+            .work
+            .open
+            .iter()
+            .filter(|(_, open)| {
+                open.unit.is_none()
+                    && open.socket == socket
+                    && open.exchange.process == unit.process
+                    && system_of(open).is_none_or(|system| works_in_turn(Some(system)))
+            })
+            .map(|(span, _)| *span)
+            .collect();
+        ended.sort_unstable();
+        for consumer in ended {
+            self.end_work(consumer, Outcome::Complete, at_ns);
+        }
+    }
+
+    /// What became of a delivery.
+    pub(crate) fn settled(&mut self, consumer: SpanId, how: Settle, at_ns: u64) {
+        let Some(open) = self.work.open.get(&consumer) else {
+            return;
+        };
+        let unit = open.unit;
+        // Celery acks before it works, unless it is told otherwise; its result is the end.
+        if system_of(open) == Some(System::Celery) && how == Settle::Ack {
+            if let Some(unit) = unit {
+                self.work.units.remove(&unit);
+            }
+            return;
+        }
+        self.end_work(consumer, outcome_of(how), at_ns);
+        let Some(unit) = unit else { return };
+        match self.work.units.get(&unit) {
+            Some(At::Working(at)) if *at == consumer => {
+                self.work.set_unit(unit, At::Settled(consumer));
+            }
+            Some(At::Mixed) if !self.work.is_working(unit) => {
+                self.work.units.remove(&unit);
+            }
+            _ => {}
+        }
+    }
+
+    /// The same, by one of the message's keys.
+    pub(crate) fn settled_key(&mut self, key: Key, how: Settle, at_ns: u64) {
+        if let Some(consumer) = self.work.by_key.get(&key).copied() {
+            self.settled(consumer, how, at_ns);
+        }
+    }
+
+    /// A process works for a job: returns the consumer.
+    pub(crate) fn claimed(
+        &mut self,
+        job: Key,
+        process: ProcessKey,
+        unit: Option<UnitKey>,
+    ) -> Option<SpanId> {
+        let consumer = self.work.by_key.get(&job).copied()?;
+        let open = self.work.open.get_mut(&consumer)?;
+        if let Some(before) = open.unit.take()
+            && unit != Some(before)
+            && self.work.units.get(&before) == Some(&At::Working(consumer))
+        {
+            self.work.units.remove(&before);
+        }
+        open.exchange.process = process;
+        open.unit = unit;
+        if let Some(unit) = unit {
+            self.work.set_unit(unit, At::Working(consumer));
+        }
+        Some(consumer)
+    }
+
+    /// A job ended.
+    pub(crate) fn done_with(&mut self, job: Key, failed: bool, at_ns: u64) {
+        let Some(consumer) = self.work.by_key.get(&job).copied() else {
+            return;
+        };
+        let outcome = if failed {
+            Outcome::Failed(semconv::ERROR_JOB)
+        } else {
+            Outcome::Complete
+        };
+        let unit = self.work.open.get(&consumer).and_then(|open| open.unit);
+        self.end_work(consumer, outcome, at_ns);
+        self.graph.contexts().end(consumer);
+        if let Some(unit) = unit
+            && self.work.units.get(&unit) == Some(&At::Working(consumer))
+        {
+            self.work.units.remove(&unit);
+        }
+    }
+
+    /// A group is done with a partition up to an offset.
+    pub(crate) fn committed(&mut self, process: ProcessKey, committed: &Committed, at_ns: u64) {
+        let is_done = |open: &Open| {
+            open.exchange.process == process
+                && open.exchange.message.as_deref().is_some_and(|parcel| {
+                    parcel.partition == Some(committed.partition)
+                        && (committed.destination.is_empty()
+                            || parcel.destination == committed.destination)
+                        && parcel
+                            .offset
+                            .is_some_and(|offset| offset < committed.offset)
+                })
+        };
+        let mut done: Vec<SpanId> = self
+            .work
+            .open
+            .iter()
+            .filter(|(_, open)| is_done(open))
+            .map(|(span, _)| *span)
+            .collect();
+        done.sort_unstable();
+        for consumer in done {
+            self.settled(consumer, Settle::Ack, at_ns);
+        }
+    }
+
+    /// A process ended.
+    pub(crate) fn worker_exited(&mut self, process: ProcessKey, at_ns: u64) {
+        self.work.units.retain(|unit, _| unit.process != process);
+        let mut gone: Vec<SpanId> = self
+            .work
+            .open
+            .iter()
+            .filter(|(_, open)| open.exchange.process == process)
+            .map(|(span, _)| *span)
+            .collect();
+        gone.sort_unstable();
+        for consumer in gone {
+            self.end_work(
+                consumer,
+                Outcome::Failed(semconv::ERROR_PROCESS_EXIT),
+                at_ns,
+            );
+        }
+    }
+
+    /// Forgets what is too old.
+    pub(crate) fn sweep_work(&mut self, now_ns: u64) {
+        self.work.posts.sweep(now_ns);
+        while let Some(&(at, consumer)) = self.work.by_age.front() {
+            if self.work.open.contains_key(&consumer) {
+                if at.saturating_add(STALE_NS) > now_ns {
+                    break;
+                }
+                self.counters.one(Counter::ExchangeStale);
+                self.end_work(consumer, Outcome::Unfinished, now_ns);
+            }
+            self.work.by_age.pop_front();
+        }
+    }
+
+    /// The tracer stops.
+    pub(crate) fn abandon_work(&mut self, at_ns: u64) -> u64 {
+        let mut open: Vec<SpanId> = self.work.open.keys().copied().collect();
+        open.sort_unstable();
+        let count = open.len() as u64;
+        for consumer in open {
+            self.end_work(consumer, Outcome::Unfinished, at_ns);
+        }
+        count
+    }
+
+    fn end_work(&mut self, consumer: SpanId, outcome: Outcome, at_ns: u64) {
+        if let Some(open) = self.work.close(consumer) {
+            self.complete(open.exchange, outcome, at_ns, at_ns);
+        }
+    }
+}
