@@ -142,9 +142,10 @@ impl Content {
         };
         let id = of.message_id.as_deref().unwrap_or_default();
         if !id.is_empty() {
-            message
-                .keys
-                .push(keyer.message_id(&[b"amqp", exchange, routing_key, id]));
+            // With the size, as some senders count from one at each start.
+            let size = of.body_bytes.to_le_bytes();
+            let words: [&[u8]; 5] = [b"amqp", exchange, routing_key, id, &size];
+            message.keys.push(keyer.message_id(&words));
         }
         if of.whole && self.first_is_whole {
             // Both ids reach the other end as they were written, and tell equal bodies apart.
