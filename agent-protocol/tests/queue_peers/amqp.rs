@@ -12,7 +12,14 @@ fn client() -> Box<dyn Conversation> {
 
 #[test]
 fn each_client_gives_its_events() {
-    for name in ["amqp_pika", "amqp_pika_rpc", "amqp_amqplib", "amqp_go"] {
+    for name in [
+        "amqp_pika",
+        "amqp_pika_rpc",
+        "amqp_pika_quorum",
+        "amqp_pika_tx",
+        "amqp_amqplib",
+        "amqp_go",
+    ] {
         check(name, &[name], &client);
     }
 }
