@@ -322,7 +322,7 @@ fn what_is_not_amqp_is_hopeless_at_once_or_after_some_turns() {
             Begin::Midstream,
             ToBroker,
             b"*1\r\n$4\r\nPING\r\n",
-            16,
+            64,
         ),
     ] {
         let mut client = client(begin);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use agent_protocol::queue::{
-    Conversation, Event, Job, Key, KeyKind, Keyer, Message, NAME_MAX, Settle, Way,
+    Conversation, Event, Job, Key, KeyKind, Keyer, Message, NAME_MAX, Sent, Settle, Way,
 };
 use agent_protocol::stream::Input;
 use agent_protocol::tracecontext::Traceparent;
@@ -71,20 +71,26 @@ impl Labels {
         text
     }
 
+    fn sent(&mut self, of: &Sent) -> String {
+        let flag = |is: bool, word: &'static str| if is { word } else { "" };
+        format!(
+            "{} {} {}{}{}{}{}",
+            of.operation,
+            of.name,
+            of.destination,
+            flag(of.is_delayed, " delayed"),
+            flag(of.is_unanswered, " unanswered"),
+            flag(of.is_temporary, " temporary"),
+            self.message(&of.message)
+        )
+    }
+
     /// One line.
     pub fn line(&mut self, event: &Event) -> String {
         let flag = |is: bool, word: &'static str| if is { word } else { "" };
         match event {
-            Event::Sent(of) => format!(
-                "sent {} {} {}{}{}{}{}",
-                of.operation,
-                of.name,
-                of.destination,
-                flag(of.is_delayed, " delayed"),
-                flag(of.is_unanswered, " unanswered"),
-                flag(of.is_temporary, " temporary"),
-                self.message(&of.message)
-            ),
+            Event::Sent(of) => format!("sent {}", self.sent(of)),
+            Event::Moved(of) => format!("moved {}", self.sent(of)),
             Event::Answered { operation, error } => match error {
                 None => format!("answered {operation}"),
                 Some(error) => format!("answered {operation} {error}"),
@@ -115,7 +121,6 @@ impl Labels {
             Event::Done { job, failed } => {
                 format!("done {}{}", self.of(*job), flag(*failed, " failed"))
             }
-            Event::Moved(of) => format!("moved {}", of.destination),
             Event::SettledKey { .. } => "settled by key".into(),
             Event::Committed(of) => format!("committed {} {}", of.destination, of.offset),
             Event::Group(name) => format!("group {name}"),

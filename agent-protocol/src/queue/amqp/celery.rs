@@ -1,57 +1,55 @@
 //! What Celery says in a message over AMQP: protocol 2, whose job is in the headers (Celery 4 to 5.7).
 //!
-//! In: header fields, names of exchanges and queues, bodies of results. Out: a [`Job`]; what is no message of a user's. Always holds: ids
-//! and names are kept cut. Refuses: a message without both `id` and `task`.
+//! In: header fields, names of exchanges and queues, bodies of results. Out: an [`Envelope`]; what is no message of a user's. Always holds:
+//! ids and names are kept cut. Refuses: a message without both `id` and `task`.
 
 use super::field::Value;
-use crate::queue::{Job, Keyer, NAME_MAX, System, clip};
+use crate::queue::clip;
+use crate::queue::job::{CeleryFields, Envelope, of_celery};
 
 /// Header fields of a task's message.
 #[derive(Debug, Default)]
 pub(super) struct Headers {
-    id: Option<Vec<u8>>,
-    task: Option<Vec<u8>>,
-    root: Option<Vec<u8>>,
+    id: Option<String>,
+    task: Option<String>,
+    root: Option<String>,
+    parent: Option<String>,
     retries: Option<u32>,
-    /// It waits in the worker for its time.
-    pub has_eta: bool,
+    has_eta: bool,
 }
 
 impl Headers {
     pub(super) fn add(&mut self, name: &[u8], value: Value<'_>) {
-        let kept = |text: &[u8]| Some(text[..text.len().min(NAME_MAX)].to_vec());
         match (name, value) {
-            (b"id", Value::Text(text)) => self.id = kept(text),
-            (b"task", Value::Text(text)) => self.task = kept(text),
-            (b"root_id", Value::Text(text)) => self.root = kept(text),
+            (b"id", Value::Text(text)) => self.id = clip::some_name(text),
+            (b"task", Value::Text(text)) => self.task = clip::some_name(text),
+            (b"root_id", Value::Text(text)) => self.root = clip::some_name(text),
+            (b"parent_id", Value::Text(text)) => self.parent = clip::some_name(text),
             (b"retries", Value::Number(number)) => self.retries = u32::try_from(number).ok(),
+            // It waits in the worker for its time.
             (b"eta", Value::Text(text)) => self.has_eta = !text.is_empty(),
             _ => {}
         }
     }
 
-    /// The job, its id in clear, and the id of the chain or group it stands in.
-    pub(super) fn job(&self, keyer: &Keyer) -> Option<(Job, Option<String>, Option<String>)> {
-        let (id, task) = (self.id.as_deref()?, self.task.as_deref()?);
-        let (id, task) = (
-            (!id.is_empty()).then_some(id)?,
-            (!task.is_empty()).then_some(task)?,
-        );
-        let job = Job {
-            system: System::Celery,
-            key: keyer.job(System::Celery, id),
-            name: clip::name(task),
+    /// Without the context, which every message's headers may have.
+    pub(super) fn envelope(&self) -> Option<Envelope> {
+        of_celery(&CeleryFields {
+            id: self.id.as_deref(),
+            task: self.task.as_deref(),
             retries: self.retries,
-        };
-        let root = self.root.as_deref().and_then(clip::some_name);
-        Some((job, clip::some_name(id), root))
+            root_id: self.root.as_deref(),
+            parent_id: self.parent.as_deref(),
+            has_eta: self.has_eta,
+            ..CeleryFields::default()
+        })
     }
 
     pub(super) fn held(&self) -> usize {
-        [&self.id, &self.task, &self.root]
+        [&self.id, &self.task, &self.root, &self.parent]
             .into_iter()
             .flatten()
-            .map(Vec::len)
+            .map(String::len)
             .sum()
     }
 }

@@ -1,11 +1,14 @@
 //! A message between its method and the end of its body.
 //!
-//! In: a content header, a body's pieces. Out: a [`Message`]. Always holds: of a body at most `HASHED_BYTES` are kept. Refuses: more body
+//! In: a content header, a body's pieces. Out: a [`Message`]. Always holds: of a body at most `HASHED_BYTES` are kept, of JSON at
+//! most `Limits::message_bytes`. Refuses: more body
 //! than the header said.
 
 use super::celery;
 use super::field::Properties;
-use crate::queue::{HASHED_BYTES, Key, Keyer, Message, clip};
+use crate::queue::job::{self, Envelope, of_payload};
+use crate::queue::{HASHED_BYTES, KEYS_MAX, Key, Keyer, Message, clip};
+use crate::tracecontext::Traceparent;
 
 /// The method before it.
 #[derive(Debug)]
@@ -69,7 +72,14 @@ impl Content {
     pub(super) fn body(&mut self, bytes: &[u8], keep: usize) -> bool {
         let fits = self.pass(bytes.len() as u64);
         if self.first_is_whole {
-            let room = keep.min(HASHED_BYTES).saturating_sub(self.first.len());
+            // JSON may be a library's, whose fields stand behind its arguments.
+            let is_json = self.first.first().or(bytes.first()) == Some(&b'{');
+            let most = if is_json {
+                keep
+            } else {
+                keep.min(HASHED_BYTES)
+            };
+            let room = most.saturating_sub(self.first.len());
             self.first
                 .extend_from_slice(&bytes[..room.min(bytes.len())]);
         }
@@ -115,49 +125,58 @@ impl Content {
         Some((id, celery::result(&self.routing_key, id, &self.first)?))
     }
 
+    /// The job of a library: in Celery's headers, or in the body (dramatiq's).
+    pub(super) fn envelope(&self) -> Option<Envelope> {
+        let of = self.properties.as_ref()?;
+        let in_body = || {
+            self.first_is_whole
+                .then(|| of_payload(&self.first))
+                .flatten()
+        };
+        of.celery.envelope().or_else(in_body)
+    }
+
     /// What both ends know it by, and what else is kept.
-    pub(super) fn message(&self, keyer: &Keyer) -> Message {
+    pub(super) fn message(&self, keyer: &Keyer, envelope: Option<Envelope>) -> Message {
         let Some(of) = &self.properties else {
             return Message::default();
         };
-        let mut message = Message {
-            traceparent: of.traceparent,
-            tracestate: of.tracestate.clone(),
-            id: Properties::text(&of.message_id),
-            conversation: Properties::text(&of.correlation_id),
-            retries: of.attempts,
-            body_bytes: of.body_bytes,
-            ..Message::default()
-        };
-        if let Some((job, id, root)) = of.celery.job(keyer) {
-            message.keys.push(job.key);
-            message.id = message.id.or(id);
-            message.conversation = root.or(message.conversation);
-            message.job = Some(job);
-        }
         // A dead-lettered message came here by another exchange than it was put to.
         let (exchange, routing_key) = match &of.first_put {
             Some((exchange, key)) => (&exchange[..], &key[..]),
             None => (&self.exchange[..], &self.routing_key[..]),
         };
+        // Both ids reach the other end as they were written, and tell equal bodies apart.
         let id = of.message_id.as_deref().unwrap_or_default();
+        let correlation = of.correlation_id.as_deref().unwrap_or_default();
+        let mut place = Vec::new();
+        for word in [exchange, routing_key, id, correlation] {
+            place.push(word.len() as u8);
+            place.extend_from_slice(word);
+        }
+        let seen = if of.whole && self.first_is_whole {
+            &self.first[..]
+        } else {
+            &[]
+        };
+        let mut message = job::message(keyer, &place, seen, of.body_bytes, envelope);
         if !id.is_empty() {
-            message
-                .keys
-                .push(keyer.message_id(&[b"amqp", exchange, routing_key, id]));
+            // With the size, as some senders count from one at each start.
+            let size = of.body_bytes.to_le_bytes();
+            let words: [&[u8]; 5] = [b"amqp", exchange, routing_key, id, &size];
+            let at = usize::from(message.job.is_some());
+            message.keys.insert(at, keyer.message_id(&words));
+            message.keys.truncate(KEYS_MAX);
+            message.id = Properties::text(&of.message_id);
         }
-        if of.whole && self.first_is_whole {
-            // Both ids reach the other end as they were written, and tell equal bodies apart.
-            let correlation = of.correlation_id.as_deref().unwrap_or_default();
-            let mut place = Vec::new();
-            for word in [exchange, routing_key, id, correlation] {
-                place.push(word.len() as u8);
-                place.extend_from_slice(word);
-            }
-            message
-                .keys
-                .extend(keyer.payload(&place, &self.first, of.body_bytes));
+        if message.job.is_none() {
+            message.conversation = Properties::text(&of.correlation_id);
         }
+        if of.traceparent != Traceparent::Absent {
+            message.traceparent = of.traceparent;
+            message.tracestate = of.tracestate.clone();
+        }
+        message.retries = of.attempts;
         message
     }
 }

@@ -10,8 +10,9 @@ use crate::stream::Input;
 
 /// Largest frame that is believed: brokers and clients agree on 128 KiB, or on 4 KiB to 1 MiB by configuration.
 const SIZE_MAX: u32 = 16 << 20;
-/// Times that no frame was found where one should begin, after which these are no frames.
-const FAILURES_MAX: u8 = 16;
+/// Times in a row that no frame was found at a turn, after which these are no frames. A turn may come in the middle of a long message, as both
+/// ends speak at once.
+const FAILURES_MAX: u8 = 64;
 
 /// A frame, or a part of a body.
 #[derive(Clone, Copy, Debug)]

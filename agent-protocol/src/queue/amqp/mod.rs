@@ -19,6 +19,10 @@
 //!   child accepted the job (`acks_late`: when it ended). The child sends retries, further jobs and results on a connection of its own,
 //!   which it opens at its first. So the ack says nothing of the job's end; a result in `rpc://` does, and so does the child's pipe.
 //!   Events, remote control and results are read on further connections. `eta` waits in the main process, unacknowledged.
+//! - dramatiq 2.2.1 (pika): one thread per queue reads and hands over inside the process; a worker thread runs the job, and the reading
+//!   thread acks when it ended. Each thread that sends has a connection of its own. A retry is put to `queue.DQ` with an `eta`, is read from
+//!   there at once, held, and put to `queue` when its time has come: that is Moved and no delivery; for want of a clock here all that
+//!   dramatiq puts without an `eta` is Moved.
 //! - amqplib 2.3.1: an event loop. A message under 2 KiB is one write, but not in the turn that called `publish`: channels are
 //!   drained by a `setImmediate`, so several callers' messages and acks go out in that one's context, in the order of the calls on a
 //!   channel. One read may carry several deliveries; their callbacks run one after another in the turn that read. The broker makes

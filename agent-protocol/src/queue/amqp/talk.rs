@@ -14,7 +14,7 @@ mod messages;
 mod settled;
 
 /// Messages of one direction that are incomplete at once, each on a channel of its own.
-const CONTENTS_MAX: usize = 64;
+const CONTENTS_MAX: usize = 16;
 
 #[derive(Debug, Default)]
 struct Channel {

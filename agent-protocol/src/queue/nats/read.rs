@@ -10,8 +10,9 @@ use crate::stream::Input;
 
 /// Longest line that is read; servers refuse longer ones than 4 KiB, but for CONNECT and INFO.
 const LINE_MAX: usize = 4096;
-/// Times that no line was found where one should begin, after which these are none.
-const FAILURES_MAX: u8 = 16;
+/// Times in a row that no line was found at a turn, after which these are none. A turn may come in the middle of a long message, as both
+/// ends speak at once.
+const FAILURES_MAX: u8 = 64;
 
 /// A message, as far as it was seen.
 #[derive(Debug, Default)]

@@ -242,9 +242,9 @@ impl Talk {
             ..Message::default()
         };
         if let Some(id) = headers.message_id {
-            message
-                .keys
-                .push(self.keyer.message_id(&[b"nats", subject, id]));
+            let size = envelope.body_bytes.to_le_bytes();
+            let words: [&[u8]; 4] = [b"nats", subject, id, &size];
+            message.keys.push(self.keyer.message_id(&words));
         }
         if content.first_is_whole {
             // An inbox is made for one request; with the body, so that several under one inbox differ.

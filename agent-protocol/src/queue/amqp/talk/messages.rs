@@ -3,7 +3,7 @@
 //! In: publish, deliver and get-ok, and contents that are complete. Out: Sent, Delivered, Done, and the answer that a returned message is.
 //! Always holds: what is awaited or unsettled is numbered when its method comes, whatever becomes of its body. Refuses: Celery's own talk.
 
-use super::settled::number;
+use super::settled::{number, tag_of};
 use super::{Awaited, Subscription, Talk};
 use crate::queue::amqp::celery;
 use crate::queue::amqp::content::{About, Content, destination, is_temporary};
@@ -120,16 +120,27 @@ impl Talk {
                     awaited.mark = content.mark(&self.keyer);
                 }
                 let properties = content.properties.as_ref();
-                out(Event::Sent(Sent {
+                let envelope = content.envelope();
+                let is_later = envelope.as_ref().is_some_and(|of| of.is_later);
+                // dramatiq's worker puts what waited for its time into the queue proper, by a connection that did not see it before.
+                let is_dramatiq = envelope
+                    .as_ref()
+                    .is_some_and(|of| of.system == System::Dramatiq);
+                let sent = Sent {
                     operation: *operation,
                     name: "publish",
                     destination: destination(&content.exchange, &content.routing_key),
-                    is_delayed: properties.is_some_and(|of| of.is_delayed || of.celery.has_eta),
+                    is_delayed: is_later || properties.is_some_and(|of| of.is_delayed),
                     is_unanswered: sequence.is_none(),
                     is_temporary: content.exchange.is_empty() && is_temporary(&content.routing_key),
-                    is_candidate: false,
-                    message: content.message(&self.keyer),
-                }));
+                    message: content.message(&self.keyer, envelope),
+                    ..Sent::default()
+                };
+                out(if is_dramatiq && !is_later {
+                    Event::Moved(sent)
+                } else {
+                    Event::Sent(sent)
+                });
             }
             About::Back { text } => {
                 let Some(mark) = content.mark(&self.keyer) else {
@@ -153,6 +164,17 @@ impl Talk {
                 if *is_internal || content.result().is_some() {
                     return;
                 }
+                let envelope = content.envelope();
+                let is_dramatiq = envelope
+                    .as_ref()
+                    .is_some_and(|of| of.system == System::Dramatiq);
+                if is_dramatiq && content.routing_key.ends_with(b".DQ") {
+                    // Its worker holds it until its time, and works on it when it comes again.
+                    if let Some(is_internal) = self.unsettled.get_mut(&(id, tag_of(*delivery))) {
+                        *is_internal = true;
+                    }
+                    return;
+                }
                 let destination = match queue {
                     Some(queue) => clip::name(queue),
                     None => destination(&content.exchange, &content.routing_key),
@@ -163,7 +185,7 @@ impl Talk {
                     redelivered: *redelivered,
                     is_temporary: is_temporary(destination.as_bytes()),
                     destination,
-                    message: content.message(&self.keyer),
+                    message: content.message(&self.keyer, envelope),
                 }));
             }
         }

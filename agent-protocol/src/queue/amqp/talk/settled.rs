@@ -95,7 +95,15 @@ impl Talk {
     }
 }
 
+/// Bits of a delivery tag in a delivery's number.
+const TAG: u64 = 0xf_ffff_ffff;
+
 /// `Delivered::delivery`: channel, its incarnation, delivery tag.
 pub(super) fn number(channel: u16, incarnation: u64, tag: u64) -> u64 {
-    u64::from(channel) << 48 | (incarnation & 0xfff) << 36 | tag & 0xf_ffff_ffff
+    u64::from(channel) << 48 | (incarnation & 0xfff) << 36 | tag & TAG
+}
+
+/// The delivery tag in a number.
+pub(super) fn tag_of(delivery: u64) -> u64 {
+    delivery & TAG
 }
