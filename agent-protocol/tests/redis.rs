@@ -21,8 +21,15 @@ use agent_protocol::queue::{Conversation, Event, Keyer, Limits, Settle, Way};
 use agent_protocol::stream::{Begin, Input};
 use queue_text::event_text;
 
-const LIBRARIES: [&str; 7] = [
-    "celery", "rq", "sidekiq", "dramatiq", "huey", "bullmq", "asynq",
+const LIBRARIES: [&str; 8] = [
+    "redelivery",
+    "celery",
+    "rq",
+    "sidekiq",
+    "dramatiq",
+    "huey",
+    "bullmq",
+    "asynq",
 ];
 
 fn folder() -> PathBuf {
