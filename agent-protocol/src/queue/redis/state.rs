@@ -138,7 +138,7 @@ impl State {
             destination,
             is_delayed,
             // A list without a library's jobs may be anything: the last visitors, a log.
-            is_candidate: message.job.is_none() && name.ends_with("push"),
+            is_candidate: message.job.is_none() && name.contains("push"),
             message,
             ..Sent::default()
         };
