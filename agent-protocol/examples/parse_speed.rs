@@ -7,6 +7,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use agent_protocol::http1::{Begin, Limits, RequestMethod, RequestParser, ResponseParser};
+use agent_protocol::queue::redis::Client;
+use agent_protocol::queue::{Conversation, Keyer, Limits as QueueLimits, Way};
 use agent_protocol::stream::Input;
 
 const GET: &[u8] = b"GET /api/items/42?page=3 HTTP/1.1\r\nHost: shop.example.org:8080\r\nUser-Agent: curl/7.88.1\r\n\
@@ -46,6 +48,20 @@ fn requests(what: &str, pieces: &[&[u8]]) {
     println!("{what:<40} {bytes:>5} bytes {ns:>8.0} ns");
 }
 
+/// A command and its answer.
+fn redis(what: &str, command: &[u8], answer: &[u8]) {
+    let mut client = Client::new(Begin::Boundary, QueueLimits::default(), Keyer::new([7; 16]));
+    let ns = best(|| {
+        for (way, bytes) in [(Way::ToBroker, command), (Way::ToClient, answer)] {
+            client.push(way, Input::Bytes(black_box(bytes)), &mut |event| {
+                black_box(&event);
+            });
+        }
+    });
+    let bytes = command.len() + answer.len();
+    println!("{what:<40} {bytes:>5} bytes {ns:>8.0} ns");
+}
+
 fn main() {
     if cfg!(debug_assertions) {
         println!("not optimised: run with --release");
@@ -76,4 +92,23 @@ fn main() {
         "200 with a body",
         OK.len()
     );
+    redis(
+        "Redis: SET and its answer",
+        b"*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000042\r\n$3\r\nxxx\r\n",
+        b"+OK\r\n",
+    );
+    redis(
+        "Redis: GET and its answer",
+        b"*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000042\r\n",
+        b"$3\r\nxxx\r\n",
+    );
+    let get = b"*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000042\r\n".repeat(16);
+    redis("Redis: 16 of them", &get, &b"$3\r\nxxx\r\n".repeat(16));
+    const JOB: &[u8] = br#"{"retry":true,"queue":"default","args":["a@example.com"],"class":"WelcomeMail","jid":"d9afac2f19d2725a3f696e93","created_at":1795768275.2100382,"enqueued_at":1795768275.210192}"#;
+    let push = [
+        b"*3\r\n$5\r\nlpush\r\n$13\r\nqueue:default\r\n$176\r\n",
+        JOB,
+        b"\r\n",
+    ];
+    redis("Redis: LPUSH of a Sidekiq job", &push.concat(), b":1\r\n");
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use agent_protocol::fuzzing;
 
 /// Pieces that lead deep into the parsers.
-const WORDS: [&[u8]; 24] = [
+const WORDS: [&[u8]; 32] = [
     b"\r\n",
     b"\n",
     b"\r\n\r\n",
@@ -34,6 +34,14 @@ const WORDS: [&[u8]; 24] = [
     b"\x01\x06\0\x01\0\x12\x06\0Status: 404 Nope\r\n",
     b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\0\0\0\0",
     b"\xff\xff\xff\xff",
+    b"\0\0\0\0\x15*2\r\n$4\r\nLPOP\r\n$1\r\nq\r\n",
+    b"\x01\0\0\0\x0b$5\r\nhello\r\n",
+    b"\0\0\0\0\x1c*3\r\n$5\r\nBRPOP\r\n$1\r\nq\r\n$1\r\n0\r\n",
+    b"\x01\0\0\0\x14*2\r\n$1\r\nq\r\n$4\r\nwork\r\n",
+    b"*-1\r\n",
+    b">3\r\n$7\r\nmessage\r\n",
+    b"$1000000000\r\n",
+    b"*1\r\n*1\r\n*1\r\n*1\r\n",
 ];
 
 /// xorshift64*; the mutations must be the same on every machine.
@@ -115,6 +123,11 @@ fn http1_responses_hold_on_the_corpus_and_its_mutations() {
 #[test]
 fn fastcgi_holds_on_the_corpus_and_its_mutations() {
     run("fastcgi", fuzzing::fastcgi);
+}
+
+#[test]
+fn redis_holds_on_the_corpus_and_its_mutations() {
+    run("redis", fuzzing::conversations::redis);
 }
 
 #[test]

@@ -14,15 +14,22 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use agent_protocol::queue::redis::Client;
-use agent_protocol::queue::{
-    Conversation, Event, Key, KeyKind, Keyer, Limits, Message, Settle, Way,
-};
-use agent_protocol::stream::{Begin, Input};
-use agent_protocol::tracecontext::Traceparent;
+mod queue_text;
 
-const LIBRARIES: [&str; 7] = [
-    "celery", "rq", "sidekiq", "dramatiq", "huey", "bullmq", "asynq",
+use agent_protocol::queue::redis::Client;
+use agent_protocol::queue::{Conversation, Event, Keyer, Limits, Settle, Way};
+use agent_protocol::stream::{Begin, Input};
+use queue_text::event_text;
+
+const LIBRARIES: [&str; 8] = [
+    "redelivery",
+    "celery",
+    "rq",
+    "sidekiq",
+    "dramatiq",
+    "huey",
+    "bullmq",
+    "asynq",
 ];
 
 fn folder() -> PathBuf {
@@ -97,75 +104,6 @@ fn written(events: &[(u32, Event)]) -> String {
         writeln!(text, "{connection} {}", event_text(event)).unwrap();
     }
     text
-}
-
-fn event_text(event: &Event) -> String {
-    match event {
-        Event::Sent(sent) | Event::Moved(sent) => {
-            let what = if matches!(event, Event::Sent(_)) {
-                "sent"
-            } else {
-                "moved"
-            };
-            let later = if sent.is_delayed { " later" } else { "" };
-            let (operation, name, destination) = (sent.operation, sent.name, &sent.destination);
-            format!(
-                "{what} #{operation} {name} {destination}{later} {}",
-                message_text(&sent.message)
-            )
-        }
-        Event::Delivered(it) => {
-            let again = if it.redelivered { " again" } else { "" };
-            let (number, name, destination) = (it.delivery, it.name, &it.destination);
-            format!(
-                "delivered #{number} {name} {destination}{again} {}",
-                message_text(&it.message)
-            )
-        }
-        Event::Placed(placed) => {
-            let keys: Vec<_> = placed.keys.iter().map(key_text).collect();
-            format!("placed #{} {}", placed.operation, keys.join(" "))
-        }
-        Event::Answered { operation, error } => format!("answered #{operation} {error:?}"),
-        Event::Settled { delivery, how } => format!("settled #{delivery} {how:?}"),
-        Event::SettledKey { key, how } => format!("settled {} {how:?}", key_text(key)),
-        Event::Claimed(key) => format!("claimed {}", key_text(key)),
-        Event::Done { job, failed } => format!("done {} failed={failed}", key_text(job)),
-        Event::Fetching => "fetching".to_owned(),
-        other => format!("{other:?}"),
-    }
-}
-
-fn key_text(key: &Key) -> String {
-    let kind = match key.kind {
-        KeyKind::Job => "job",
-        KeyKind::Place => "place",
-        KeyKind::MessageId => "id",
-        KeyKind::Payload => "hash",
-    };
-    format!("{kind}:{:04x}", key.hash & 0xffff)
-}
-
-fn message_text(message: &Message) -> String {
-    let mut text = String::new();
-    if let Some(job) = &message.job {
-        write!(text, "{:?} {}", job.system, job.name).unwrap();
-        if let Some(retries) = job.retries {
-            write!(text, " retries={retries}").unwrap();
-        }
-    }
-    for (name, value) in [("id", &message.id), ("root", &message.conversation)] {
-        if let Some(value) = value {
-            write!(text, " {name}={value}").unwrap();
-        }
-    }
-    if message.traceparent != Traceparent::Absent {
-        write!(text, " traceparent").unwrap();
-    }
-    for key in &message.keys {
-        write!(text, " {}", key_text(key)).unwrap();
-    }
-    text.trim_start().to_owned()
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! memory.
 
 use crate::queue::{
-    Conversation, Event, KEYS_MAX, Keyer, Limits, Message, NAME_MAX, Way, amqp, mqtt, nats,
+    Conversation, Event, KEYS_MAX, Keyer, Limits, Message, NAME_MAX, Way, amqp, mqtt, nats, redis,
 };
 use crate::stream::{Begin, Input};
 
@@ -32,6 +32,13 @@ pub fn nats(bytes: &[u8]) {
 pub fn mqtt(bytes: &[u8]) {
     hold(bytes, &|begin, limits| {
         Box::new(mqtt::Client::new(begin, limits, Keyer::new([7; 16])))
+    });
+}
+
+/// `queue::redis::Client`.
+pub fn redis(bytes: &[u8]) {
+    hold(bytes, &|begin, limits| {
+        Box::new(redis::Client::new(begin, limits, Keyer::new([7; 16])))
     });
 }
 

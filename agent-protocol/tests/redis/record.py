@@ -12,7 +12,7 @@ import asyncio
 import sys
 
 # Answered one to one, and without meaning outside of a transaction.
-IDLE = set("CLIENT INFO PING HELLO EXISTS LLEN HEXISTS SMEMBERS WATCH UNWATCH SCRIPT EXPIRE SSCAN SCARD MGET HGETALL HGET SADD GET HMGET".split())
+IDLE = set("CLIENT INFO PING HELLO EXISTS LLEN HEXISTS SMEMBERS WATCH UNWATCH SCRIPT EXPIRE SSCAN SCARD MGET HGETALL SADD GET HMGET".split())
 
 
 def stand_between(listen, server, path):

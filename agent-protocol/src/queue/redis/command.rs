@@ -9,7 +9,7 @@ use super::frame::Frame;
 use super::library::{self, Book};
 use super::pending::{Expect, Keys, Place};
 use super::state::{self, Out, Payload, State, short};
-use crate::queue::{Event, Sent, Settle};
+use crate::queue::{Event, KEYS_MAX, Sent, Settle};
 
 /// Kinds of commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -391,7 +391,9 @@ impl State {
         });
         let mut message = state::entry(&self.keyer, key, fields);
         if !id.contains(&b'*') && !id.is_empty() {
-            message.keys.insert(0, self.keyer.place(&[key, id]));
+            message.keys.push(self.keyer.place(&[key, id]));
+            message.keys.sort_by_key(|key| key.kind);
+            message.keys.truncate(KEYS_MAX);
         }
         let operation = self.operation();
         let sent = Sent {

@@ -124,18 +124,18 @@ pub(super) enum Step {
     /// The message is complete; the frame is kept until the next call.
     Whole,
     /// Can not be read any more, and why.
-    Astray(&'static str, Wait),
+    Astray(&'static str, Why),
     /// What began like a message was none.
-    StillAstray(Wait),
+    StillAstray(Why),
 }
 
-/// What ends being out of step.
+/// Why it is out of step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// A turn: what was read is not the protocol, and where a piece begins says nothing.
-    Turn,
-    /// A piece that begins like a message: after a hole, where there may be no turn for long.
-    Piece,
+pub(super) enum Why {
+    /// What was read is not the protocol.
+    NotRedis,
+    /// A hole.
+    Hole,
 }
 
 /// Bytes that moved, seen or not.

@@ -61,6 +61,18 @@ pub(super) fn first(line: &[u8]) -> Option<First<'_>> {
     })
 }
 
+/// The words of a command that came as a line.
+pub(super) fn words(line: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let mut words = line
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+        .peekable();
+    // Redis closes the connection of who speaks HTTP to it; the end of the line tells that from a command.
+    let is_command = words.peek().is_some_and(|name| is_command_name(name))
+        && !line.trim_ascii_end().ends_with(b"HTTP/1.1");
+    is_command.then_some(words)
+}
+
 /// Letters, and the signs that modules and containers have.
 pub(super) fn is_command_name(name: &[u8]) -> bool {
     (1..=32).contains(&name.len())

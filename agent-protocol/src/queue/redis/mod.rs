@@ -26,7 +26,7 @@ mod scripts;
 mod state;
 
 use command::{Command, Then, Verb};
-use frame::{Kind, Piece, Step, Wait};
+use frame::{Kind, Piece, Step, Why};
 use pending::Expect;
 use reader::{Reader, Writer};
 use reply::Element;
@@ -91,14 +91,17 @@ impl Client {
     fn begin_piece(&mut self, way: Way, first: &[u8]) {
         let turned = self.last.is_some_and(|last| last != way);
         self.last = Some(way);
-        match way {
+        let has_missed = match way {
             Way::ToBroker => {
                 if turned && !self.state.is_aligned {
                     self.alternate();
                 }
-                self.commands.begin_piece(turned, first);
+                self.commands.begin_piece(turned, first)
             }
             Way::ToClient => self.replies.begin_piece(turned, first),
+        };
+        if has_missed {
+            self.missed(way, Why::NotRedis);
         }
     }
 
@@ -135,11 +138,11 @@ impl Client {
                 return;
             };
             match (step, way) {
-                (Step::Astray(why, wait), _) => {
+                (Step::Astray(why, because), _) => {
                     out(Event::Unparsed(why));
-                    self.missed(way, wait);
+                    self.missed(way, because);
                 }
-                (Step::StillAstray(wait), _) => self.missed(way, wait),
+                (Step::StillAstray(because), _) => self.missed(way, because),
                 (_, Way::ToBroker) => self.command_step(step, out),
                 (_, Way::ToClient) => self.reply_step(step, out),
             }
@@ -149,14 +152,14 @@ impl Client {
         }
     }
 
-    fn missed(&mut self, way: Way, wait: Wait) {
+    fn missed(&mut self, way: Way, because: Why) {
         match way {
             Way::ToBroker => self.command = None,
             Way::ToClient => self.replying = None,
         }
         self.out_of_step();
         // A hole says nothing about what the bytes are.
-        self.misses += u8::from(wait == Wait::Turn);
+        self.misses += u8::from(because == Why::NotRedis);
         self.is_hopeless |= self.misses >= HOPELESS_TURNS;
     }
 
@@ -340,7 +343,7 @@ impl Conversation for Client {
                     Way::ToClient => &mut self.replies,
                 };
                 let step = reader.lost();
-                self.missed(way, Wait::Piece);
+                self.missed(way, Why::Hole);
                 if let Some(Step::Astray(why, _)) = step {
                     out(Event::Unparsed(why));
                 }

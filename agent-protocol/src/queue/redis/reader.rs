@@ -2,12 +2,12 @@
 //!
 //! In: bytes in any pieces, with holes. Out: [`Step`]s, and what they are about in a [`Frame`]. Always holds: no room is made for what a
 //! peer claims; a frame holds at most `budget` bytes and a sixteenth as many nodes; no recursion; the same bytes in other pieces give the
-//! same steps. Refuses: to look for a message inside of bytes it cannot place: after what does not parse it waits for a turn, after a
-//! hole for a piece that begins like a message.
+//! same steps. Refuses: to look for a message inside of bytes it cannot place: it waits for a turn, or for the first bytes after a hole,
+//! if these begin like a message.
 //! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
-use super::frame::{Frame, Kind, Node, Piece, Step, Wait};
-use super::line::{self, DIGITS_MAX, First, LINE_MAX, is_command_name};
+use super::frame::{Frame, Kind, Node, Piece, Step, Why};
+use super::line::{self, DIGITS_MAX, First, LINE_MAX};
 
 /// Most levels of aggregates; Redis' own replies have less than ten.
 const DEPTH_MAX: usize = 32;
@@ -51,7 +51,7 @@ enum State {
         len: u64,
     },
     /// Lost.
-    Out(Wait),
+    Out(Why),
 }
 
 /// Reads one direction.
@@ -69,8 +69,10 @@ pub(super) struct Reader {
     holed: bool,
     skips: bool,
     is_done: bool,
+    /// Nothing has been seen since a hole: what comes may begin a message.
+    after_hole: bool,
     /// The first message since it was out of step: if it is none, the step is [`Step::StillAstray`], and it waits as before.
-    trial: Option<Wait>,
+    trial: Option<Why>,
 }
 
 impl Reader {
@@ -78,7 +80,7 @@ impl Reader {
         let state = if is_boundary {
             State::Start
         } else {
-            State::Out(Wait::Piece)
+            State::Out(Why::Hole)
         };
         Self {
             writer,
@@ -91,6 +93,7 @@ impl Reader {
             holed: false,
             skips: false,
             is_done: false,
+            after_hole: !is_boundary,
             trial: None,
         }
     }
@@ -109,26 +112,29 @@ impl Reader {
         matches!(self.state, State::Out(_))
     }
 
-    /// A new piece begins; `turned`: the other end wrote since the last one.
-    pub(super) fn begin_piece(&mut self, turned: bool, first: &[u8]) {
-        let State::Out(wait) = self.state else {
-            return;
+    /// A new piece begins; `turned`: the other end wrote since the last one. True: a turn, and still nothing that is the protocol.
+    pub(super) fn begin_piece(&mut self, turned: bool, first: &[u8]) -> bool {
+        let State::Out(because) = self.state else {
+            return false;
         };
         let like_head = match (self.writer, first.first()) {
+            (_, None) => return false,
             (Writer::Client, Some(b'*')) => true,
             (Writer::Client, Some(byte)) => turned && byte.is_ascii_alphabetic(),
             (Writer::Broker, Some(byte)) => b"*>%~$=+-!:,#(_|".contains(byte),
-            (_, None) => false,
         };
-        if like_head && (turned || wait == Wait::Piece) {
+        if like_head && (turned || std::mem::take(&mut self.after_hole)) {
             self.reset(State::Start);
-            self.trial = Some(wait);
+            self.trial = Some(because);
         }
+        self.after_hole = false;
+        !like_head && turned && because == Why::NotRedis
     }
 
     /// A hole of unknown length.
     pub(super) fn lost(&mut self) -> Option<Step> {
-        (!self.is_out()).then(|| self.out("records were lost", Wait::Piece))
+        self.after_hole = true;
+        (!self.is_out()).then(|| self.out("records were lost", Why::Hole))
     }
 
     /// Bytes and nodes held.
@@ -178,6 +184,7 @@ impl Reader {
     }
 
     fn unseen(&mut self, len: u64) -> (u64, Option<Step>) {
+        self.after_hole = true;
         match self.state {
             State::Out(_) => (len, None),
             State::Body { left } if left > 0 => {
@@ -202,7 +209,7 @@ impl Reader {
             }
             State::Start | State::Line | State::Inline { .. } => (
                 len,
-                Some(self.out("the beginning of a message was not captured", Wait::Piece)),
+                Some(self.out("the beginning of a message was not captured", Why::Hole)),
             ),
         }
     }
@@ -221,7 +228,7 @@ impl Reader {
                     if !byte.is_ascii_alphabetic() {
                         return (
                             bytes.len(),
-                            Some(self.out("not a command of Redis", Wait::Turn)),
+                            Some(self.out("not a command of Redis", Why::NotRedis)),
                         );
                     }
                     self.begin_body();
@@ -252,7 +259,7 @@ impl Reader {
                 if first != wanted {
                     return (
                         bytes.len(),
-                        Some(self.out("a string is longer than it said", Wait::Turn)),
+                        Some(self.out("a string is longer than it said", Why::NotRedis)),
                     );
                 }
                 if left == 2 {
@@ -276,7 +283,7 @@ impl Reader {
         if part.len() > room && !is_text {
             return (
                 bytes.len(),
-                Some(self.out("not a value of Redis' protocol", Wait::Turn)),
+                Some(self.out("not a value of Redis' protocol", Why::NotRedis)),
             );
         }
         self.line
@@ -290,7 +297,7 @@ impl Reader {
         self.line = line;
         match step {
             Ok(step) => (part.len(), step),
-            Err(why) => (bytes.len(), Some(self.out(why, Wait::Turn))),
+            Err(why) => (bytes.len(), Some(self.out(why, Why::NotRedis))),
         }
     }
 
@@ -397,8 +404,8 @@ impl Reader {
         parent.left = parent.left.saturating_sub(1);
         if self.trial.is_some() && self.writer == Writer::Client && depth == 1 && index == 0 {
             let name = node.and_then(|node| self.frame.word(node)).unwrap_or(b"");
-            if !is_command_name(name) {
-                return Some(self.out("the beginning of a message was not captured", Wait::Piece));
+            if !line::is_command_name(name) {
+                return Some(self.out("the beginning of a message was not captured", Why::Hole));
             }
         }
         (!self.skips).then_some(Step::Part { depth, index, node })
@@ -423,7 +430,7 @@ impl Reader {
         if len > INLINE_MAX {
             return (
                 bytes.len(),
-                Some(self.out("an inline command is too long", Wait::Turn)),
+                Some(self.out("an inline command is too long", Why::NotRedis)),
             );
         }
         let room = self.budget.saturating_sub(self.line.len());
@@ -435,19 +442,12 @@ impl Reader {
         }
         let line = std::mem::take(&mut self.line);
         let is_whole = line.len() as u64 == len;
-        let mut words = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|word| !word.is_empty())
-            .peekable();
-        // Redis closes the connection of who speaks HTTP to it; the third word tells that from a command.
-        let is_command = words.peek().is_some_and(|name| is_command_name(name))
-            && !line.trim_ascii_end().ends_with(b"HTTP/1.1");
-        if !is_command {
+        let Some(words) = line::words(&line) else {
             return (
                 bytes.len(),
-                Some(self.out("not a command of Redis", Wait::Turn)),
+                Some(self.out("not a command of Redis", Why::NotRedis)),
             );
-        }
+        };
         self.add(Kind::Array, 0);
         for word in words {
             self.frame.nodes.push(Node {
@@ -473,12 +473,12 @@ impl Reader {
         (part.len(), Some(Step::Whole))
     }
 
-    fn out(&mut self, why: &'static str, wait: Wait) -> Step {
+    fn out(&mut self, why: &'static str, because: Why) -> Step {
         let trial = self.trial;
-        self.reset(State::Out(trial.unwrap_or(wait)));
+        self.reset(State::Out(trial.unwrap_or(because)));
         match trial {
-            Some(wait) => Step::StillAstray(wait),
-            None => Step::Astray(why, wait),
+            Some(because) => Step::StillAstray(because),
+            None => Step::Astray(why, because),
         }
     }
 

@@ -9,7 +9,7 @@ use super::frame::{Frame, Kind};
 use super::pending::{Due, Expect, Keys, Place, Script};
 use super::state::{self, Out, State, short};
 use super::{bullmq, library};
-use crate::queue::{Delivered, Event, Key, Placed, System, job};
+use crate::queue::{Delivered, Event, KEYS_MAX, Key, Placed, System, job};
 
 /// An element of an answer: its depth below the answer, its place there, its node, and the answer's own node.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +147,9 @@ impl State {
 
     /// A job that the client took to put it elsewhere.
     fn due(&mut self, frame: &Frame, node: usize) {
+        if frame.node(node).is_some_and(|node| node.kind == Kind::Null) {
+            self.restoring = None;
+        }
         let text = frame.text(node);
         let text = job::first_element(text).map_or(text, |element| element.raw);
         if let Some(envelope) = job::of_payload(text).filter(|_| self.is_aligned) {
@@ -227,9 +230,9 @@ impl State {
         });
         let mut message = state::entry(&self.keyer, key, pairs);
         let place = self.keyer.place(&[key, id]);
-        let at = usize::from(message.job.is_some()).min(message.keys.len());
-        message.keys.insert(at, place);
-        message.keys.truncate(crate::queue::KEYS_MAX);
+        message.keys.push(place);
+        message.keys.sort_by_key(|key| key.kind);
+        message.keys.truncate(KEYS_MAX);
         message.id.get_or_insert_with(|| job::name_of(id));
         let delivered = Delivered {
             delivery: 0,

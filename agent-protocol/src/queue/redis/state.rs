@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::library;
 use super::pending::{Expect, Pending};
 use crate::queue::job::{self, Envelope};
+use crate::queue::recent::Recent;
 use crate::queue::{
     Delivered, Event, HASHED_BYTES, Key, Keyer, Message, NAME_MAX, Sent, Settle, System,
 };
@@ -32,7 +33,7 @@ pub(super) struct State {
     operations: u32,
     deliveries: u64,
     /// Deliveries that wait for their ack, by a key of the message.
-    unsettled: VecDeque<(Key, u64)>,
+    unsettled: Recent<u64>,
     /// Jobs that were taken out of a set of delayed ones: if they are put somewhere next, they are moved.
     moving: VecDeque<Key>,
     /// RQ: the job this connection said it works on.
@@ -68,7 +69,7 @@ impl State {
             is_subscriber: false,
             operations: 0,
             deliveries: 0,
-            unsettled: VecDeque::new(),
+            unsettled: Recent::new(in_flight),
             moving: VecDeque::new(),
             claimed: None,
             done: None,
@@ -84,7 +85,7 @@ impl State {
         });
         self.pending.held()
             + transaction
-            + self.unsettled.capacity() * size_of::<(Key, u64)>()
+            + self.unsettled.held()
             + self.moving.capacity() * size_of::<Key>()
             + self.named.as_ref().map_or(0, |(_, name)| name.len())
             + self.restoring.as_ref().map_or(0, |tag| tag.len())
@@ -136,6 +137,8 @@ impl State {
             name,
             destination,
             is_delayed,
+            // A list without a library's jobs may be anything: the last visitors, a log.
+            is_candidate: message.job.is_none() && name.contains("push"),
             message,
             ..Sent::default()
         };
@@ -219,29 +222,31 @@ impl State {
         if let Some(key) = settled_by {
             self.deliveries += 1;
             delivered.delivery = self.deliveries;
-            self.bounded(|state| &mut state.unsettled, (key, delivered.delivery));
+            self.unsettled.insert(key.hash, delivered.delivery);
         }
         out(Event::Delivered(delivered));
     }
 
     /// The client says what became of what waits under this key.
     pub(super) fn settle(&mut self, key: Key, how: Settle, out: Out<'_>) {
-        let at = self.unsettled.iter().position(|(of, _)| *of == key);
-        match at.and_then(|at| self.unsettled.remove(at)) {
-            Some((_, delivery)) => out(Event::Settled { delivery, how }),
+        match self.unsettled.take(key.hash) {
+            Some(delivery) => out(Event::Settled { delivery, how }),
             None => out(Event::SettledKey { key, how }),
         }
     }
 
     /// Whether something waits under this key on this connection.
     pub(super) fn is_unsettled(&self, key: Key) -> bool {
-        self.unsettled.iter().any(|(of, _)| *of == key)
+        self.unsettled.contains(key.hash)
     }
 
     /// A job was taken out of where it waited.
     pub(super) fn is_moving(&mut self, job: Key) {
         self.is_moved(job);
-        self.bounded(|state| &mut state.moving, job);
+        if self.moving.len() >= self.in_flight {
+            self.moving.pop_front();
+        }
+        self.moving.push_back(job);
     }
 
     /// A job is where it waits no more: it will not be put elsewhere.
@@ -273,15 +278,6 @@ impl State {
             self.done = Some(job);
             out(Event::Done { job, failed });
         }
-    }
-
-    fn bounded<T>(&mut self, list: impl FnOnce(&mut Self) -> &mut VecDeque<T>, entry: T) {
-        let most = self.in_flight;
-        let list = list(self);
-        if list.len() >= most {
-            list.pop_front();
-        }
-        list.push_back(entry);
     }
 }
 
