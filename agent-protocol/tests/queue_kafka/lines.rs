@@ -127,7 +127,11 @@ impl Letters {
                 "{}. {}{} to {}{} {}",
                 sent.operation,
                 sent.name,
-                if sent.is_unanswered { " (no answer)" } else { "" },
+                if sent.is_unanswered {
+                    " (no answer)"
+                } else {
+                    ""
+                },
                 sent.destination,
                 if sent.is_candidate { "?" } else { "" },
                 self.message(&sent.message)
