@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod build;
 mod built;
 #[path = "../queue_kafka/lines.rs"]
 mod lines;

@@ -9,6 +9,7 @@
 //!
 //! The unit that asks for a row is the one that works on it; it asks again when it is done, on this connection or another of its pool.
 
+mod names;
 mod outcome;
 mod reading;
 mod request;

@@ -4,23 +4,20 @@
 //! need. Always holds: a query's text is looked at where it lies, at most the limit's bytes of it, and not kept; of parameters only those
 //! that a statement names are looked at. Refuses: encrypted connections; `COPY`.
 
+mod bind;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::response::types;
-use super::shared::{Op, Run, Shared, texts, value_text};
+use super::shared::{Op, Run, Shared, texts};
 use super::sniff::{CANCEL, GSSENC, SSL, STARTUP_MAX, is_postgres};
-use super::statement::{Kind, Source, Statement, statements};
-use super::words::outcome_of;
+use super::statement::{Kind, Statement, statements};
 use crate::queue::lane::{Head, Side, Start, Step};
 use crate::queue::{Event, NAME_MAX, Sent};
 
-/// Longest value of a parameter that is looked at.
-const VALUE_MAX: usize = 256;
 /// Rows of one `INSERT` that are told.
 const SENT_MAX: u32 = 100;
-/// Portals with names that are kept.
-const PORTALS_MAX: usize = 16;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum At {
@@ -174,26 +171,6 @@ fn text(view: &[u8]) -> Result<(&[u8], &[u8]), Step> {
     Ok((&view[..len], &view[len + 1..]))
 }
 
-fn number(view: &[u8]) -> Result<u16, Step> {
-    view.first_chunk()
-        .map(|bytes| u16::from_be_bytes(*bytes))
-        .ok_or(Step::More)
-}
-
-/// Codes of formats as bits; one code is for all.
-fn formats(view: &[u8], count: u16) -> Result<(u64, usize), Step> {
-    let len = 2 * usize::from(count);
-    let codes = view.get(..len).ok_or(Step::More)?;
-    if codes == [0, 1] {
-        return Ok((u64::MAX, len));
-    }
-    let mut bits = 0;
-    for (index, code) in codes.chunks_exact(2).take(64).enumerate() {
-        bits |= u64::from(code == [0, 1]) << index;
-    }
-    Ok((bits, len))
-}
-
 impl ToServer<'_> {
     fn rest(&mut self) -> Used {
         self.request.at = At::Message;
@@ -310,103 +287,6 @@ impl ToServer<'_> {
         let types = types(rest, self.shared.limits.message_bytes).unwrap_or_default();
         let statement = statements(sql).into_iter().next();
         self.shared.prepare(name, statement, types);
-        self.rest()
-    }
-
-    fn bind(&mut self, view: &[u8]) -> Used {
-        let (portal, after) = text(view)?;
-        let (name, after) = text(after)?;
-        self.request.portals.remove(portal);
-        let Some((name, prepared)) = self.shared.prepared.get_key_value(name) else {
-            return self.rest();
-        };
-        self.request.portal = Arc::from(portal);
-        self.request.run = Some(Box::new(Run {
-            statement: Arc::clone(&prepared.statement),
-            prepared: Some(Arc::clone(name)),
-            columns: prepared.columns.clone(),
-            values: texts(&prepared.statement),
-            outcome: prepared.statement.outcome,
-            ..Run::default()
-        }));
-        self.request.types = Arc::clone(&prepared.types);
-        self.request.at = At::BindFormats;
-        Ok(view.len() - after.len())
-    }
-
-    fn bind_formats(&mut self, view: &[u8]) -> Used {
-        let count = number(view)?;
-        let (bits, len) = formats(&view[2..], count)?;
-        self.request.formats = bits;
-        self.request.at = At::BindValues;
-        Ok(2 + len)
-    }
-
-    fn bind_values(&mut self, view: &[u8]) -> Used {
-        self.request.values_left = number(view)?;
-        self.request.number = 0;
-        self.request.at = At::Value;
-        Ok(2)
-    }
-
-    fn value(&mut self, view: &[u8]) -> Step {
-        if self.request.values_left == 0 {
-            self.request.at = At::BindResults;
-            return Step::Took { used: 0, skip: 0 };
-        }
-        let Some(len) = view.first_chunk().map(|len| i32::from_be_bytes(*len)) else {
-            return Step::More;
-        };
-        let len = len.max(0) as usize;
-        let number = self.request.number + 1;
-        let is_binary = self.request.formats >> (number - 1).min(63) & 1 == 1;
-        let Some(run) = &mut self.request.run else {
-            return Step::Broken("bind");
-        };
-        let statement = &run.statement;
-        let sources = &statement.sources;
-        let is_source = [0, 1].map(|index| sources[index] == Source::Param(number));
-        let is_set = number <= 64 && statement.set_params >> (number - 1) & 1 == 1;
-        let is_jobs = statement.kind == Kind::Defer && number == 1;
-        let is_wanted = len <= VALUE_MAX && (is_source[0] || is_source[1] || is_set) || is_jobs;
-        let wanted = if is_wanted { len.min(VALUE_MAX) } else { 0 };
-        let Some(value) = view[4..].get(..wanted) else {
-            return Step::More;
-        };
-        if is_wanted {
-            let type_id = self.request.types.get(usize::from(number) - 1).copied();
-            let text = value_text(value, is_binary, type_id.unwrap_or(0))
-                .filter(|text| text.len() <= VALUE_MAX);
-            for index in [0, 1].into_iter().filter(|&index| is_source[index]) {
-                run.values[index] = text.clone().unwrap_or_default();
-            }
-            if is_jobs {
-                // A list of rows may be cut within a character.
-                run.values[0] = String::from_utf8_lossy(value).into_owned();
-            }
-            if is_set {
-                run.outcome = run.outcome.max(outcome_of(value));
-            }
-        }
-        self.request.values_left -= 1;
-        self.request.number = number.min(u16::MAX - 1);
-        Step::Took {
-            used: 4 + wanted,
-            skip: (len - wanted) as u64,
-        }
-    }
-
-    fn bind_results(&mut self, view: &[u8]) -> Used {
-        let count = number(view)?;
-        let (bits, _) = formats(&view[2..], count)?;
-        if let Some(mut run) = self.request.run.take() {
-            run.formats = bits;
-            if self.request.portals.len() >= PORTALS_MAX {
-                self.request.portals.clear();
-            }
-            let portal = Arc::clone(&self.request.portal);
-            self.request.portals.insert(portal, run);
-        }
         self.rest()
     }
 
