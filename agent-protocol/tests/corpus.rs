@@ -154,3 +154,8 @@ fn mqtt_holds_on_the_corpus_and_its_mutations() {
 fn kafka_holds_on_the_corpus_and_its_mutations() {
     run("kafka", fuzzing::lanes::kafka);
 }
+
+#[test]
+fn postgres_holds_on_the_corpus_and_its_mutations() {
+    run("postgres", fuzzing::lanes::postgres);
+}

@@ -4,7 +4,9 @@
 //! property is broken: without holes, pieces cut at every byte give the same events; with holes, as well as without, texts and keys stay
 //! bounded, and so does memory.
 
-use crate::queue::{Conversation, Event, KEYS_MAX, Keyer, Limits, Message, NAME_MAX, Way, kafka};
+use crate::queue::{
+    Conversation, Event, KEYS_MAX, Keyer, Limits, Message, NAME_MAX, Way, kafka, postgres,
+};
 use crate::stream::{Begin, Input};
 
 /// Steps of one input.
@@ -19,12 +21,27 @@ pub fn kafka(bytes: &[u8]) {
     assert_eq!(kafka::is_kafka(bytes), kafka::is_kafka(short));
 }
 
+/// `queue::postgres::Client`.
+pub fn postgres(bytes: &[u8]) {
+    hold(bytes, &|begin, limits| {
+        Box::new(postgres::Client::new(begin, limits, Keyer::new([7; 16])))
+    });
+    let short = &bytes[..bytes.len().min(24)];
+    assert_eq!(postgres::is_postgres(bytes), postgres::is_postgres(short));
+}
+
 /// A conversation that says when it was out of step: from there on it depends on where pieces begin what it finds.
 trait Watched: Conversation {
     fn fell(&self) -> bool;
 }
 
 impl Watched for kafka::Client {
+    fn fell(&self) -> bool {
+        Self::fell(self)
+    }
+}
+
+impl Watched for postgres::Client {
     fn fell(&self) -> bool {
         Self::fell(self)
     }

@@ -34,10 +34,6 @@ pub enum Event {
         /// What.
         how: Settle,
     },
-    /// The client said how far its group is in a partition (Kafka, on whichever connection): all deliveries below that are done.
-    Committed(Committed),
-    /// The client works for this consumer group; said once. Its deliveries come on other connections of the same process.
-    Group(String),
     /// The same of a message that may have been delivered on another connection (of a pool): it is known by one of its keys.
     SettledKey {
         /// One of [`Message::keys`].
@@ -45,6 +41,10 @@ pub enum Event {
         /// What.
         how: Settle,
     },
+    /// The client said how far its group is in a partition (Kafka, on whichever connection): all deliveries below that are done.
+    Committed(Committed),
+    /// The client works for this consumer group; said once. Its deliveries come on other connections of the same process.
+    Group(String),
     /// The client began to work on a job that it or another process was given before (a forked child names its job).
     Claimed(Key),
     /// The client said that a job ended, by storing its result or by the library's own bookkeeping.
@@ -170,6 +170,8 @@ pub enum System {
     Sidekiq,
     /// asynq.
     Asynq,
+    /// procrastinate.
+    Procrastinate,
 }
 
 /// A job as its library names it.

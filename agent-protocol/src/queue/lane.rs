@@ -53,6 +53,8 @@ pub(crate) trait Side {
     fn end(&mut self);
     /// The rest of the message will not be given.
     fn cut(&mut self, why: &'static str);
+    /// Messages may have been missed.
+    fn fell(&mut self) {}
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,8 @@ impl Lane {
         }
     }
 
-    fn fall(&mut self) {
+    fn fall(&mut self, side: &mut impl Side) {
+        side.fell();
         self.drop_held();
         self.state = State::Sync;
         #[cfg(any(test, feature = "fuzzing"))]
@@ -158,7 +161,7 @@ impl Lane {
                 return;
             }
         }
-        self.fall();
+        self.fall(side);
     }
 
     fn drop_held(&mut self) {
@@ -205,7 +208,7 @@ impl Lane {
                         }
                         Head::Not => {
                             self.miss();
-                            self.fall();
+                            self.fall(side);
                             return;
                         }
                     }

@@ -17,6 +17,7 @@ mod key;
 mod lane;
 pub mod mqtt;
 pub mod nats;
+pub mod postgres;
 mod recent;
 pub mod redis;
 

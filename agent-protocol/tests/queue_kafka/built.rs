@@ -117,7 +117,7 @@ fn a_put_its_answer_and_its_delivery() {
                 Answer(produced(2, "t", 0, 5)),
             ],
             vec![
-                "1. produce to t like:a like:b p0 5 bytes",
+                "1. produce (no answer) to t like:a like:b p0 5 bytes",
                 "2. produce to t like:a like:b p0 5 bytes",
                 "2. placed 0 at:c @5",
                 "2. answered",

@@ -3,12 +3,11 @@
 //! Each client put three messages of which the first has a context, one more packed by each codec it has, and one that is not answered;
 //! then its consumer read them all and committed. `BLESS=1` writes the expectations anew: read them before you commit them.
 
-use std::fmt::Write as _;
-use std::path::Path;
+use agent_protocol::queue::kafka::{Client, Topics};
+use agent_protocol::queue::{Event, Keyer, Limits};
+use agent_protocol::stream::Begin;
 
-use agent_protocol::queue::Event;
-
-use super::lines::{Letters, events, pieces};
+use super::lines::{check, events, pieces};
 
 const NAMES: [&str; 8] = [
     "aiokafka",
@@ -21,22 +20,29 @@ const NAMES: [&str; 8] = [
     "kafkajs",
 ];
 
+/// What a recording says, cut as `cut` says.
+fn told(name: &str, cut: &dyn Fn(&[u8]) -> Vec<Vec<u8>>) -> Vec<(u8, Event)> {
+    let topics = Topics::default();
+    let make = || -> Box<dyn agent_protocol::queue::Conversation> {
+        let (limits, keyer) = (Limits::default(), Keyer::new([1; 16]));
+        Box::new(Client::with_topics(
+            Begin::Boundary,
+            limits,
+            keyer,
+            topics.clone(),
+        ))
+    };
+    events(&pieces("queue_kafka", name), &make, cut)
+}
+
 #[test]
 fn recordings_say_what_the_clients_did() {
     for name in NAMES {
-        let mut letters = Letters::default();
-        let mut text = String::new();
-        for (connection, event) in events(&pieces(name), &|bytes| vec![bytes.to_vec()]) {
-            writeln!(text, "{connection}: {}", letters.line(&event)).unwrap();
-        }
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/queue_kafka/recorded")
-            .join(format!("{name}.events"));
-        if std::env::var_os("BLESS").is_some() {
-            std::fs::write(&path, &text).unwrap();
-        }
-        let expected = std::fs::read_to_string(&path).unwrap();
-        assert!(text == expected, "{name}:\n{text}\nexpected:\n{expected}");
+        check(
+            "queue_kafka",
+            name,
+            &told(name, &|bytes| vec![bytes.to_vec()]),
+        );
     }
 }
 
@@ -45,7 +51,7 @@ fn each_message_that_arrived_has_a_key_of_one_that_was_sent() {
     for name in NAMES {
         let mut sent = Vec::new();
         let mut places = Vec::new();
-        for (_, event) in events(&pieces(name), &|bytes| vec![bytes.to_vec()]) {
+        for (_, event) in told(name, &|bytes| vec![bytes.to_vec()]) {
             match event {
                 Event::Sent(event) => sent.push(event.message),
                 Event::Placed(event) => places.extend(event.keys),
@@ -74,14 +80,11 @@ fn each_message_that_arrived_has_a_key_of_one_that_was_sent() {
 #[test]
 fn recordings_cut_at_every_byte_say_the_same() {
     for name in NAMES {
-        let pieces = pieces(name);
-        let whole = events(&pieces, &|bytes| vec![bytes.to_vec()]);
-        let cut = events(&pieces, &|bytes| {
-            bytes.chunks(1).map(<[u8]>::to_vec).collect()
-        });
+        let whole = told(name, &|bytes| vec![bytes.to_vec()]);
+        let cut = told(name, &|bytes| bytes.chunks(1).map(<[u8]>::to_vec).collect());
         assert_eq!(whole, cut, "{name}");
         for len in [3, 7, 61, 300] {
-            let cut = events(&pieces, &|bytes| {
+            let cut = told(name, &|bytes| {
                 bytes.chunks(len).map(<[u8]>::to_vec).collect()
             });
             assert_eq!(whole, cut, "{name} by {len}");

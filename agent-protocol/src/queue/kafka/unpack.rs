@@ -112,6 +112,7 @@ fn zstd(packed: &[u8], most: usize) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::io::Write;
 

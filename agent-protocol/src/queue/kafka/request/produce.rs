@@ -18,6 +18,7 @@ pub(super) struct Puts<'a> {
     topic: &'a Topic,
     partition: i32,
     operation: u32,
+    is_unanswered: bool,
     out: &'a mut dyn FnMut(Event),
 }
 
@@ -33,6 +34,7 @@ impl Sink for Puts<'_> {
             operation: self.operation,
             name: "produce",
             destination: self.topic.name.to_string(),
+            is_unanswered: self.is_unanswered,
             message: Message {
                 keys,
                 traceparent: found.traceparent,
@@ -127,6 +129,7 @@ impl ToBroker<'_> {
             topic: &request.topic,
             partition: request.partition,
             operation: request.operation,
+            is_unanswered: !request.is_answered,
             shared: &mut *self.shared,
             out: &mut *self.out,
         };
