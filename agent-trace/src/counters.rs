@@ -42,6 +42,8 @@ counters! {
     NotHttp = "not_http",
     /// Connections of which a broker's client was taken to be one end, wrongly, or that left its protocol (TLS).
     NotBroker = "not_a_broker",
+    /// Connections to databases that were given up because no table was seen to be a queue.
+    NotQueue = "database_not_a_queue",
     /// Connections that speak HTTP/2 without TLS, which is not read yet.
     Http2 = "http2_ignored",
     /// Connections ignored after a handshake to another protocol (WebSocket, h2c, CONNECT); the span ends with it.

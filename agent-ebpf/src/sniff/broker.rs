@@ -21,6 +21,7 @@ pub(crate) fn broker(scratch: &mut Scratch, len: u64) -> u64 {
         1 => amqp_method(bytes, len),
         0x10 => mqtt_connect(bytes, len),
         0 => kafka_or_postgres(bytes, len),
+        b'P' | b'B' | b'Q' if bytes[1] == 0 => postgres_request(bytes),
         b'C' | b'P' | b'S' | b'H' | b'I' | b'M' => nats(bytes, len),
         _ => Token::NONE,
     };
@@ -104,7 +105,8 @@ fn kafka_or_postgres(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
         return Token::NONE;
     }
     let code = [bytes[4], bytes[5], bytes[6], bytes[7]];
-    if bytes[1] == 0 && (code == [0, 3, 0, 0] || code == [4, 210, 22, 47]) {
+    if bytes[1] == 0 && ((code[0] == 0 && code[1] == 3 && code[2] == 0) || code == [4, 210, 22, 47])
+    {
         return Token::POSTGRES;
     }
     if len < 14 || bytes[4] != 0 || bytes[5] > 92 || bytes[6] != 0 || bytes[7] > 20 {
@@ -117,6 +119,19 @@ fn kafka_or_postgres(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
         _ => false,
     };
     if fits { Token::KAFKA } else { Token::NONE }
+}
+
+/// PostgreSQL's Parse, Bind or Query in the middle of a connection: a length, and then a name, its end, or text.
+#[inline(always)]
+fn postgres_request(bytes: &[u8; SNIFF_BYTES]) -> Token {
+    let first = bytes[5];
+    let is_text = first >= b' ' && first < 0x7f;
+    let fits = if bytes[0] == b'Q' {
+        is_text || first == b'\n' || first == b'\t'
+    } else {
+        is_text || first == 0
+    };
+    if fits { Token::POSTGRES } else { Token::NONE }
 }
 
 /// NATS client protocol: words that HTTP/1's methods do not look like.

@@ -250,6 +250,9 @@ impl Conn {
         if lane.is_hopeless() {
             shared.counters.one(Counter::NotBroker);
             self.ignore(shared);
+        } else if lane.is_of_no_queue(shared) {
+            shared.counters.one(Counter::NotQueue);
+            self.ignore(shared);
         }
     }
 

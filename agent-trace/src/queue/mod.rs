@@ -15,7 +15,7 @@ use std::sync::Arc;
 use agent_common::abi::{SegmentRecord, SocketKey, direction, evidence, protocol, segment_flag};
 use agent_protocol::queue::{
     Conversation, Delivered, Event, Key, Keyer, Limits, Placed, Sent, Settle, Way, amqp, kafka,
-    mqtt, nats, redis,
+    mqtt, nats, postgres, redis,
 };
 use agent_protocol::stream::Begin;
 use agent_protocol::tracecontext::{TraceContext, Traceparent};
@@ -38,6 +38,8 @@ use crate::span::{SpanId, TraceId};
 
 /// Most puts of one connection whose answers are awaited.
 const AWAITED_MAX: usize = 1_024;
+/// Writes to a database after which a connection is given up when no table of any is known to be a queue.
+const IDLE_WRITES_MAX: u32 = 512;
 /// Most deliveries of one connection that can still be settled.
 const UNSETTLED_MAX: usize = 4_096;
 
@@ -66,6 +68,8 @@ pub(crate) struct Lane {
     is_pulled: bool,
     /// Consumers that are over when the next message comes.
     until_next: Vec<SpanId>,
+    /// Writes to a database since one of them had to do with a queue.
+    idle_writes: u32,
 }
 
 /// What one segment's events have in common.
@@ -88,6 +92,7 @@ impl Lane {
             protocol::AMQP => Box::new(amqp::Client::new(begin, limits, keyer)),
             protocol::KAFKA => Box::new(kafka::Client::new(begin, limits, keyer)),
             protocol::NATS => Box::new(nats::Client::new(begin, limits, keyer)),
+            protocol::POSTGRES => Box::new(postgres::Client::new(Begin::Boundary, limits, keyer)),
             protocol::MQTT => Box::new(mqtt::Client::new(Begin::Boundary, limits, keyer)),
             _ => return None,
         };
@@ -104,12 +109,20 @@ impl Lane {
             group: None,
             is_pulled: false,
             until_next: Vec::new(),
+            idle_writes: 0,
         })
     }
 
     /// Nothing more can be read of it.
     pub(crate) fn is_hopeless(&self) -> bool {
         self.talk.is_hopeless()
+    }
+
+    /// It is a database's, and nothing said so far has to do with a queue.
+    pub(crate) fn is_of_no_queue(&self, shared: &Shared) -> bool {
+        self.protocol == protocol::POSTGRES
+            && self.idle_writes > IDLE_WRITES_MAX
+            && !shared.work.has_queues()
     }
 
     /// One segment.
@@ -135,6 +148,9 @@ impl Lane {
             .chain(pieces(record, payload, skip).into_iter().flatten())
         {
             self.talk.push(way, piece, &mut |event| events.push(event));
+        }
+        if way == Way::ToBroker {
+            self.idle_writes = self.idle_writes.saturating_add(1);
         }
         let has_ids = record.flags & segment_flag::EXCHANGE != 0;
         let of_a_unit = has_ids.then_some(record.exchange.evidence);
@@ -252,9 +268,6 @@ impl Lane {
     }
 
     fn sent(&mut self, sent: Sent, nth: u32, moved: &Moved<'_>, shared: &mut Shared) {
-        if sent.is_candidate {
-            return;
-        }
         let record = moved.record;
         let Some(mut ids) = moved.ids else { return };
         if nth > 0 {
@@ -264,7 +277,11 @@ impl Lane {
         let keys = sent.message.keys.clone();
         let is_fan_out = !matches!(sent.name, "lpush" | "rpush" | "lpushx" | "rpushx" | "zadd");
         let header = self.header(sent.message.traceparent, shared);
-        let parcel = Parcel::sent(self.protocol, sent);
+        let is_candidate = sent.is_candidate && !shared.work.is_queue(&sent.destination);
+        let parcel = Parcel {
+            is_candidate,
+            ..Parcel::sent(self.protocol, sent)
+        };
         let early = shared.work.posts.put(&Put {
             keys: &keys,
             span: ids.span,
@@ -273,7 +290,9 @@ impl Lane {
             is_fan_out,
         });
         let mut exchange = self.exchange(ids, Side::Client, parcel, moved, shared);
-        shared.confirm(&mut exchange, header);
+        if !is_candidate {
+            shared.confirm(&mut exchange, header);
+        }
         if let Some(consumer) = early {
             shared.graph.is_of_message(consumer, ids.span);
         }
@@ -337,6 +356,13 @@ impl Lane {
             };
             if let Some(parcel) = &mut awaited.exchange.message {
                 parcel.error.clone_from(&error);
+            }
+            if parcel_is_candidate(&awaited.exchange) {
+                if error.is_none() {
+                    awaited.exchange.end_ktime_ns = end;
+                    shared.work.hold(awaited.exchange);
+                }
+                continue;
             }
             shared.complete(awaited.exchange, outcome, end, end);
         }
@@ -438,6 +464,8 @@ impl Lane {
 
     /// The connection is gone: what the broker did not answer is not known to have reached it.
     pub(crate) fn finish(&mut self, error: &'static str, at_ns: u64, shared: &mut Shared) {
+        self.awaited
+            .retain(|awaited| !parcel_is_candidate(&awaited.exchange));
         for awaited in self.awaited.drain(..) {
             shared.complete(awaited.exchange, Outcome::Failed(error), at_ns, at_ns);
         }
@@ -445,12 +473,22 @@ impl Lane {
 
     /// The tracer stops.
     pub(crate) fn abandon(&mut self, at_ns: u64, shared: &mut Shared) -> u64 {
+        self.awaited
+            .retain(|awaited| !parcel_is_candidate(&awaited.exchange));
         let count = self.awaited.len() as u64;
         for awaited in self.awaited.drain(..) {
             shared.complete(awaited.exchange, Outcome::Unfinished, at_ns, at_ns);
         }
         count
     }
+}
+
+/// Whether it is a message only if somebody takes it.
+fn parcel_is_candidate(exchange: &Exchange) -> bool {
+    exchange
+        .message
+        .as_deref()
+        .is_some_and(|parcel| parcel.is_candidate)
 }
 
 /// When a segment's bytes began to move.

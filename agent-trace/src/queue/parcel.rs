@@ -15,6 +15,8 @@ pub(crate) struct Parcel {
     pub(crate) operation: &'static str,
     pub(crate) destination: String,
     pub(crate) is_temporary: bool,
+    /// It is a message only if somebody takes it.
+    pub(crate) is_candidate: bool,
     pub(crate) is_delayed: bool,
     pub(crate) redelivered: bool,
     pub(crate) job: Option<Job>,

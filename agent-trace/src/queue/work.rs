@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use agent_common::abi::{ProcessKey, SocketKey};
 use agent_protocol::queue::{Committed, Key, KeyKind, Settle, System};
 use agent_protocol::tracecontext::TraceContext;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::outcome_of;
 use super::posts::{Found, Posts};
@@ -29,6 +29,10 @@ use crate::span::{Evidence, SpanId};
 
 /// Most jobs whose latest attempt is remembered.
 const ATTEMPTS_MAX: usize = 65_536;
+/// Most rows that may be messages.
+const HELD_MAX: usize = 8_192;
+/// Most tables that are known to be queues.
+const QUEUES_MAX: usize = 1_024;
 /// Most threads that are remembered.
 const UNITS_MAX: usize = 16_384;
 /// Age at which work is given up, ns.
@@ -53,6 +57,11 @@ pub(crate) struct Work {
     units: FxHashMap<UnitKey, At>,
     attempts: FxHashMap<Key, (SpanId, u32)>,
     attempts_by_age: VecDeque<Key>,
+    /// Rows that were put into tables that may be queues.
+    held: FxHashMap<SpanId, Box<Exchange>>,
+    held_by_age: VecDeque<SpanId>,
+    /// Tables that are.
+    queues: FxHashSet<String>,
 }
 
 impl Work {
@@ -66,6 +75,32 @@ impl Work {
             units: FxHashMap::default(),
             attempts: FxHashMap::default(),
             attempts_by_age: VecDeque::new(),
+            held: FxHashMap::default(),
+            held_by_age: VecDeque::new(),
+            queues: FxHashSet::default(),
+        }
+    }
+
+    /// Whether somebody takes messages from this table.
+    pub(crate) fn is_queue(&self, table: &str) -> bool {
+        self.queues.contains(table)
+    }
+
+    /// Whether any table is a queue.
+    pub(crate) fn has_queues(&self) -> bool {
+        !self.queues.is_empty()
+    }
+
+    /// A row was put that is a message if somebody takes it.
+    pub(crate) fn hold(&mut self, exchange: Box<Exchange>) {
+        let span = exchange.ids.span;
+        if self.held.insert(span, exchange).is_none() {
+            self.held_by_age.push_back(span);
+        }
+        if self.held_by_age.len() > HELD_MAX
+            && let Some(oldest) = self.held_by_age.pop_front()
+        {
+            self.held.remove(&oldest);
         }
     }
 
@@ -112,7 +147,14 @@ pub(super) fn ends_with_the_next(system: Option<System>, delivery: u64) -> bool 
 fn works_in_turn(system: Option<System>) -> bool {
     match system {
         None | Some(System::Sidekiq | System::Huey | System::Rq) => true,
-        Some(System::Celery | System::Dramatiq | System::BullMq | System::Asynq) => false,
+        // (Several of procrastinate's jobs run on one event loop.)
+        Some(
+            System::Celery
+            | System::Dramatiq
+            | System::BullMq
+            | System::Asynq
+            | System::Procrastinate,
+        ) => false,
     }
 }
 
@@ -134,6 +176,7 @@ impl Shared {
         let (consumer, at_ns) = (exchange.ids.span, exchange.start_ktime_ns);
         match self.work.posts.take(keys, consumer, at_ns) {
             Found::By(producer, put_ns, job) => {
+                self.is_message(producer, &exchange);
                 exchange.ids.origin = Origin::Kernel(producer, Evidence::Message);
                 if let Some(parcel) = &mut exchange.message {
                     parcel.queue_ns = Some(at_ns.saturating_sub(put_ns));
@@ -179,6 +222,22 @@ impl Shared {
             },
         );
         true
+    }
+
+    /// Somebody took what `producer` put: if it is a row, it is a message, and its table a queue.
+    fn is_message(&mut self, producer: SpanId, consumer: &Exchange) {
+        let Some(mut row) = self.work.held.remove(&producer) else {
+            return;
+        };
+        self.work.held_by_age.retain(|span| *span != producer);
+        if let Some(parcel) = consumer.message.as_deref()
+            && self.work.queues.len() < QUEUES_MAX
+        {
+            self.work.queues.insert(parcel.destination.clone());
+        }
+        self.confirm(&mut row, None);
+        let end = row.end_ktime_ns;
+        self.complete(row, Outcome::Complete, end, consumer.start_ktime_ns);
     }
 
     /// The unit is about to be given one message; its context before was `before`. Returns whether it is free for it.

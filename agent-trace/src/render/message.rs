@@ -46,6 +46,7 @@ const fn library(system: System) -> &'static str {
         System::BullMq => "bullmq",
         System::Sidekiq => "sidekiq",
         System::Asynq => "asynq",
+        System::Procrastinate => "procrastinate",
     }
 }
 
