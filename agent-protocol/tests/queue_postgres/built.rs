@@ -88,6 +88,38 @@ fn databases_and_tables_of_one_name_do_not_meet() {
 }
 
 #[test]
+fn only_a_column_that_tells_rows_apart_is_an_id() {
+    for (all, expected) in [
+        (vec![("id", 77, 3, 20)], true),
+        (vec![("user_id", 77, 3, 20)], false),
+        (vec![("job_id", 77, 1, 20)], true),
+        (vec![("queue", 77, 1, 25)], false),
+        (vec![("user_id", 77, 2, 20), ("id", 77, 1, 20)], true),
+        // Another table's.
+        (vec![("id", 78, 1, 20), ("id", 77, 1, 20)], false),
+        (vec![("id", 0, 0, 20)], false),
+    ] {
+        let values = [Some(&b"7"[..])].repeat(all.len());
+        let answer = |tag| [columns(&all), row(&values), complete(tag), ready()].concat();
+        let known = [columns(&[("id", 77, 3, 20)]), row(&values[..1])];
+        let known = match all[..] {
+            [("job_id", ..)] => answer("INSERT 0 1"),
+            [(_, 77, 3, _)] => [&known.concat()[..], &complete("INSERT 0 1"), &ready()].concat(),
+            _ => inserted("7"),
+        };
+        let steps = [
+            Ask(startup(b"user\0u\0\0")),
+            Ask(query(PUT)),
+            Answer(known),
+            Ask(query(TAKE)),
+            Answer(answer("SELECT 1")),
+        ];
+        let seen = lines(Begin::Boundary, &steps);
+        assert_eq!(seen[4].contains("at:a"), expected, "{all:?}: {seen:?}");
+    }
+}
+
+#[test]
 fn encryption_ends_it_and_its_refusal_does_not() {
     let asks = b"\0\0\0\x08\x04\xd2\x16\x2f";
     for (answer, hopeless) in [(b"N", false), (b"S", true), (b"G", true)] {

@@ -39,16 +39,17 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// A record's key that both ends know without the broker's answer. An idempotent producer numbers its records in a partition; of any
-    /// other, the batch's CRC, times and count are as good as its content.
+    /// A record's key that both ends know without the broker's answer. An idempotent producer numbers its records in a partition (with the
+    /// CRC, as another cluster may have such a producer too); of any other, the batch's CRC, times and count are as good as its content.
     pub(super) fn key(&self, keyer: &Keyer, topic: &[u8], partition: i32, delta: i32) -> Key {
         let partition = partition.to_be_bytes();
         let delta_bytes = delta.to_be_bytes();
         if self.producer >= 0 && self.base_sequence >= 0 {
             // KIP-98: sequence numbers begin at 0 again after the largest.
             let sequence = self.base_sequence.wrapping_add(delta) & i32::MAX;
-            let producer = &self.sealed[26..36];
-            return keyer.message_id(&[topic, &partition, producer, &sequence.to_be_bytes()]);
+            let (crc, producer) = (&self.sealed[..4], &self.sealed[26..36]);
+            let sequence = sequence.to_be_bytes();
+            return keyer.message_id(&[topic, &partition, producer, &sequence, crc]);
         }
         let mut key = keyer.message_id(&[topic, &partition, &self.sealed, &delta_bytes]);
         key.kind = KeyKind::Payload;

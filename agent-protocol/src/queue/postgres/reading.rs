@@ -47,6 +47,7 @@ pub(super) struct Reading {
     fetch_table: String,
     is_deleted: bool,
     in_with: bool,
+    is_other: bool,
     in_set: bool,
     in_where: bool,
     in_values: bool,
@@ -70,6 +71,10 @@ impl Reading {
         self.tokens += 1;
         if self.tokens == 1 {
             self.in_with = token.is("WITH");
+            let verbs = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"];
+            let is_plain = verbs.iter().any(|verb| token.is(verb));
+            // DECLARE, EXPLAIN, COPY and others hold statements that do not run as such.
+            self.is_other = !self.in_with && !is_plain;
         }
         match token {
             Token::Mark(b'(') => self.open(),
@@ -319,6 +324,15 @@ impl Reading {
     pub(super) fn finish(mut self) -> Statement {
         self.expect_none();
         let mut statement = self.statement;
+        if self.is_other {
+            return Statement {
+                kind: match statement.kind {
+                    Kind::Begin | Kind::Commit | Kind::Rollback => statement.kind,
+                    _ => Kind::Other,
+                },
+                ..Statement::default()
+            };
+        }
         if statement.kind != Kind::Other {
             return statement;
         }

@@ -200,22 +200,25 @@ impl Shared {
         }
     }
 
-    /// Keys of a row. The table's and the column's numbers are the surest, and the same for `INSERT … RETURNING` and a fetch, whatever
-    /// names and search paths; names are what an `UPDATE` or `DELETE` says.
+    /// Keys of a row. The table's and the column's numbers are the same for `INSERT … RETURNING` and a fetch, whatever the search path; the
+    /// table that the statement names has to be the same too, as a fetch may join others. Names alone (with the database's) are what an
+    /// `UPDATE` or `DELETE` says: they settle a row, and make none known as the one that was put.
     pub(super) fn places(&self, table: &str, columns: &Columns, id: &str, named: bool) -> Vec<Key> {
         let Some(column) = &columns.id else {
             return Vec::new();
         };
+        let by_name = || self.named(table, &column.name, id);
         if is_uuid(id) {
-            return self.named(table, &column.name, id).into_iter().collect();
+            return by_name().into_iter().collect();
         }
         let numbered = (column.table != 0 && !self.database.is_empty()).then(|| {
             let (oid, number) = (column.table.to_be_bytes(), column.number.to_be_bytes());
-            let words: [&[u8]; 5] = [b"pg#", &self.database, &oid, &number, id.as_bytes()];
+            let table = table.rsplit('.').next().unwrap_or_default().as_bytes();
+            let words: [&[u8]; 6] = [b"pg#", &self.database, &oid, table, &number, id.as_bytes()];
             self.keyer.place(&words)
         });
-        let by_name = (named || numbered.is_none()).then(|| self.named(table, &column.name, id));
-        numbered.into_iter().chain(by_name.flatten()).collect()
+        let by_name = named.then(by_name).flatten();
+        numbered.into_iter().chain(by_name).collect()
     }
 
     /// The key of a row by names alone. A uuid is one of its kind anywhere.

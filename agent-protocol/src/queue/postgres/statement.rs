@@ -235,6 +235,16 @@ mod tests {
             ),
             ("select pgmq.archive($1, $2)", "Remove SELECT $1 $2"),
             ("select send($1)", "Other SELECT"),
+            (
+                "DECLARE c CURSOR FOR SELECT id FROM jobs FOR UPDATE SKIP LOCKED",
+                "Other",
+            ),
+            ("EXPLAIN ANALYZE DELETE FROM jobs WHERE id = 1", "Other"),
+            (
+                "COPY (DELETE FROM jobs WHERE id = 1 RETURNING *) TO STDOUT",
+                "Other",
+            ),
+            ("(SELECT id FROM jobs FOR UPDATE SKIP LOCKED)", "Other"),
             ("ROLLBACK TO SAVEPOINT a", "Other"),
             ("", ""),
             (

@@ -29,13 +29,15 @@ impl FromServer<'_> {
         let number = i16::from_be_bytes([n0, n1]);
         let response = &mut *self.response;
         let is_only = response.left == 1 && response.index == 0;
+        // A column that may be the same in several rows is no id.
         let rank = match name {
-            b"id" => 5,
-            b"msg_id" | b"job_id" | b"uuid" | b"pk" => 4,
+            b"id" => 4,
+            b"uuid" | b"pk" => 3,
+            b"msg_id" if table == 0 => 3,
             // The first column of a table is most often its key.
-            _ if table != 0 && number == 1 => 3,
-            _ if is_only => 2,
-            _ if name.ends_with(b"_id") => 1,
+            _ if table != 0 && number == 1 && name.ends_with(b"id") => 2,
+            // A function's only result.
+            _ if table == 0 && is_only => 1,
             _ => 0,
         };
         let index = response.index;
