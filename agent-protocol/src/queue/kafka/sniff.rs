@@ -83,7 +83,8 @@ fn is_client_byte(byte: &u8) -> bool {
     (0x20..0x7f).contains(byte) || *byte >= 0x80
 }
 
-/// Whether a client's bytes begin with a Kafka request. Needs 14 bytes; looks at 24 at most:
+/// Whether a client's bytes begin with a Kafka request (a broker's answer with a correlation id of 3 to 24 may look like a produce request;
+/// who is the client, the connection says). Needs 14 bytes; looks at 24 at most:
 ///
 /// ```text
 ///  0..4   size, big endian, without itself: 10 ..= 104857600; above 1 MiB only when 4..6 is 0
@@ -92,7 +93,7 @@ fn is_client_byte(byte: &u8) -> bool {
 ///  8..12  correlation id: 0 ..= 0x1fffffff, or 0x7ffffff8 ..= 0x7fffffff
 /// 12..14  length of the client id: -1 ..= 255 and at most size - 10
 /// 14..24  what is there of the client id: no byte below 0x20, no 0x7f
-/// 14..18  when the key and the length are 0: no transaction (ff ff; from version 9 on 00 00), then acks (ff ff, 00 00 or 00 01)
+/// 14..22  when the key and the length are 0: no transaction (ff ff; from version 9 on 00 00), acks (ff ff, 00 00 or 00 01), a time-out > 0
 /// ```
 #[must_use]
 pub fn is_kafka(first: &[u8]) -> bool {
@@ -137,8 +138,10 @@ pub fn is_kafka(first: &[u8]) -> bool {
 /// After an empty client id.
 fn is_bare_produce(version: i16, rest: &[u8]) -> bool {
     let transaction = if version < 9 { [0xff; 2] } else { [0; 2] };
-    matches!(rest, [t0, t1, a0, a1, ..]
-        if [*t0, *t1] == transaction && matches!([*a0, *a1], [0xff, 0xff] | [0, 0 | 1]))
+    matches!(rest, [t0, t1, a0, a1, m0, m1, m2, m3, ..]
+        if [*t0, *t1] == transaction
+            && matches!([*a0, *a1], [0xff, 0xff] | [0, 0 | 1])
+            && i32::from_be_bytes([*m0, *m1, *m2, *m3]) > 0)
 }
 
 #[cfg(test)]
