@@ -296,12 +296,30 @@ fn groups_commit() {
         .i64(6)
         .i16(-1)
         .framed();
+    let in_transaction = request(28, 2, 1)
+        .string("transaction")
+        .string("g")
+        .i64(7)
+        .i16(0)
+        .i32(1)
+        .string("t")
+        .i32(1)
+        .i32(0)
+        .i64(7)
+        .i32(-1)
+        .string("")
+        .framed();
     let heartbeat = request(12, 3, 1)
         .string("h")
         .i32(1)
         .string("member")
         .framed();
-    let steps = [Ask(commit.clone()), Ask(commit), Ask(heartbeat)];
+    let steps = [
+        Ask(commit.clone()),
+        Ask(commit),
+        Ask(in_transaction),
+        Ask(heartbeat),
+    ];
     assert_eq!(
         lines(Begin::Boundary, &steps),
         [
@@ -310,6 +328,7 @@ fn groups_commit() {
             "commit g t p1 @6",
             "commit g t p0 @5",
             "commit g t p1 @6",
+            "commit g t p0 @7",
             "group h",
         ]
     );

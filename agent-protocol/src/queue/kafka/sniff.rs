@@ -23,6 +23,7 @@ pub(super) enum Api {
     JoinGroup,
     Heartbeat,
     SyncGroup,
+    TxnOffsetCommit,
     ConsumerGroupHeartbeat,
     Other,
 }
@@ -37,6 +38,7 @@ impl Api {
             11 => Self::JoinGroup,
             12 => Self::Heartbeat,
             14 => Self::SyncGroup,
+            28 => Self::TxnOffsetCommit,
             68 => Self::ConsumerGroupHeartbeat,
             _ => Self::Other,
         }
@@ -52,6 +54,7 @@ impl Api {
                 Self::OffsetCommit => 8,
                 Self::JoinGroup => 6,
                 Self::Heartbeat | Self::SyncGroup => 4,
+                Self::TxnOffsetCommit => 3,
                 Self::ConsumerGroupHeartbeat => 0,
                 Self::Other => i16::MAX,
             }
@@ -64,6 +67,7 @@ impl Api {
             Self::Fetch => 4 <= version && version <= 18,
             Self::Metadata => 10 <= version && version <= 13,
             Self::OffsetCommit => 2 <= version && version <= 10,
+            Self::TxnOffsetCommit => version <= 5,
             _ => false,
         }
     }

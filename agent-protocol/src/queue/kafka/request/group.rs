@@ -1,7 +1,7 @@
 //! Offset commits, and whatever says for which group a client works.
 //!
-//! In: the elements of a request. Out: `Committed`, `Group`. Always holds: a commit is told when it is asked for, by whoever asks.
-//! Refuses: commits inside of transactions (`TxnOffsetCommit`), which count only if the transaction does.
+//! In: the elements of a request. Out: `Committed`, `Group`. Always holds: a commit is told when it is asked for, by whoever asks, also one
+//! that counts only if its transaction does. Refuses: nothing.
 
 use super::{At, ToBroker, Used};
 use crate::queue::kafka::topics::text;
@@ -23,20 +23,44 @@ impl ToBroker<'_> {
             }
             Ok((group, reader.count()?))
         })?;
-        self.works_for(&group);
-        self.request.group = group;
-        self.request.topics_left = count;
-        self.request.at = At::CommitTopic;
+        self.begin_commit(group, count, (version >= 10, version >= 6));
         Ok(used)
     }
 
+    /// The same as a part of a transaction (`TxnOffsetCommit`).
+    pub(super) fn transaction_commit(&mut self, view: &[u8]) -> Used {
+        let version = self.request.version;
+        let ((group, count), used) = element(view, self.request.flexible, |reader| {
+            reader.string()?; // The transaction's id.
+            let group = text(reader.string()?);
+            reader.raw(8 + 2)?; // Producer and its epoch.
+            if version >= 3 {
+                reader.i32()?;
+                reader.string()?;
+                reader.string()?;
+            }
+            Ok((group, reader.count()?))
+        })?;
+        self.begin_commit(group, count, (false, version >= 2));
+        Ok(used)
+    }
+
+    fn begin_commit(&mut self, group: String, count: u32, has: (bool, bool)) {
+        self.works_for(&group);
+        self.request.group = group;
+        self.request.topics_left = count;
+        (self.request.has_ids, self.request.has_epochs) = has;
+        self.request.at = At::CommitTopic;
+    }
+
     pub(super) fn commit_part(&mut self, view: &[u8]) -> Used {
-        let (version, flexible) = (self.request.version, self.request.flexible);
+        let flexible = self.request.flexible;
+        let (has_ids, has_epochs) = (self.request.has_ids, self.request.has_epochs);
         match self.request.at {
             At::CommitTopic if self.request.topics_left == 0 => self.rest(),
             At::CommitTopic => {
                 let ((topic, count), used) = element(view, flexible, |reader| {
-                    Ok((self.topic(reader, version >= 10)?, reader.count()?))
+                    Ok((self.topic(reader, has_ids)?, reader.count()?))
                 })?;
                 self.request.topic = topic;
                 self.request.topics_left -= 1;
@@ -51,7 +75,7 @@ impl ToBroker<'_> {
             At::CommitPart => {
                 let ((partition, offset), used) = element(view, flexible, |reader| {
                     let (partition, offset) = (reader.i32()?, reader.i64()?);
-                    if version >= 6 {
+                    if has_epochs {
                         reader.i32()?;
                     }
                     reader.string()?;

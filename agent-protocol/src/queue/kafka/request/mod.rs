@@ -36,6 +36,7 @@ enum At {
     ForgottenTopic,
     FetchEnd,
     Commit,
+    TransactionCommit,
     CommitTopic,
     CommitPart,
     CommitTopicEnd,
@@ -57,6 +58,9 @@ pub(super) struct Request {
     operation: u32,
     records: Records,
     group: String,
+    /// A commit says topics' ids, and leaders' epochs.
+    has_ids: bool,
+    has_epochs: bool,
 }
 
 impl Request {
@@ -107,6 +111,7 @@ impl Side for ToBroker<'_> {
             At::Fetch | At::FetchTopic | At::FetchPart | At::FetchTopicEnd => self.fetch(view),
             At::Forgotten | At::ForgottenTopic | At::FetchEnd => self.fetch_end(view),
             At::Commit => self.commit(view),
+            At::TransactionCommit => self.transaction_commit(view),
             At::CommitTopic | At::CommitPart | At::CommitTopicEnd => self.commit_part(view),
             At::Group => self.group(view),
         };
@@ -161,6 +166,7 @@ impl ToBroker<'_> {
             Api::Produce if is_read => At::Produce,
             Api::Fetch if is_read => At::Fetch,
             Api::OffsetCommit if is_read => At::Commit,
+            Api::TxnOffsetCommit if is_read => At::TransactionCommit,
             Api::JoinGroup | Api::Heartbeat | Api::SyncGroup | Api::ConsumerGroupHeartbeat => {
                 At::Group
             }
@@ -168,7 +174,7 @@ impl ToBroker<'_> {
                 self.ask(Asked::Metadata);
                 return self.rest();
             }
-            Api::Produce | Api::Fetch | Api::OffsetCommit => {
+            Api::Produce | Api::Fetch | Api::OffsetCommit | Api::TxnOffsetCommit => {
                 (self.out)(Event::Unparsed("version"));
                 return self.rest();
             }
