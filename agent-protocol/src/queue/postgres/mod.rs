@@ -86,7 +86,7 @@ impl Conversation for Client {
     }
 
     fn is_hopeless(&self) -> bool {
-        self.shared.is_encrypted || self.requests.is_hopeless() || self.responses.is_hopeless()
+        self.shared.is_encrypted || self.requests.is_hopeless()
     }
 
     fn held(&self) -> usize {

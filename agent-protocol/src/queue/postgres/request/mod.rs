@@ -333,6 +333,7 @@ pub(super) fn sent(run: &Run) -> Sent {
         operation: run.operation,
         name,
         destination: destination.to_owned(),
+        is_delayed: statement.kind == Kind::Defer && is_deferred(&run.values[0]),
         is_candidate: statement.kind == Kind::Insert,
         ..Sent::default()
     }
@@ -346,5 +347,38 @@ fn deferred_queue(jobs: &str) -> &str {
         Some((queue, _)) => queue.trim_matches(['"', '\\']),
         None if !jobs.is_empty() && !jobs.contains(['{', '(']) => jobs,
         None => "procrastinate_jobs",
+    }
+}
+
+/// The last of procrastinate's jobs has a time, the last field of its row. A list that was cut says nothing.
+fn is_deferred(jobs: &str) -> bool {
+    jobs.ends_with(")\"}") && !jobs.ends_with(",)\"}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{deferred_queue, is_deferred};
+
+    #[test]
+    fn a_list_of_jobs_says_queue_and_time() {
+        for (jobs, queue, deferred) in [
+            (r#"{"(mail,welcome,0,,,\"{}\",)"}"#, "mail", false),
+            (
+                r#"{"(mail,welcome,0,,,\"{}\",\"2026-11-27 10:00:00+00\")"}"#,
+                "mail",
+                true,
+            ),
+            (r#"{"(\"a b\",welcome,0,,,\"{}\",)"}"#, "a b", false),
+            (r#"{"(mail,welcome,0,,,\"{\"\"to"#, "mail", false),
+            ("mail", "mail", false),
+            ("{}", "procrastinate_jobs", false),
+            ("", "procrastinate_jobs", false),
+        ] {
+            assert_eq!(
+                (deferred_queue(jobs), is_deferred(jobs)),
+                (queue, deferred),
+                "{jobs}"
+            );
+        }
     }
 }
