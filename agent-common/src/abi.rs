@@ -113,6 +113,9 @@ pub mod protocol {
     /// PostgreSQL.
     pub const POSTGRES: u8 = 8;
 
+    /// A pipe between processes of one program ([`super::SegmentRecord::socket`] is its inode's address and number).
+    pub const PIPE: u8 = 9;
+
     /// Whether it is spoken with a broker, or with a database that can be one.
     #[inline(always)]
     #[must_use]

@@ -34,6 +34,8 @@ pub const USER_PROBES_MAX: usize = 256;
 pub const SCRATCHES: u32 = 3;
 /// Processes with a runtime class or in the scope.
 pub const PROCESSES_MAX: u32 = 32_768;
+/// Processes whose pipes are read.
+pub const PIPED_MAX: u32 = 4_096;
 /// Connections of the agent itself.
 pub const OWN_MAX: u32 = 1_024;
 /// Sockets on which options of other agents arrived that no request took yet. A value is 88 bytes: about 1.5 MiB.

@@ -35,6 +35,8 @@ pub struct Offsets {
     pub file_count_one: u32,
     /// `inode.i_ino`
     pub inode_ino: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u32,
     /// `socket_alloc.vfs_inode` (an inode at this distance from `private_data` is a socket's)
     pub socket_alloc_inode: u32,
     /// `socket.file`
@@ -103,6 +105,7 @@ impl Offsets {
         file_count: 0,
         file_count_one: 0,
         inode_ino: 0,
+        inode_mode: 0,
         socket_alloc_inode: 0,
         socket_file: 0,
         socket_sk: 0,

@@ -60,6 +60,10 @@ pub(crate) static RUNTIMES: HashMap<u32, Runtime> =
 #[map]
 pub(crate) static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(limits::PROCESSES_MAX, 0);
 
+/// Processes whose pipes are read: they hand jobs to each other.
+#[map]
+pub(crate) static PIPED: HashMap<u32, u8> = HashMap::with_max_entries(limits::PIPED_MAX, 0);
+
 /// Ports in scope, when not all are.
 #[map]
 pub(crate) static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(limits::PORTS_MAX, 0);

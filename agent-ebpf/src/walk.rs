@@ -151,9 +151,9 @@ impl Task {
         Registers(unsafe { bpf_task_pt_regs(self.0 as *mut task_struct) } as *const u8)
     }
 
-    /// The socket behind `fd`, if it is one.
+    /// The file behind `fd`.
     #[inline(always)]
-    pub(crate) fn socket_of(self, fd: u64) -> Option<Socket> {
+    fn file_of(self, fd: u64) -> Option<u64> {
         let files: *const u8 = typed(self.0, setting!(offsets.task_files));
         let fdt: *const u8 = typed(files, setting!(offsets.files_fdt));
         let max_fds: u32 = typed(fdt, setting!(offsets.fdt_max_fds));
@@ -163,9 +163,27 @@ impl Task {
         }
         let table: u64 = typed(fdt, setting!(offsets.fdt_fd));
         let file: u64 = field(table + u64::from(fd) * 8, 0);
-        if file == 0 {
-            return None;
-        }
+        (file != 0).then_some(file)
+    }
+
+    /// The pipe behind `fd`, if it is one: address and number of its inode.
+    #[inline(always)]
+    pub(crate) fn pipe_of(self, fd: u64) -> Option<SocketKey> {
+        /// S_IFMT and S_IFIFO (include/uapi/linux/stat.h).
+        const TYPE: u16 = 0o170_000;
+        const FIFO: u16 = 0o010_000;
+        let inode: u64 = field(self.file_of(fd)?, setting!(offsets.file_inode));
+        let mode: u16 = field(inode, setting!(offsets.inode_mode));
+        (mode & TYPE == FIFO).then(|| SocketKey {
+            sk: inode,
+            ino: field(inode, setting!(offsets.inode_ino)),
+        })
+    }
+
+    /// The socket behind `fd`, if it is one.
+    #[inline(always)]
+    pub(crate) fn socket_of(self, fd: u64) -> Option<Socket> {
+        let file = self.file_of(fd)?;
         let private: u64 = field(file, setting!(offsets.file_private));
         if private == 0 {
             return None;

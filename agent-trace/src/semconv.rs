@@ -155,6 +155,8 @@ pub const ERROR_NO_RESPONSE: &str = "no_response";
 pub const ERROR_BROKER: &str = "broker_error";
 /// `error.type`: the job failed.
 pub const ERROR_JOB: &str = "job_failed";
+/// `error.type`: the job was put again, or given to another worker, before this attempt said that it was done.
+pub const ERROR_RETRIED: &str = "job_retried";
 /// `error.type`: the consumer gave the message back to its queue.
 pub const ERROR_REQUEUED: &str = "message_requeued";
 /// `error.type`: the consumer refused the message for good.
@@ -190,6 +192,7 @@ pub fn describe_error(error_type: &str) -> &'static str {
         ERROR_PROCESS_EXIT => "the process ended while the request was open",
         ERROR_REFUSED_REQUEST => "the application refused the request",
         ERROR_BROKER => "the broker refused the message",
+        ERROR_RETRIED => "the job was tried again",
         ERROR_JOB => "the job failed",
         ERROR_REQUEUED => "the message was given back to its queue",
         ERROR_REJECTED => "the message was refused",

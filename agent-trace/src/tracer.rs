@@ -9,7 +9,7 @@ mod clock;
 use std::collections::VecDeque;
 
 use agent_common::abi::{
-    ConnRecord, ProcessKey, SegmentRecord, SocketKey, StateRecord, TaskRecord,
+    ConnRecord, ProcessKey, SegmentRecord, SocketKey, StateRecord, TaskRecord, protocol,
 };
 use agent_protocol::stream::Limits;
 use rustc_hash::FxHashMap;
@@ -25,7 +25,7 @@ use crate::frame::Frame;
 use crate::graph::Graph;
 use crate::keys::Keys;
 use crate::links::links;
-use crate::queue::Work;
+use crate::queue::{Work, on_pipe};
 use crate::render::Renderer;
 use crate::shared::Shared;
 use crate::span::{Span, SpanId};
@@ -218,6 +218,10 @@ impl Tracer {
             scratch,
             ..
         } = self;
+        if record.protocol == protocol::PIPE {
+            on_pipe(record, payload, shared);
+            return;
+        }
         if let Some(conn) = conns.get_mut(&record.socket) {
             conn.on_segment(record, payload, shared, scratch);
             return;

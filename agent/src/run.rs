@@ -23,6 +23,7 @@ use crate::{
     doctor,
     enrich::{
         host::HostFacts,
+        prefork,
         proc_root::ProcRoot,
         runtime::{Finding, RuntimeClasses, uses_io_uring},
         scope::{ExeGlobs, processes_in_scope},
@@ -55,6 +56,8 @@ struct Running {
     uring: Vec<u32>,
     /// Groups of hooks without which it cannot be told how one of them serves (`abi::demand`).
     needs: u64,
+    /// Processes that hand jobs to each other over pipes.
+    piped: Vec<u32>,
 }
 
 /// Processes that run already: their runtime classes, and which use io_uring.
@@ -62,7 +65,7 @@ fn classify(root: &ProcRoot, node_turns: bool, ktime_ns: u64) -> anyhow::Result<
     let own = std::process::id();
     let mut runtimes = RuntimeClasses::new(root.clone(), RUNTIMES_MAX).with_node_turns(node_turns);
     let (mut plain, mut probed) = (Vec::new(), Vec::new());
-    let (mut uring, mut groups) = (Vec::new(), 0);
+    let (mut uring, mut groups, mut piped) = (Vec::new(), 0, Vec::new());
     let tgids = root
         .tgids()
         .context("cannot list processes in /proc; mount it (`mount -t proc proc /proc`)")?;
@@ -72,6 +75,7 @@ fn classify(root: &ProcRoot, node_turns: bool, ktime_ns: u64) -> anyhow::Result<
             continue;
         };
         let finding = runtimes.look(key, ktime_ns);
+        piped.extend(prefork::family(root, tgid));
         let missing = needs(root, tgid, finding.class()) & !groups;
         if missing != 0 && listens(root, tgid) {
             groups |= missing;
@@ -94,6 +98,7 @@ fn classify(root: &ProcRoot, node_turns: bool, ktime_ns: u64) -> anyhow::Result<
         probed,
         uring,
         needs: groups,
+        piped,
     })
 }
 
@@ -181,6 +186,9 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         kernel.set_runtime(*tgid, finding);
     }
     overtake(&root, &mut running.runtimes, &mut kernel);
+    if !running.piped.is_empty() {
+        kernel.read_pipes(&running.piped);
+    }
     let live = Live {
         kernel,
         pipeline: Pipeline::new(config.tracer(), sink),

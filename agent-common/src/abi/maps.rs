@@ -273,8 +273,10 @@ pub mod demand {
     pub const SPLICE: u64 = 8;
     /// Accepting connections, where units are made for them.
     pub const ACCEPTS: u64 = 16;
+    /// Pipes over which a program's processes hand jobs to each other.
+    pub const PIPES: u64 = 32;
     /// All of them.
-    pub const ALL: u64 = 31;
+    pub const ALL: u64 = 63;
 }
 
 const _: () = {

@@ -14,7 +14,7 @@ use aya_ebpf::{
 use crate::{
     emit,
     ids::now,
-    maps::{ENVIRONMENTS, RUNTIMES, SCOPE, THREADS, count},
+    maps::{ENVIRONMENTS, PIPED, RUNTIMES, SCOPE, THREADS, count},
     scope::task_in_scope,
     settings::setting,
     walk::{Task, field},
@@ -60,6 +60,10 @@ pub(crate) fn fork(ctx: RawTracePointContext) -> i32 {
     if unsafe { SCOPE.get(parent_tgid) }.is_some() {
         let _ = SCOPE.insert(child_tgid, 1, 0);
     }
+    // SAFETY: one byte, only tested for presence.
+    if unsafe { PIPED.get(parent_tgid) }.is_some() {
+        let _ = PIPED.insert(child_tgid, 1, 0);
+    }
     0
 }
 
@@ -68,6 +72,7 @@ pub(crate) fn fork(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn exec(_ctx: RawTracePointContext) -> i32 {
     let task = Task::current();
     let _ = RUNTIMES.remove(task.tgid());
+    let _ = PIPED.remove(task.tgid());
     // What the thread did as the old program is nothing to the new one.
     let _ = THREADS.remove(task.pid_tgid());
     let _ = ENVIRONMENTS.remove(task.pid_tgid());
@@ -86,6 +91,7 @@ pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
     if tgid == pid_tgid as u32 {
         let _ = RUNTIMES.remove(tgid);
         let _ = SCOPE.remove(tgid);
+        let _ = PIPED.remove(tgid);
         tell(kind::EXIT, task, 0);
     }
     0

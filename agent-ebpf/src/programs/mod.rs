@@ -13,6 +13,7 @@ mod go;
 mod lifetime;
 mod node;
 mod option;
+mod pipes;
 mod read;
 mod sockets;
 mod wait;

@@ -9,6 +9,7 @@
 //! `job`'s, and known to no protocol by itself.
 
 pub mod amqp;
+pub mod billiard;
 mod clip;
 mod event;
 pub mod job;

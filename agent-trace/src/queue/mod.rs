@@ -5,6 +5,7 @@
 //! the read that did; bounded. Refuses: bytes that are not of the protocol: the connection is given up.
 
 mod parcel;
+mod pipes;
 mod posts;
 mod units;
 mod work;
@@ -22,6 +23,7 @@ use agent_protocol::tracecontext::{TraceContext, Traceparent};
 use rustc_hash::FxHashMap;
 
 pub(crate) use self::parcel::Parcel;
+pub(crate) use self::pipes::on_pipe;
 pub(crate) use self::work::Work;
 
 use self::posts::Put;
@@ -282,6 +284,7 @@ impl Lane {
             is_candidate,
             ..Parcel::sent(self.protocol, sent)
         };
+        shared.put_again(&keys, began(record));
         let early = shared.work.posts.put(&Put {
             keys: &keys,
             span: ids.span,

@@ -199,6 +199,10 @@ impl Shared {
             self.work
                 .remember_attempt(job, consumer, counted.unwrap_or(0));
         }
+        if let Some(job) = job {
+            // One that was given to somebody else meanwhile.
+            self.put_again(&[job], at_ns);
+        }
         self.confirm(&mut exchange, header);
         if self.work.open.len() >= self.work.limit {
             self.counters.one(Counter::WorkFull);
@@ -287,13 +291,9 @@ impl Shared {
         let Some(unit) = unit else { return };
         match self.work.units.remove(&unit) {
             Some(At::Working(consumer) | At::Settled(consumer)) => {
-                self.graph.contexts().end(consumer);
-                if self
-                    .work
-                    .open
-                    .get(&consumer)
-                    .is_some_and(|open| works_in_turn(system_of(open)))
-                {
+                let open = self.work.open.get(&consumer);
+                if open.is_none_or(|open| works_in_turn(system_of(open))) {
+                    self.graph.contexts().end(consumer);
                     self.end_work(consumer, Outcome::Complete, at_ns);
                 }
             }
@@ -315,6 +315,24 @@ impl Shared {
         ended.sort_unstable();
         for consumer in ended {
             self.end_work(consumer, Outcome::Complete, at_ns);
+        }
+    }
+
+    /// The unit said that it is done with what it was handed.
+    pub(crate) fn unit_is_ready(&mut self, unit: UnitKey, at_ns: u64) {
+        if let Some(At::Working(consumer)) = self.work.units.get(&unit).copied() {
+            self.work.units.remove(&unit);
+            self.graph.contexts().end(consumer);
+            self.end_work(consumer, Outcome::Complete, at_ns);
+        }
+    }
+
+    /// A job is put again: the attempt that runs is over, and it did not succeed.
+    pub(crate) fn put_again(&mut self, keys: &[Key], at_ns: u64) {
+        for job in keys.iter().filter(|key| key.kind == KeyKind::Job) {
+            if let Some(consumer) = self.work.by_key.get(job).copied() {
+                self.end_work(consumer, Outcome::Failed(semconv::ERROR_RETRIED), at_ns);
+            }
         }
     }
 

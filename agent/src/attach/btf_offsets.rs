@@ -126,6 +126,7 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
             "i_ino",
             "sockets cannot be told apart over reuse of kernel memory",
         )?,
+        inode_mode: need("inode", "i_mode", "pipes cannot be told from other files")?,
         socket_alloc_inode: need(
             "socket_alloc",
             "vfs_inode",

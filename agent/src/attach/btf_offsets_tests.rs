@@ -172,6 +172,7 @@ fn the_running_kernels_offsets_are_those_a_c_compiler_computes() {
         ("struct file", "f_flags", found.file_flags),
         ("struct file", count, found.file_count),
         ("struct inode", "i_ino", found.inode_ino),
+        ("struct inode", "i_mode", found.inode_mode),
         ("struct socket_alloc", "vfs_inode", found.socket_alloc_inode),
         ("struct socket", "sk", found.socket_sk),
         ("struct sock", "sk_type", found.sk_type),

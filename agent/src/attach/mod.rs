@@ -231,7 +231,7 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
         attached.hook(hook)?;
     }
     if way == Way::Syscalls {
-        attached.armed = demand::ALL;
+        attached.armed = demand::ALL & !demand::PIPES;
     }
     Ok(attached)
 }

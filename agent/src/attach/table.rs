@@ -91,7 +91,10 @@ impl Hook {
     /// Whether the row is attached from the start.
     #[must_use]
     pub fn at_once(&self, way: Way) -> bool {
-        self.serves(way) && (way == Way::Syscalls || self.on_demand == 0)
+        // Pipes are looked at on demand only, whichever way the sockets are seen.
+        let waits =
+            self.on_demand == demand::PIPES || (way != Way::Syscalls && self.on_demand != 0);
+        self.serves(way) && !waits
     }
 
     const fn on(self, groups: u64) -> Self {
@@ -145,6 +148,8 @@ const WRITES: &str = "what programs write with this call";
 const UNIX_BYTES: &str = "what programs say over unix sockets";
 const RINGS: &str = "which processes use io_uring";
 const FAILURES: &str = "connects that fail before TCP tries, and those of unix sockets";
+const PIPES: &str =
+    "which of a worker's forked children works on which job (Celery's prefork pool)";
 const CONNECTIONS: &str =
     "whose calls the tasks make that asyncio servers start with a connection (aiohttp)";
 const CONTEXTS: &str = "whose calls asyncio's tasks make";
@@ -215,6 +220,8 @@ pub const HOOKS: &[Hook] = &[
         LOOPS,
     )
     .on(demand::LOOPS),
+    optional("pipe_read", Place::Syscall("sys_exit_read"), PIPES).on(demand::PIPES),
+    optional("pipe_written", Place::Syscall("sys_exit_write"), PIPES).on(demand::PIPES),
     optional(
         "option",
         Place::RootCgroup,

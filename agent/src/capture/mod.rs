@@ -8,8 +8,8 @@ use std::os::fd::AsRawFd;
 
 use agent_common::{
     abi::{
-        Conn, PeerKey, Runtime, SocketKey, UnitContext, UnitKey, evidence, goroutine_note, runtime,
-        unit_kind, unit_note, verdict,
+        Conn, PeerKey, Runtime, SocketKey, UnitContext, UnitKey, demand, evidence, goroutine_note,
+        runtime, unit_kind, unit_note, verdict,
     },
     limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
 };
@@ -47,6 +47,7 @@ pub struct Kernel {
     runtimes: HashMap<MapData, u32, RuntimeValue>,
     units: HashMap<MapData, UnitKeyBytes, UnitValue>,
     scope: HashMap<MapData, u32, u8>,
+    piped: HashMap<MapData, u32, u8>,
     counters: PerCpuArray<MapData, u64>,
     /// Map memory in bytes, as the kernel accounts it.
     pub map_bytes: u64,
@@ -75,6 +76,7 @@ impl Kernel {
             runtimes: attached.hash("RUNTIMES")?,
             units: attached.hash("UNITS")?,
             scope: attached.hash("SCOPE")?,
+            piped: attached.hash("PIPED")?,
             counters: attached.counters()?,
             map_bytes,
             attached,
@@ -189,6 +191,15 @@ impl Kernel {
             let _ = self.units.remove(key);
         }
         old.len()
+    }
+
+    /// The process and its children hand jobs to each other over pipes.
+    pub fn read_pipes(&mut self, tgids: &[u32]) {
+        for tgid in tgids {
+            // A full map leaves the calls of such children roots.
+            let _ = self.piped.insert(tgid, 1, 0);
+        }
+        self.arm(demand::PIPES);
     }
 
     /// Takes a process into the scope.

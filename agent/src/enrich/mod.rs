@@ -13,6 +13,7 @@ pub mod host;
 pub mod keys;
 pub mod naming;
 pub mod nginx;
+pub mod prefork;
 pub mod proc_root;
 pub mod runtime;
 pub mod scope;

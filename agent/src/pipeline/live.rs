@@ -25,6 +25,7 @@ use crate::{
     capture::Kernel,
     enrich::{
         host::HostFacts,
+        prefork,
         proc_root::ProcRoot,
         runtime::RuntimeClasses,
         scope::ExeGlobs,
@@ -275,12 +276,21 @@ impl<O: Output> Live<O> {
                     if let Some(finding) = self.runtimes.first(key, now_ns) {
                         self.kernel.set_runtime(key.tgid, &finding);
                         self.arm_for_forked(key.tgid, finding.class());
+                        self.read_pipes_of(key.tgid);
                     }
                     let frame = Frame::Process(table.describe(key, &comm).clone());
                     record_frame(&mut self.recorder, &frame, failure);
                     self.pipeline.on_frame(frame);
                 }
             }
+        }
+    }
+
+    /// Reads the pipes of a program that hands jobs to its children, from now on.
+    fn read_pipes_of(&mut self, tgid: u32) {
+        let family = prefork::family(&ProcRoot::live(), tgid);
+        if !family.is_empty() {
+            self.kernel.read_pipes(&family);
         }
     }
 
