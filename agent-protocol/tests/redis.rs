@@ -21,7 +21,8 @@ use agent_protocol::queue::{Conversation, Event, Keyer, Limits, Settle, Way};
 use agent_protocol::stream::{Begin, Input};
 use queue_text::event_text;
 
-const LIBRARIES: [&str; 8] = [
+const LIBRARIES: [&str; 9] = [
+    "contexts",
     "redelivery",
     "celery",
     "rq",
