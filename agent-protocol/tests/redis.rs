@@ -12,67 +12,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 mod queue_text;
+mod redis_recorded;
 
 use agent_protocol::queue::redis::Client;
-use agent_protocol::queue::{Conversation, Event, Keyer, Limits, Settle, Way};
+use agent_protocol::queue::{Conversation, Event, Keyer, Limits, Settle};
 use agent_protocol::stream::{Begin, Input};
 use queue_text::event_text;
-
-const LIBRARIES: [&str; 8] = [
-    "redelivery",
-    "celery",
-    "rq",
-    "sidekiq",
-    "dramatiq",
-    "huey",
-    "bullmq",
-    "asynq",
-];
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/redis")
-}
-
-/// Connection, way, bytes.
-type Line = (u32, Way, Vec<u8>);
-
-/// A recording: bytes as Python writes them.
-fn recording(library: &str) -> Vec<Line> {
-    let text = std::fs::read_to_string(folder().join(format!("{library}.txt"))).unwrap();
-    text.lines().map(line).collect()
-}
-
-fn line(line: &str) -> Line {
-    let mut words = line.splitn(3, ' ');
-    let connection = words.next().unwrap().parse().unwrap();
-    let way = match words.next().unwrap() {
-        ">" => Way::ToBroker,
-        _ => Way::ToClient,
-    };
-    let quoted = words.next().unwrap().strip_prefix('b').unwrap();
-    let mut bytes = Vec::new();
-    let mut rest = quoted[1..quoted.len() - 1].bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'\\' {
-            bytes.push(byte);
-            continue;
-        }
-        bytes.push(match rest.next().unwrap() {
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'x' => {
-                let digits = [rest.next().unwrap(), rest.next().unwrap()];
-                u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
-            }
-            other => other,
-        });
-    }
-    (connection, way, bytes)
-}
+use redis_recorded::{LIBRARIES, Line, folder, recording};
 
 fn client() -> Client {
     Client::new(Begin::Boundary, Limits::default(), Keyer::new([7; 16]))

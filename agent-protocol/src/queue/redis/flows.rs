@@ -1,7 +1,8 @@
 //! How the libraries use Redis, as seen on the wire: written down because causality builds on it.
 //!
 //! In and out: nothing, this is text. Always holds: each flow was recorded from the real library (`tests/redis/`, where `.events` is what is
-//! made of it); which process or thread issues a command was seen with `strace -f` on the same programs, in asynq's case in its source.
+//! made of it); which process or thread issues a command was seen with `strace -f` on the same programs, in asynq's case in its source. BullMQ 5.81, RQ 1.16, dramatiq 1.17 and huey 2.5 (these by redis-py 5.3 in RESP2) were
+//! run as well and gave the same events.
 //!
 //! A job's id is in each of its messages, so [`Event::Sent`], [`Event::Delivered`], [`Event::Claimed`] and [`Event::Done`] name it by one
 //! key. What differs is who does the work, and how its beginning and its end are told:

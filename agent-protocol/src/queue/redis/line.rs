@@ -5,6 +5,8 @@
 
 use super::frame::Kind;
 
+/// Longest name of a command; Redis' own have less than twenty letters.
+pub(super) const COMMAND_MAX: usize = 32;
 /// Longest line that is kept: an error's text, a simple string.
 pub(super) const LINE_MAX: usize = 128;
 /// Longest line with a length or a number in it: 2^64 has 20 digits, a big number more, which nobody here reads.
@@ -75,7 +77,7 @@ pub(super) fn words(line: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
 
 /// Letters, and the signs that modules and containers have.
 pub(super) fn is_command_name(name: &[u8]) -> bool {
-    (1..=32).contains(&name.len())
+    (1..=COMMAND_MAX).contains(&name.len())
         && name.first().is_some_and(u8::is_ascii_alphabetic)
         && name
             .iter()

@@ -23,7 +23,10 @@ mod pending;
 mod reader;
 mod reply;
 mod scripts;
+mod sniff;
 mod state;
+
+pub use sniff::is_redis;
 
 use command::{Command, Then, Verb};
 use frame::{Kind, Piece, Step, Why};

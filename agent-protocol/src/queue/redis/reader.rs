@@ -114,6 +114,8 @@ impl Reader {
 
     /// A new piece begins; `turned`: the other end wrote since the last one. True: a turn, and still nothing that is the protocol.
     pub(super) fn begin_piece(&mut self, turned: bool, first: &[u8]) -> bool {
+        // What is seen now came after a hole, what is seen next does not.
+        let after_hole = !first.is_empty() && std::mem::take(&mut self.after_hole);
         let State::Out(because) = self.state else {
             return false;
         };
@@ -123,11 +125,10 @@ impl Reader {
             (Writer::Client, Some(byte)) => turned && byte.is_ascii_alphabetic(),
             (Writer::Broker, Some(byte)) => b"*>%~$=+-!:,#(_|".contains(byte),
         };
-        if like_head && (turned || std::mem::take(&mut self.after_hole)) {
+        if like_head && (turned || after_hole) {
             self.reset(State::Start);
             self.trial = Some(because);
         }
-        self.after_hole = false;
         !like_head && turned && because == Why::NotRedis
     }
 
