@@ -205,7 +205,9 @@ impl State {
         match status {
             Some(b"STARTED") => out(Event::Claimed(job)),
             Some(b"PENDING" | b"RECEIVED" | b"PROGRESS") => {}
-            Some(b"FAILURE" | b"RETRY" | b"REVOKED" | b"REJECTED") => {
+            // The job was put again just before, which ended the attempt; the next one may have begun.
+            Some(b"RETRY") => {}
+            Some(b"FAILURE" | b"REVOKED" | b"REJECTED") => {
                 out(Event::Done { job, failed: true });
             }
             // A status of the user's own says only that the job still works, if it is JSON at all.
