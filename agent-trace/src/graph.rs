@@ -188,6 +188,11 @@ impl Graph {
         }
     }
 
+    /// Whether the exchange is in the table, or was a message's.
+    pub(crate) fn knows(&self, span: SpanId) -> bool {
+        self.table.find(span).is_some() || self.posted.get(span).is_some()
+    }
+
     /// The trace of an exchange that was decided, if it is still known.
     pub(crate) fn trace_of(&self, span: SpanId) -> Option<TraceId> {
         let decided = self.table.find(span).and_then(|slot| self.table.get(slot));

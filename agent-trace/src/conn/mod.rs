@@ -74,6 +74,8 @@ pub(crate) struct Conn {
     parsers: Option<Parsers>,
     /// It is a broker's client.
     lane: Option<Box<Lane>>,
+    /// It was seen from its beginning.
+    is_whole: bool,
     rx: Position,
     tx: Position,
     /// Requests whose response is not over, oldest first.
@@ -125,6 +127,7 @@ impl Conn {
             connect_ktime_ns: None,
             parsers: None,
             lane: None,
+            is_whole: false,
             rx: Position::default(),
             tx: Position::default(),
             open: VecDeque::new(),
@@ -155,6 +158,7 @@ impl Conn {
     pub(crate) fn describe(&mut self, record: &ConnRecord) {
         self.last_ktime_ns = record.head.ktime_ns;
         self.endpoints = Some(Arc::new(Endpoints::of(record)));
+        self.is_whole |= record.by_connect == 1;
         if record.by_connect == 1 && self.parsers.is_none() {
             self.attempt = Some(Attempt {
                 ids: record.exchange,
@@ -240,7 +244,12 @@ impl Conn {
     /// A segment of a broker's client.
     fn on_broker(&mut self, record: &SegmentRecord, payload: &[u8], shared: &mut Shared) {
         if self.lane.is_none() {
-            self.lane = Lane::new(record, shared).map(Box::new);
+            let begin = if self.is_whole {
+                Begin::Boundary
+            } else {
+                Begin::Midstream
+            };
+            self.lane = Lane::new(record, begin, shared).map(Box::new);
         }
         let Some(lane) = &mut self.lane else {
             self.ignore(shared);

@@ -85,17 +85,16 @@ struct Moved<'a> {
 
 impl Lane {
     /// The connection whose first segment is this; `None` for a protocol that is not read.
-    pub(crate) fn new(record: &SegmentRecord, shared: &Shared) -> Option<Self> {
-        // Whether it was met at its beginning is not known; all of these find the next message by themselves.
-        let (begin, limits) = (Begin::Midstream, Limits::default());
+    pub(crate) fn new(record: &SegmentRecord, begin: Begin, shared: &Shared) -> Option<Self> {
+        let limits = Limits::default();
         let keyer = Keyer::new(shared.config.message_secret());
         let talk: Box<dyn Conversation + Send> = match record.protocol {
             protocol::REDIS => Box::new(redis::Client::new(begin, limits, keyer)),
             protocol::AMQP => Box::new(amqp::Client::new(begin, limits, keyer)),
             protocol::KAFKA => Box::new(kafka::Client::new(begin, limits, keyer)),
             protocol::NATS => Box::new(nats::Client::new(begin, limits, keyer)),
-            protocol::POSTGRES => Box::new(postgres::Client::new(Begin::Boundary, limits, keyer)),
-            protocol::MQTT => Box::new(mqtt::Client::new(Begin::Boundary, limits, keyer)),
+            protocol::POSTGRES => Box::new(postgres::Client::new(begin, limits, keyer)),
+            protocol::MQTT => Box::new(mqtt::Client::new(begin, limits, keyer)),
             _ => return None,
         };
         Some(Self {
@@ -301,6 +300,10 @@ impl Lane {
         }
         if !is_answered || self.awaited.len() >= AWAITED_MAX {
             let end = record.head.ktime_ns;
+            if is_candidate {
+                shared.may_be_message(exchange, end);
+                return;
+            }
             shared.complete(exchange, Outcome::Complete, end, end);
             return;
         }
@@ -362,8 +365,7 @@ impl Lane {
             }
             if parcel_is_candidate(&awaited.exchange) {
                 if error.is_none() {
-                    awaited.exchange.end_ktime_ns = end;
-                    shared.work.hold(awaited.exchange);
+                    shared.may_be_message(awaited.exchange, end);
                 }
                 continue;
             }
@@ -467,19 +469,24 @@ impl Lane {
 
     /// The connection is gone: what the broker did not answer is not known to have reached it.
     pub(crate) fn finish(&mut self, error: &'static str, at_ns: u64, shared: &mut Shared) {
-        self.awaited
-            .retain(|awaited| !parcel_is_candidate(&awaited.exchange));
         for awaited in self.awaited.drain(..) {
+            if parcel_is_candidate(&awaited.exchange) {
+                shared.may_be_message(awaited.exchange, at_ns);
+                continue;
+            }
             shared.complete(awaited.exchange, Outcome::Failed(error), at_ns, at_ns);
         }
     }
 
     /// The tracer stops.
     pub(crate) fn abandon(&mut self, at_ns: u64, shared: &mut Shared) -> u64 {
-        self.awaited
-            .retain(|awaited| !parcel_is_candidate(&awaited.exchange));
-        let count = self.awaited.len() as u64;
+        let mut count = 0;
         for awaited in self.awaited.drain(..) {
+            if parcel_is_candidate(&awaited.exchange) {
+                shared.may_be_message(awaited.exchange, at_ns);
+                continue;
+            }
+            count += 1;
             shared.complete(awaited.exchange, Outcome::Unfinished, at_ns, at_ns);
         }
         count

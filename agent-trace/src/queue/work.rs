@@ -29,9 +29,9 @@ use crate::span::{Evidence, SpanId};
 
 /// Most jobs whose latest attempt is remembered.
 const ATTEMPTS_MAX: usize = 65_536;
-/// Most rows that may be messages.
+/// Most puts that may be messages.
 const HELD_MAX: usize = 8_192;
-/// Most tables that are known to be queues.
+/// Most lists and tables that are known to be queues.
 const QUEUES_MAX: usize = 1_024;
 /// Most threads that are remembered.
 const UNITS_MAX: usize = 16_384;
@@ -57,10 +57,13 @@ pub(crate) struct Work {
     units: FxHashMap<UnitKey, At>,
     attempts: FxHashMap<Key, (SpanId, u32)>,
     attempts_by_age: VecDeque<Key>,
-    /// Rows that were put into tables that may be queues.
+    /// What was put into lists and tables that may be queues.
     held: FxHashMap<SpanId, Box<Exchange>>,
     held_by_age: VecDeque<SpanId>,
-    /// Tables that are.
+    /// The same that were taken before their puts were answered.
+    wanted: FxHashSet<SpanId>,
+    wanted_by_age: VecDeque<SpanId>,
+    /// Lists and tables that are.
     queues: FxHashSet<String>,
 }
 
@@ -77,22 +80,24 @@ impl Work {
             attempts_by_age: VecDeque::new(),
             held: FxHashMap::default(),
             held_by_age: VecDeque::new(),
+            wanted: FxHashSet::default(),
+            wanted_by_age: VecDeque::new(),
             queues: FxHashSet::default(),
         }
     }
 
-    /// Whether somebody takes messages from this table.
-    pub(crate) fn is_queue(&self, table: &str) -> bool {
-        self.queues.contains(table)
+    /// Whether somebody takes messages from there.
+    pub(crate) fn is_queue(&self, destination: &str) -> bool {
+        self.queues.contains(destination)
     }
 
-    /// Whether any table is a queue.
+    /// Whether anything of that kind is a queue.
     pub(crate) fn has_queues(&self) -> bool {
         !self.queues.is_empty()
     }
 
-    /// A row was put that is a message if somebody takes it.
-    pub(crate) fn hold(&mut self, exchange: Box<Exchange>) {
+    /// Keeps what was put and is a message if somebody takes it.
+    fn hold(&mut self, exchange: Box<Exchange>) {
         let span = exchange.ids.span;
         if self.held.insert(span, exchange).is_none() {
             self.held_by_age.push_back(span);
@@ -101,6 +106,18 @@ impl Work {
             && let Some(oldest) = self.held_by_age.pop_front()
         {
             self.held.remove(&oldest);
+        }
+    }
+
+    /// Somebody took what this exchange put, whose end is not known yet.
+    fn want(&mut self, span: SpanId) {
+        if self.wanted.insert(span) {
+            self.wanted_by_age.push_back(span);
+        }
+        if self.wanted_by_age.len() > HELD_MAX
+            && let Some(oldest) = self.wanted_by_age.pop_front()
+        {
+            self.wanted.remove(&oldest);
         }
     }
 
@@ -228,20 +245,37 @@ impl Shared {
         true
     }
 
-    /// Somebody took what `producer` put: if it is a row, it is a message, and its table a queue.
+    /// Somebody took what `producer` put: where that was no message before, it is one now, and its list or table a queue.
     fn is_message(&mut self, producer: SpanId, consumer: &Exchange) {
-        let Some(mut row) = self.work.held.remove(&producer) else {
-            return;
-        };
-        self.work.held_by_age.retain(|span| *span != producer);
         if let Some(parcel) = consumer.message.as_deref()
             && self.work.queues.len() < QUEUES_MAX
         {
             self.work.queues.insert(parcel.destination.clone());
         }
-        self.confirm(&mut row, None);
-        let end = row.end_ktime_ns;
-        self.complete(row, Outcome::Complete, end, consumer.start_ktime_ns);
+        match self.work.held.remove(&producer) {
+            Some(put) => {
+                self.work.held_by_age.retain(|span| *span != producer);
+                self.put_was_message(put, consumer.start_ktime_ns);
+            }
+            None if self.graph.knows(producer) => {}
+            None => self.work.want(producer),
+        }
+    }
+
+    fn put_was_message(&mut self, mut put: Box<Exchange>, at_ns: u64) {
+        self.confirm(&mut put, None);
+        let end = put.end_ktime_ns;
+        self.complete(put, Outcome::Complete, end, at_ns);
+    }
+
+    /// What may be a message was put, and that is over.
+    pub(crate) fn may_be_message(&mut self, mut put: Box<Exchange>, at_ns: u64) {
+        put.end_ktime_ns = at_ns;
+        if self.work.wanted.remove(&put.ids.span) {
+            self.put_was_message(put, at_ns);
+        } else {
+            self.work.hold(put);
+        }
     }
 
     /// The unit is about to be given one message; its context before was `before`. Returns whether it is free for it.
@@ -330,7 +364,16 @@ impl Shared {
     /// A job is put again: the attempt that runs is over, and it did not succeed.
     pub(crate) fn put_again(&mut self, keys: &[Key], at_ns: u64) {
         for job in keys.iter().filter(|key| key.kind == KeyKind::Job) {
-            if let Some(consumer) = self.work.by_key.get(job).copied() {
+            let Some(consumer) = self.work.by_key.get(job).copied() else {
+                continue;
+            };
+            // Not by the put it was made by, which can be recorded after its delivery.
+            let has_begun = self
+                .work
+                .open
+                .get(&consumer)
+                .is_some_and(|open| open.exchange.start_ktime_ns < at_ns);
+            if has_begun {
                 self.end_work(consumer, Outcome::Failed(semconv::ERROR_RETRIED), at_ns);
             }
         }

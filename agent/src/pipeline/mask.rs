@@ -137,7 +137,10 @@ impl Masker {
         };
         let (payload, beyond) = rest.split_at_mut(usize::from(head.payload).min(rest.len()));
         fill(Some(beyond));
-        if fields.protocol == protocol::UNKNOWN {
+        // Of what clients and brokers say nothing is known to be harmless: a recording's replay has no spans of messages.
+        let is_of_messages =
+            protocol::is_of_a_broker(fields.protocol) || fields.protocol == protocol::PIPE;
+        if fields.protocol == protocol::UNKNOWN || is_of_messages {
             fill(Some(payload));
             hide_tail(tail);
             return;

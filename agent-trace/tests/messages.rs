@@ -1,0 +1,308 @@
+//! Messages between programs that watch nobody: puts, deliveries, work, ends, attempts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod support;
+
+use agent_common::abi::{ExchangeIds, evidence, kind, protocol};
+use agent_trace::counters::Counter;
+use agent_trace::span::Span;
+use support::{End, Outcome, World, ids, pair, process};
+
+/// A Redis client of process `n` on connection `n`; its thread has the number `tid`.
+fn redis(n: u8, process: u32, tid: u32) -> End {
+    let (mut end, _) = pair(n, process, 999);
+    end.protocol = protocol::REDIS;
+    end.remote.1 = 6379;
+    end.tid = tid;
+    end
+}
+
+/// A command as clients write it.
+fn command(words: &[&str]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
+    }
+    bytes
+}
+
+/// Ids of what a thread read, whose context was `before`.
+fn context(span: u8, before: u8) -> Option<ExchangeIds> {
+    Some(ids(span, span, Some((before, evidence::THREAD))))
+}
+
+/// Puts `payload` under the span `parent`, and reads the answer.
+fn put(world: &mut World, end: &mut End, queue: &str, payload: &str, span: u8, parent: Option<u8>) {
+    let parent = parent.map(|parent| (parent, evidence::THREAD));
+    world.write(
+        end,
+        &command(&["LPUSH", queue, payload]),
+        Some(ids(span, span, parent)),
+    );
+    world.read(end, b":1\r\n", None);
+}
+
+/// Asks for a message.
+fn ask(world: &mut World, end: &mut End, queue: &str, span: u8) {
+    world.write(
+        end,
+        &command(&["BRPOP", queue, "0"]),
+        Some(ids(span, span, None)),
+    );
+}
+
+/// A call over HTTP by the unit whose context is `parent`.
+fn call(world: &mut World, n: u8, by: &End, span: u8, parent: u8) {
+    let (mut client, _) = pair(n, by.process.tgid, 900);
+    client.tid = by.tid;
+    world.conn(&client);
+    let ids = ids(span, span, Some((parent, evidence::THREAD)));
+    world.write(
+        &mut client,
+        b"GET /mail HTTP/1.1\r\nHost: mail\r\n\r\n",
+        Some(ids),
+    );
+    world.read(
+        &mut client,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        None,
+    );
+}
+
+fn parent(outcome: &Outcome, span: u8) -> Option<u8> {
+    outcome.span(span).parent_span_id.map(|id| id.0[0])
+}
+
+fn consumers(outcome: &Outcome) -> Vec<&Span> {
+    let is_work = |span: &&Span| span.name.starts_with("process ");
+    outcome.spans.iter().filter(is_work).collect()
+}
+
+/// A queue's two clients, seen from their connections' beginning.
+fn two(world: &mut World) -> (End, End) {
+    let (mut web, mut worker) = (redis(1, 10, 10), redis(2, 20, 20));
+    for end in [&mut web, &mut worker] {
+        let attempt = 80 + end.tid as u8;
+        world.connect(end, ids(attempt, attempt, None));
+        world.state(end, 2, 1, 0);
+        world.write(
+            end,
+            &command(&["PING"]),
+            Some(ids(90 + end.tid as u8, 90 + end.tid as u8, None)),
+        );
+        world.read(end, b"+PONG\r\n", None);
+    }
+    (web, worker)
+}
+
+fn popped(queue: &str, payload: &str) -> Vec<u8> {
+    command(&[queue, payload])
+}
+
+#[test]
+fn work_is_part_of_the_request_that_put_it_and_its_calls_are_part_of_the_work() {
+    let mut world = World::default();
+    let (mut web, mut worker) = two(&mut world);
+    ask(&mut world, &mut worker, "mails", 50);
+    put(&mut world, &mut web, "mails", "to alice", 1, None);
+    world.read(&mut worker, &popped("mails", "to alice"), context(2, 0));
+    call(&mut world, 3, &worker, 3, 2);
+    // Something it looks up meanwhile.
+    world.write(
+        &mut worker,
+        &command(&["GET", "name"]),
+        Some(ids(2, 51, Some((2, evidence::THREAD)))),
+    );
+    world.read(&mut worker, b"$5\r\nalice\r\n", context(4, 2));
+    call(&mut world, 4, &worker, 5, 4);
+    ask(&mut world, &mut worker, "mails", 52);
+    let outcome = world.run();
+    assert_eq!(
+        outcome.lines(),
+        [
+            "Client GET /mail 200 - t01 s03 p02 thread",
+            "Client GET /mail 200 - t01 s05 p02 thread",
+            "Consumer process mails - - t01 s02 p01 message",
+            "Producer send mails - - t01 s01 p- none",
+        ]
+    );
+    let work = outcome.span(2);
+    let last_call = outcome.span(5);
+    assert!(work.end_unix_ns >= last_call.end_unix_ns);
+}
+
+#[test]
+fn what_comes_after_the_next_fetch_is_not_the_work_s() {
+    let mut world = World::default();
+    let (mut web, mut worker) = two(&mut world);
+    ask(&mut world, &mut worker, "mails", 50);
+    put(&mut world, &mut web, "mails", "to alice", 1, None);
+    world.read(&mut worker, &popped("mails", "to alice"), context(2, 0));
+    ask(&mut world, &mut worker, "mails", 52);
+    world.read(&mut worker, b"*-1\r\n", context(3, 2));
+    call(&mut world, 3, &worker, 6, 3);
+    let outcome = world.run();
+    assert_eq!(parent(&outcome, 6), None);
+    assert_eq!(outcome.count(Counter::ParentUnknown), 0);
+}
+
+#[test]
+fn equal_payloads_that_wait_together_are_joined_with_nobody() {
+    let mut world = World::default();
+    let (mut web, mut worker) = two(&mut world);
+    put(&mut world, &mut web, "mails", "the same", 1, None);
+    put(&mut world, &mut web, "mails", "the same", 2, None);
+    for n in 0..2 {
+        ask(&mut world, &mut worker, "mails", 50 + n);
+        world.read(
+            &mut worker,
+            &popped("mails", "the same"),
+            context(10 + n, 0),
+        );
+    }
+    let outcome = world.run();
+    assert_eq!(consumers(&outcome).len(), 2);
+    for work in consumers(&outcome) {
+        assert_eq!(work.parent_span_id, None);
+    }
+    assert_eq!(outcome.count(Counter::MessageAmbiguous), 2);
+}
+
+#[test]
+fn a_delivery_that_is_recorded_before_its_put_has_it_as_its_parent() {
+    let mut world = World::default();
+    let (mut web, mut worker) = two(&mut world);
+    ask(&mut world, &mut worker, "queue:default", 50);
+    let envelope = r#"{"class":"Mail","args":[1],"jid":"b4a577edbccf1d805744efa9","queue":"default","retry":true}"#;
+    let push = command(&["LPUSH", "queue:default", envelope]);
+    let put = world.segment(&mut web, 1, &push, Some(ids(1, 1, None)));
+    world.read(
+        &mut worker,
+        &popped("queue:default", envelope),
+        context(2, 0),
+    );
+    world.push(&put);
+    let outcome = world.run();
+    assert_eq!(parent(&outcome, 2), Some(1));
+    assert_eq!(outcome.span(2).name, "process Mail");
+}
+
+#[test]
+fn each_attempt_of_a_job_is_a_span_that_links_the_one_before() {
+    let mut world = World::default();
+    let (mut web, mut worker) = two(&mut world);
+    let job = |count: &str| {
+        format!(
+            r#"{{"class":"Pay","args":[1],"jid":"b4a577edbccf1d805744efa9","queue":"default"{count}}}"#
+        )
+    };
+    put(&mut world, &mut web, "queue:default", &job(""), 1, None);
+    for (n, retries) in [(0, ""), (1, r#","retry_count":0"#)] {
+        ask(&mut world, &mut worker, "queue:default", 50 + n);
+        world.read(
+            &mut worker,
+            &popped("queue:default", &job(retries)),
+            context(10 + n, 0),
+        );
+        if n == 0 {
+            put(
+                &mut world,
+                &mut worker,
+                "queue:default",
+                &job(r#","retry_count":0"#),
+                30,
+                Some(10),
+            );
+        }
+    }
+    let outcome = world.run();
+    assert_eq!(parent(&outcome, 10), Some(1));
+    assert_eq!(parent(&outcome, 30), Some(10));
+    assert_eq!(parent(&outcome, 11), Some(30));
+    let second = outcome.span(11);
+    assert_eq!(second.trace_id, outcome.span(1).trace_id);
+    assert_eq!(second.links.len(), 1);
+    assert_eq!(second.links[0].span_id, outcome.span(10).span_id);
+    assert!(outcome.span(10).links.is_empty());
+}
+
+#[test]
+fn a_list_from_which_nobody_takes_is_no_queue() {
+    let mut world = World::default();
+    let (mut web, _) = two(&mut world);
+    put(&mut world, &mut web, "last visitors", "alice", 1, None);
+    assert!(world.run().spans.is_empty());
+}
+
+#[test]
+fn a_worker_that_dies_ends_its_work_with_an_error() {
+    let mut world = World::default();
+    let (mut web, mut worker) = two(&mut world);
+    ask(&mut world, &mut worker, "mails", 50);
+    put(&mut world, &mut web, "mails", "to alice", 1, None);
+    world.read(&mut worker, &popped("mails", "to alice"), context(2, 0));
+    world.task(kind::EXIT, process(20));
+    let outcome = world.run();
+    assert_eq!(support::text(outcome.span(2), "error.type"), "process_exit");
+}
+
+#[test]
+fn a_request_that_its_thread_serves_is_not_changed_by_what_it_reads_from_redis() {
+    let mut world = World::default();
+    let (mut web, _) = two(&mut world);
+    let (mut client, mut server) = pair(5, 30, 10);
+    server.tid = 10;
+    world.conn(&client);
+    world.conn(&server);
+    let get = b"GET /sign-up HTTP/1.1\r\nHost: a\r\n\r\n";
+    world.write(&mut client, get, Some(ids(1, 1, None)));
+    world.read(
+        &mut server,
+        get,
+        Some(ids(1, 2, Some((1, evidence::SOCKET)))),
+    );
+    // No ids: the kernel side leaves the request's context where it is.
+    world.write(
+        &mut web,
+        &command(&["GET", "a"]),
+        Some(ids(1, 3, Some((2, evidence::THREAD)))),
+    );
+    world.read(&mut web, b"$1\r\nb\r\n", None);
+    let job = r#"{"class":"Mail","args":[],"jid":"b4a577edbccf1d805744efa9","queue":"default"}"#;
+    put(&mut world, &mut web, "queue:default", job, 4, Some(2));
+    world.write(
+        &mut server,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        None,
+    );
+    world.read(
+        &mut client,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        None,
+    );
+    let outcome = world.run();
+    assert_eq!(parent(&outcome, 4), Some(2));
+    assert_eq!(outcome.span(4).trace_id, outcome.span(1).trace_id);
+}
+
+#[test]
+fn bytes_that_no_broker_speaks_end_the_following_of_their_connection() {
+    let mut world = World::default();
+    let (mut web, _) = two(&mut world);
+    for _ in 0..200 {
+        world.write(
+            &mut web,
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            Some(ids(1, 1, None)),
+        );
+        world.read(&mut web, b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76", None);
+    }
+    let outcome = world.run();
+    assert_eq!(outcome.count(Counter::NotBroker), 1);
+    assert!(outcome.spans.is_empty());
+}
