@@ -46,8 +46,8 @@
 //! TAG` first, then the same and `LPUSH` or `RPUSH` with `redelivered` set (`Requeue`, `Moved`): after `Reject(requeue=True)`, at shut-down,
 //! and by any worker for one that was killed, once the visibility time-out is over. A task that is rejected for good looks like an ack.
 //!
-//! The result: `MULTI; SETEX celery-task-meta-ID ttl {"status": …}; PUBLISH …` by the child or thread that worked (`Done`; `RETRY` counts as
-//! failed; `STARTED` with `task_track_started` is `Claimed`). With `ignore_result` nothing is written: only the pool's pipe tells.
+//! The result: `MULTI; SETEX celery-task-meta-ID ttl {"status": …}; PUBLISH …` by the child or thread that worked (`Done`; `RETRY` is
+//! nothing: the retry was sent before, which ended the attempt; `STARTED` with `task_track_started` is `Claimed`). With `ignore_result` nothing is written: only the pool's pipe tells.
 //! Task events (`/0.celeryev/…`), remote control (`…pidbox`) and results give no message.
 //!
 //! # Sidekiq

@@ -8,6 +8,15 @@ const IDLE_BYTES: usize = 1024;
 /// The same, in nodes.
 const IDLE_NODES: usize = 32;
 
+/// Which end writes this direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// Arrays of bulk strings, or inline commands.
+    Client,
+    /// Any type.
+    Broker,
+}
+
 /// Type of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -29,9 +29,9 @@ mod state;
 pub use sniff::is_redis;
 
 use command::{Command, Then, Verb};
-use frame::{Kind, Piece, Step, Why};
+use frame::{Kind, Piece, Step, Why, Writer};
 use pending::Expect;
-use reader::{Reader, Writer};
+use reader::Reader;
 use reply::Element;
 use state::State;
 

@@ -6,7 +6,7 @@
 //! if these begin like a message.
 //! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
-use super::frame::{Frame, Kind, Node, Piece, Step, Why};
+use super::frame::{Frame, Kind, Node, Piece, Step, Why, Writer};
 use super::line::{self, DIGITS_MAX, First, LINE_MAX};
 
 /// Most levels of aggregates; Redis' own replies have less than ten.
@@ -15,15 +15,6 @@ const DEPTH_MAX: usize = 32;
 const INLINE_MAX: u64 = 64 * 1024;
 /// Room that a line keeps between messages.
 const IDLE_BYTES: usize = 1024;
-
-/// Which end writes this direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writer {
-    /// Arrays of bulk strings, or inline commands.
-    Client,
-    /// Any type.
-    Broker,
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Open {
@@ -287,15 +278,17 @@ impl Reader {
                 Some(self.out("not a value of Redis' protocol", Why::NotRedis)),
             );
         }
-        self.line
-            .extend_from_slice(part.get(..room).unwrap_or(part));
-        if end.is_none() {
-            return (part.len(), None);
-        }
-        let mut line = std::mem::take(&mut self.line);
-        let step = self.value(&line);
-        line.clear();
-        self.line = line;
+        let kept = part.get(..room).unwrap_or(part);
+        let step = if end.is_some() && self.line.is_empty() {
+            self.value(kept)
+        } else {
+            self.line.extend_from_slice(kept);
+            if end.is_none() {
+                return (part.len(), None);
+            }
+            let line = std::mem::take(&mut self.line);
+            self.value(&line)
+        };
         match step {
             Ok(step) => (part.len(), step),
             Err(why) => (bytes.len(), Some(self.out(why, Why::NotRedis))),
