@@ -65,6 +65,7 @@ fn every_program_passes_the_verifier_and_finds_its_hook() {
 fn the_programs_also_load_with_their_log_and_with_a_narrow_scope() {
     let options = Options {
         head_bytes: 16 * 1024,
+        message_bytes: 0,
         processes: Some(vec![1]),
         ports: vec![80, 8080],
         runtimes: vec![(1, Runtime::of(runtime::MULTIPLEXING))],
