@@ -349,9 +349,14 @@ pub struct StateRecord {
     pub rx_bytes: u32,
     /// See `rx_bytes`.
     pub tx_bytes: u32,
+    /// `sk->sk_shutdown`: [`SHUT_BOTH`] when the program has closed the socket; 0 when it is not known.
+    pub shutdown: u8,
     /// Always 0.
-    pub zero: u32,
+    pub zero: [u8; 3],
 }
+
+/// `SHUTDOWN_MASK` (include/net/sock.h): neither direction is of use to the program any more.
+pub const SHUT_BOTH: u8 = 3;
 
 /// `kind::EXEC`, `EXIT`, `IO_URING`, `LISTEN`.
 #[repr(C)]

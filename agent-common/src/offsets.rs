@@ -51,6 +51,8 @@ pub struct Offsets {
     pub sk_socket: u32,
     /// `sock.sk_err` (int)
     pub sk_err: u32,
+    /// `sock.sk_shutdown` (u8); 0 where this kernel has no such byte
+    pub sk_shutdown: u32,
     /// `sock_common.skc_family` (u16)
     pub skc_family: u32,
     /// `sock_common.skc_daddr` (be32)
@@ -113,6 +115,7 @@ impl Offsets {
         sk_protocol: 0,
         sk_socket: 0,
         sk_err: 0,
+        sk_shutdown: 0,
         skc_family: 0,
         skc_daddr: 0,
         skc_rcv_saddr: 0,

@@ -187,7 +187,8 @@ impl Fields<'_> {
             error: self.u16(),
             rx_bytes: self.u32(),
             tx_bytes: self.u32(),
-            zero: self.u32(),
+            shutdown: self.u8(),
+            zero: [self.u8(), self.u8(), self.u8()],
         }
     }
 

@@ -8,7 +8,7 @@
 
 mod support;
 
-use agent_common::abi::evidence::THREAD;
+use agent_common::abi::{SHUT_BOTH, evidence::THREAD};
 use agent_trace::counters::Counter;
 use agent_trace::tracer::TracerConfig;
 use support::calls::{BUSY, GET, OK, Scene, links};
@@ -265,6 +265,26 @@ fn attempts_that_are_found_to_have_failed_late_come_before_their_repetition() {
     let outcome = scene.run();
     assert_eq!(links(&outcome), ["11>10:retry#1"]);
     assert_eq!(text(outcome.span(10), "error.type"), "timeout");
+
+    // The peer acknowledges the close late, or never.
+    for acknowledged in [true, false] {
+        let mut scene = Scene::new();
+        scene.serve(1);
+        let given_up = scene.begin(1, 10, GET);
+        scene.world.wait(30);
+        scene
+            .world
+            .state_shut(&given_up, ESTABLISHED, FIN_WAIT1, 0, SHUT_BOTH);
+        let again = scene.begin(1, 11, GET);
+        scene.end(again, OK);
+        scene.world.wait(50);
+        if acknowledged {
+            scene.world.state(&given_up, FIN_WAIT1, CLOSE, 0);
+        }
+        let outcome = scene.run();
+        assert_eq!(links(&outcome), ["11>10:retry#1"], "{acknowledged}");
+        assert_eq!(text(outcome.span(10), "error.type"), "timeout");
+    }
 
     // The server closes; the client finds that out, tries again, and closes its end only then.
     let mut scene = Scene::new();

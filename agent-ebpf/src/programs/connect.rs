@@ -203,6 +203,16 @@ fn named(conn: &mut Conn, addr: u64) -> Option<()> {
     Some(())
 }
 
+/// What of a TCP socket its program has shut down; 0 when that is not known.
+#[inline(always)]
+fn shutdown(sk: u64, family: u16) -> u8 {
+    let offset = setting!(offsets.sk_shutdown);
+    if offset == 0 || family == AF_UNIX {
+        return 0;
+    }
+    field(sk, offset)
+}
+
 /// Tells a state and, for TCP_CLOSE, forgets the connection.
 #[inline(always)]
 fn closed(conn: &mut Conn, key: SocketKey, old_state: u8, new_state: u8, error: u16) {
@@ -226,7 +236,8 @@ fn closed(conn: &mut Conn, key: SocketKey, old_state: u8, new_state: u8, error: 
             error,
             rx_bytes: conn.rx_bytes as u32,
             tx_bytes: conn.tx_bytes as u32,
-            zero: 0,
+            shutdown: shutdown(key.sk, conn.family),
+            zero: [0; 3],
         };
         emit::small(&record);
     }

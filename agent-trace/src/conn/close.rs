@@ -4,7 +4,7 @@
 //! exchanges, failed or unfinished. Always holds: after [`Conn::finish`] nothing is open. Refuses: to end anything at
 //! the state change itself, because reads and writes that happened before it may be recorded after it.
 
-use agent_common::abi::StateRecord;
+use agent_common::abi::{SHUT_BOTH, StateRecord};
 
 use super::{Conn, Scratch};
 use crate::exchange::{Exchange, Outcome};
@@ -38,6 +38,7 @@ impl Conn {
         match record.new_state {
             tcp_state::FIN_WAIT1 | tcp_state::LAST_ACK if self.local_close_ktime_ns.is_none() => {
                 self.local_close_ktime_ns = Some(record.head.ktime_ns);
+                self.is_shut = record.shutdown == SHUT_BOTH;
                 shared
                     .closing
                     .push_back((record.head.ktime_ns, self.socket));
@@ -53,13 +54,18 @@ impl Conn {
         }
     }
 
-    /// This end closed or shut down its sending side: a server's response can have no more bytes.
+    /// This end closed or shut down its sending side: a server's response can have no more bytes, and a client that closed
+    /// waits for none. (The connection itself ends when the peer says so: 40 ms later at the least where the peer's program
+    /// does not read, because it delays its acknowledgement, and perhaps never.)
     pub(crate) fn finish_egress(&mut self, shared: &mut Shared, scratch: &mut Scratch) {
-        if self
-            .parsers
-            .as_ref()
-            .is_some_and(|parsers| parsers.side == Side::Server)
-        {
+        let Some(parsers) = &self.parsers else {
+            return;
+        };
+        if parsers.side == Side::Client {
+            if self.is_shut {
+                self.finish(shared, scratch);
+            }
+        } else {
             self.drain_parked(true, shared, scratch);
             self.end_responses(
                 self.local_close_ktime_ns.unwrap_or(self.last_ktime_ns),
@@ -83,7 +89,14 @@ impl Conn {
     /// No record of this connection comes any more: everything open on it is over.
     pub(crate) fn finish(&mut self, shared: &mut Shared, scratch: &mut Scratch) {
         self.drain_parked(true, shared, scratch);
-        let closed = self.closed_ktime_ns.unwrap_or(self.last_ktime_ns);
+        let shut = self.local_close_ktime_ns.filter(|_| {
+            self.is_shut
+                && self
+                    .parsers
+                    .as_ref()
+                    .is_some_and(|parsers| parsers.side == Side::Client)
+        });
+        let closed = shut.or(self.closed_ktime_ns).unwrap_or(self.last_ktime_ns);
         self.end_responses(closed, shared, scratch);
         if let Some(mut lane) = self.lane.take() {
             let error = if self.errno == 0 {

@@ -106,6 +106,8 @@ pub(crate) struct Conn {
     broken_ktime_ns: Option<u64>,
     /// First close by this end, and whether the peer had closed before.
     local_close_ktime_ns: Option<u64>,
+    /// That was the end of both directions.
+    is_shut: bool,
     peer_closed: bool,
     pub(crate) closed_ktime_ns: Option<u64>,
     errno: u16,
@@ -148,6 +150,7 @@ impl Conn {
             last_ktime_ns: ktime_ns,
             broken_ktime_ns: None,
             local_close_ktime_ns: None,
+            is_shut: false,
             peer_closed: false,
             closed_ktime_ns: None,
             errno: 0,

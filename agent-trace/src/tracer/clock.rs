@@ -75,9 +75,8 @@ impl Tracer {
                     conn.finish(shared, scratch);
                     conns.remove(&socket);
                 }
-                // Its own entry is still to come.
-                Some(_) => {}
-                None => conn.finish_egress(shared, scratch),
+                // If it is closed, its own entry is still to come.
+                _ => conn.finish_egress(shared, scratch),
             }
         }
     }

@@ -288,6 +288,11 @@ impl World {
     }
 
     pub fn state(&mut self, end: &End, old: u8, new: u8, error: u16) {
+        self.state_shut(end, old, new, error, 0);
+    }
+
+    /// The same of a socket whose program has shut that down.
+    pub fn state_shut(&mut self, end: &End, old: u8, new: u8, error: u16, shutdown: u8) {
         let head = self.head(kind::STATE, size_of::<StateRecord>(), 0);
         let record = StateRecord {
             head,
@@ -297,7 +302,8 @@ impl World {
             error,
             rx_bytes: 0,
             tx_bytes: 0,
-            zero: 0,
+            shutdown,
+            zero: [0; 3],
         };
         self.steps.push(Step::Record(bytes_of(&record, &[])));
     }

@@ -145,6 +145,7 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
         sk_protocol: need("sock", "sk_protocol", "TCP cannot be told from MPTCP")?,
         sk_socket: need("sock", "sk_socket", FD_WALK)?,
         sk_err: need("sock", "sk_err", STATES)?,
+        sk_shutdown: need("sock", "sk_shutdown", STATES).unwrap_or(0),
         skc_family: need("sock_common", "skc_family", ADDRESSES)?,
         skc_daddr: need("sock_common", "skc_daddr", ADDRESSES)?,
         skc_rcv_saddr: need("sock_common", "skc_rcv_saddr", ADDRESSES)?,

@@ -178,6 +178,7 @@ fn the_running_kernels_offsets_are_those_a_c_compiler_computes() {
         ("struct sock", "sk_type", found.sk_type),
         ("struct sock", "sk_protocol", found.sk_protocol),
         ("struct sock", "sk_err", found.sk_err),
+        ("struct sock", "sk_shutdown", found.sk_shutdown),
         ("struct sock_common", "skc_family", found.skc_family),
         ("struct sock_common", "skc_daddr", found.skc_daddr),
         ("struct sock_common", "skc_rcv_saddr", found.skc_rcv_saddr),
