@@ -87,7 +87,7 @@ impl<'a> Rest<'a> {
 mod tests {
     //! Bodies in, fields out.
 
-    use proptest::prelude::*;
+    use proptest::prelude::proptest;
 
     use super::strings;
 

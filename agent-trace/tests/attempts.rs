@@ -8,7 +8,9 @@
 
 mod support;
 
-use proptest::prelude::*;
+use proptest::prelude::{
+    ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
 use support::End;
 use support::calls::{BUSY, GET, OK, Scene};
 
