@@ -125,7 +125,7 @@ fn kafka_or_postgres(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
 #[inline(always)]
 fn postgres_request(bytes: &[u8; SNIFF_BYTES]) -> Token {
     let first = bytes[5];
-    let is_text = first >= b' ' && first < 0x7f;
+    let is_text = (b' '..0x7f).contains(&first);
     let fits = if bytes[0] == b'Q' {
         is_text || first == b'\n' || first == b'\t'
     } else {

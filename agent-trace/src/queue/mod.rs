@@ -4,9 +4,11 @@
 //! and acks say about work ([`work`]). Always holds: a put has the ids and the parent of the write that completed it, a delivery those of
 //! the read that did; bounded. Refuses: bytes that are not of the protocol: the connection is given up.
 
+mod candidates;
 mod parcel;
 mod pipes;
 mod posts;
+mod puts;
 mod units;
 mod work;
 
@@ -15,8 +17,8 @@ use std::sync::Arc;
 
 use agent_common::abi::{SegmentRecord, SocketKey, direction, evidence, protocol, segment_flag};
 use agent_protocol::queue::{
-    Conversation, Delivered, Event, Key, Keyer, Limits, Placed, Sent, Settle, Way, amqp, kafka,
-    mqtt, nats, postgres, redis,
+    Conversation, Delivered, Event, Keyer, Limits, Settle, Way, amqp, kafka, mqtt, nats, postgres,
+    redis,
 };
 use agent_protocol::stream::Begin;
 use agent_protocol::tracecontext::{TraceContext, Traceparent};
@@ -26,7 +28,7 @@ pub(crate) use self::parcel::Parcel;
 pub(crate) use self::pipes::on_pipe;
 pub(crate) use self::work::Work;
 
-use self::posts::Put;
+use self::puts::Awaited;
 use self::units::UnitKey;
 use crate::conn::{pieces, place};
 use crate::counters::Counter;
@@ -38,19 +40,10 @@ use crate::semconv;
 use crate::shared::Shared;
 use crate::span::{SpanId, TraceId};
 
-/// Most puts of one connection whose answers are awaited.
-const AWAITED_MAX: usize = 1_024;
 /// Writes to a database after which a connection is given up when no table of any is known to be a queue.
 const IDLE_WRITES_MAX: u32 = 512;
 /// Most deliveries of one connection that can still be settled.
 const UNSETTLED_MAX: usize = 4_096;
-
-/// A put whose answer is to come.
-struct Awaited {
-    operation: u32,
-    keys: Vec<Key>,
-    exchange: Box<Exchange>,
-}
 
 /// See the module.
 pub(crate) struct Lane {
@@ -123,7 +116,7 @@ impl Lane {
     pub(crate) fn is_of_no_queue(&self, shared: &Shared) -> bool {
         self.protocol == protocol::POSTGRES
             && self.idle_writes > IDLE_WRITES_MAX
-            && !shared.work.has_queues()
+            && !shared.work.candidates.has_queues()
     }
 
     /// One segment.
@@ -268,112 +261,6 @@ impl Lane {
         }
     }
 
-    fn sent(&mut self, sent: Sent, nth: u32, moved: &Moved<'_>, shared: &mut Shared) {
-        let record = moved.record;
-        let Some(mut ids) = moved.ids else { return };
-        if nth > 0 {
-            ids.span = derived_span(ids.span, nth);
-        }
-        let (operation, is_answered) = (sent.operation, !sent.is_unanswered);
-        let keys = sent.message.keys.clone();
-        let is_fan_out = !matches!(sent.name, "lpush" | "rpush" | "lpushx" | "rpushx" | "zadd");
-        let header = self.header(sent.message.traceparent, shared);
-        let is_candidate = sent.is_candidate && !shared.work.is_queue(&sent.destination);
-        let parcel = Parcel {
-            is_candidate,
-            ..Parcel::sent(self.protocol, sent)
-        };
-        shared.put_again(&keys, began(record));
-        let early = shared.work.posts.put(&Put {
-            keys: &keys,
-            span: ids.span,
-            at_ns: began(record),
-            job: parcel.job.as_ref().map(|job| job.name.as_str()),
-            is_fan_out,
-        });
-        let mut exchange = self.exchange(ids, Side::Client, parcel, moved, shared);
-        if !is_candidate {
-            shared.confirm(&mut exchange, header);
-        }
-        if let Some(consumer) = early {
-            shared.graph.is_of_message(consumer, ids.span);
-        }
-        if !is_answered || self.awaited.len() >= AWAITED_MAX {
-            let end = record.head.ktime_ns;
-            if is_candidate {
-                shared.may_be_message(exchange, end);
-                return;
-            }
-            shared.complete(exchange, Outcome::Complete, end, end);
-            return;
-        }
-        self.awaited.push_back(Awaited {
-            operation,
-            keys,
-            exchange,
-        });
-    }
-
-    fn placed(&mut self, placed: &Placed, shared: &mut Shared) {
-        let mut of_operation = self
-            .awaited
-            .iter_mut()
-            .filter(|awaited| awaited.operation == placed.operation);
-        let Some(awaited) = of_operation.nth(placed.nth as usize) else {
-            return;
-        };
-        if let Some(parcel) = &mut awaited.exchange.message {
-            parcel.offset = placed.offset.or(parcel.offset);
-            if parcel.id.is_none() {
-                parcel.id.clone_from(&placed.id);
-            }
-        }
-        awaited.keys.extend_from_slice(&placed.keys);
-        let span = awaited.exchange.ids.span;
-        let early = shared.work.posts.put(&Put {
-            keys: &placed.keys,
-            span,
-            at_ns: awaited.exchange.start_ktime_ns,
-            job: None,
-            is_fan_out: true,
-        });
-        if let Some(consumer) = early {
-            shared.graph.is_of_message(consumer, span);
-        }
-    }
-
-    fn answered(
-        &mut self,
-        operation: u32,
-        error: Option<String>,
-        record: &SegmentRecord,
-        shared: &mut Shared,
-    ) {
-        let end = record.head.ktime_ns;
-        let mut kept = VecDeque::new();
-        while let Some(mut awaited) = self.awaited.pop_front() {
-            if awaited.operation != operation {
-                kept.push_back(awaited);
-                continue;
-            }
-            let outcome = match &error {
-                None => Outcome::Complete,
-                Some(_) => Outcome::Failed(semconv::ERROR_BROKER),
-            };
-            if let Some(parcel) = &mut awaited.exchange.message {
-                parcel.error.clone_from(&error);
-            }
-            if parcel_is_candidate(&awaited.exchange) {
-                if error.is_none() {
-                    shared.may_be_message(awaited.exchange, end);
-                }
-                continue;
-            }
-            shared.complete(awaited.exchange, outcome, end, end);
-        }
-        self.awaited = kept;
-    }
-
     /// Ids of the `nth` delivery of a read: those of the context when that is its own.
     fn delivery_ids(&self, moved: &Moved<'_>, is_sure: bool, nth: u32) -> Ids {
         let record = moved.record;
@@ -466,39 +353,6 @@ impl Lane {
         };
         shared.place(exchange)
     }
-
-    /// The connection is gone: what the broker did not answer is not known to have reached it.
-    pub(crate) fn finish(&mut self, error: &'static str, at_ns: u64, shared: &mut Shared) {
-        for awaited in self.awaited.drain(..) {
-            if parcel_is_candidate(&awaited.exchange) {
-                shared.may_be_message(awaited.exchange, at_ns);
-                continue;
-            }
-            shared.complete(awaited.exchange, Outcome::Failed(error), at_ns, at_ns);
-        }
-    }
-
-    /// The tracer stops.
-    pub(crate) fn abandon(&mut self, at_ns: u64, shared: &mut Shared) -> u64 {
-        let mut count = 0;
-        for awaited in self.awaited.drain(..) {
-            if parcel_is_candidate(&awaited.exchange) {
-                shared.may_be_message(awaited.exchange, at_ns);
-                continue;
-            }
-            count += 1;
-            shared.complete(awaited.exchange, Outcome::Unfinished, at_ns, at_ns);
-        }
-        count
-    }
-}
-
-/// Whether it is a message only if somebody takes it.
-fn parcel_is_candidate(exchange: &Exchange) -> bool {
-    exchange
-        .message
-        .as_deref()
-        .is_some_and(|parcel| parcel.is_candidate)
 }
 
 /// When a segment's bytes began to move.

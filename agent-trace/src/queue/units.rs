@@ -12,8 +12,12 @@
 //!      '---- asks for a message, or has settled all ---'
 //! ```
 
-use agent_common::abi::{ProcessKey, SegmentRecord};
+use agent_common::abi::{ProcessKey, SegmentRecord, SocketKey};
 
+use super::work::{system_of, works_in_turn};
+use crate::exchange::Outcome;
+use crate::graph::Whose;
+use crate::shared::Shared;
 use crate::span::SpanId;
 
 /// A thread.
@@ -39,4 +43,89 @@ pub(crate) enum At {
     Working(SpanId),
     Settled(SpanId),
     Mixed,
+}
+
+impl Shared {
+    /// The unit is about to be given one message; its context before was `before`. Returns whether it is free for it.
+    pub(crate) fn unit_takes(&mut self, unit: Option<UnitKey>, before: SpanId) -> bool {
+        let Some(unit) = unit else {
+            // A goroutine: what it read before tells.
+            return match self.graph.contexts().resolve(before) {
+                Whose::Of(consumer) => !self.work.open.contains_key(&consumer),
+                Whose::Itself | Whose::Nobody => true,
+            };
+        };
+        match self.work.units.get(&unit) {
+            None | Some(At::Settled(_)) => true,
+            Some(At::Working(_) | At::Mixed) => {
+                self.unit_mixes(Some(unit));
+                false
+            }
+        }
+    }
+
+    /// The unit has several messages: for which it works is not known.
+    pub(crate) fn unit_mixes(&mut self, unit: Option<UnitKey>) {
+        if let Some(unit) = unit {
+            self.work.set_unit(unit, At::Mixed);
+        }
+    }
+
+    /// The next message came on a connection whose messages are worked off one after the other, and nobody says when.
+    pub(crate) fn next_came(&mut self, before: &mut Vec<SpanId>, at_ns: u64) {
+        for consumer in before.drain(..) {
+            self.end_work(consumer, Outcome::Complete, at_ns);
+        }
+    }
+
+    /// The unit puts a message.
+    pub(crate) fn unit_writes(&mut self, unit: Option<UnitKey>) {
+        if let Some(unit) = unit
+            && let Some(at) = self.work.units.get_mut(&unit)
+            && matches!(at, At::Settled(_))
+        {
+            *at = At::Mixed;
+        }
+    }
+
+    /// The unit asks for its next message, so it is done with those before.
+    pub(crate) fn unit_fetches(&mut self, unit: Option<UnitKey>, socket: SocketKey, at_ns: u64) {
+        let Some(unit) = unit else { return };
+        match self.work.units.remove(&unit) {
+            Some(At::Working(consumer) | At::Settled(consumer)) => {
+                let open = self.work.open.get(&consumer);
+                if open.is_none_or(|open| works_in_turn(system_of(open))) {
+                    self.graph.contexts().end(consumer);
+                    self.end_work(consumer, Outcome::Complete, at_ns);
+                }
+            }
+            Some(At::Mixed) | None => {}
+        }
+        // Without a context of its own (an event loop): what came on this connection, and has no other end.
+        let mut ended: Vec<SpanId> = self
+            .work
+            .open
+            .iter()
+            .filter(|(_, open)| {
+                open.unit.is_none()
+                    && open.socket == socket
+                    && open.exchange.process == unit.process
+                    && system_of(open).is_none_or(|system| works_in_turn(Some(system)))
+            })
+            .map(|(span, _)| *span)
+            .collect();
+        ended.sort_unstable();
+        for consumer in ended {
+            self.end_work(consumer, Outcome::Complete, at_ns);
+        }
+    }
+
+    /// The unit said that it is done with what it was handed.
+    pub(crate) fn unit_is_ready(&mut self, unit: UnitKey, at_ns: u64) {
+        if let Some(At::Working(consumer)) = self.work.units.get(&unit).copied() {
+            self.work.units.remove(&unit);
+            self.graph.contexts().end(consumer);
+            self.end_work(consumer, Outcome::Complete, at_ns);
+        }
+    }
 }

@@ -15,56 +15,46 @@ use std::collections::VecDeque;
 use agent_common::abi::{ProcessKey, SocketKey};
 use agent_protocol::queue::{Committed, Key, KeyKind, Settle, System};
 use agent_protocol::tracecontext::TraceContext;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
+use super::candidates::Candidates;
 use super::outcome_of;
 use super::posts::{Found, Posts};
 use super::units::{At, UnitKey};
 use crate::counters::Counter;
 use crate::exchange::{Exchange, Outcome};
-use crate::graph::{Origin, Whose};
+use crate::graph::Origin;
 use crate::semconv;
 use crate::shared::Shared;
 use crate::span::{Evidence, SpanId};
 
 /// Most jobs whose latest attempt is remembered.
 const ATTEMPTS_MAX: usize = 65_536;
-/// Most puts that may be messages.
-const HELD_MAX: usize = 8_192;
-/// Most lists and tables that are known to be queues.
-const QUEUES_MAX: usize = 1_024;
 /// Most threads that are remembered.
 const UNITS_MAX: usize = 16_384;
 /// Age at which work is given up, ns.
 const STALE_NS: u64 = 3_600_000_000_000;
 
 /// A consumer at work.
-struct Open {
-    exchange: Box<Exchange>,
+pub(super) struct Open {
+    pub(super) exchange: Box<Exchange>,
     keys: Vec<Key>,
-    unit: Option<UnitKey>,
-    socket: SocketKey,
+    pub(super) unit: Option<UnitKey>,
+    pub(super) socket: SocketKey,
 }
 
 /// See the module.
 pub(crate) struct Work {
     pub(crate) posts: Posts,
     limit: usize,
-    open: FxHashMap<SpanId, Open>,
+    pub(super) open: FxHashMap<SpanId, Open>,
     /// In the order in which they were taken up.
     by_age: VecDeque<(u64, SpanId)>,
     by_key: FxHashMap<Key, SpanId>,
-    units: FxHashMap<UnitKey, At>,
+    pub(super) units: FxHashMap<UnitKey, At>,
     attempts: FxHashMap<Key, (SpanId, u32)>,
     attempts_by_age: VecDeque<Key>,
-    /// What was put into lists and tables that may be queues.
-    held: FxHashMap<SpanId, Box<Exchange>>,
-    held_by_age: VecDeque<SpanId>,
-    /// The same that were taken before their puts were answered.
-    wanted: FxHashSet<SpanId>,
-    wanted_by_age: VecDeque<SpanId>,
-    /// Lists and tables that are.
-    queues: FxHashSet<String>,
+    pub(super) candidates: Candidates,
 }
 
 impl Work {
@@ -78,46 +68,7 @@ impl Work {
             units: FxHashMap::default(),
             attempts: FxHashMap::default(),
             attempts_by_age: VecDeque::new(),
-            held: FxHashMap::default(),
-            held_by_age: VecDeque::new(),
-            wanted: FxHashSet::default(),
-            wanted_by_age: VecDeque::new(),
-            queues: FxHashSet::default(),
-        }
-    }
-
-    /// Whether somebody takes messages from there.
-    pub(crate) fn is_queue(&self, destination: &str) -> bool {
-        self.queues.contains(destination)
-    }
-
-    /// Whether anything of that kind is a queue.
-    pub(crate) fn has_queues(&self) -> bool {
-        !self.queues.is_empty()
-    }
-
-    /// Keeps what was put and is a message if somebody takes it.
-    fn hold(&mut self, exchange: Box<Exchange>) {
-        let span = exchange.ids.span;
-        if self.held.insert(span, exchange).is_none() {
-            self.held_by_age.push_back(span);
-        }
-        if self.held_by_age.len() > HELD_MAX
-            && let Some(oldest) = self.held_by_age.pop_front()
-        {
-            self.held.remove(&oldest);
-        }
-    }
-
-    /// Somebody took what this exchange put, whose end is not known yet.
-    fn want(&mut self, span: SpanId) {
-        if self.wanted.insert(span) {
-            self.wanted_by_age.push_back(span);
-        }
-        if self.wanted_by_age.len() > HELD_MAX
-            && let Some(oldest) = self.wanted_by_age.pop_front()
-        {
-            self.wanted.remove(&oldest);
+            candidates: Candidates::default(),
         }
     }
 
@@ -132,7 +83,7 @@ impl Work {
         }
     }
 
-    fn set_unit(&mut self, unit: UnitKey, at: At) {
+    pub(super) fn set_unit(&mut self, unit: UnitKey, at: At) {
         if self.units.len() >= UNITS_MAX && !self.units.contains_key(&unit) {
             // Threads of processes whose end was not told.
             self.units.clear();
@@ -161,7 +112,7 @@ pub(super) fn ends_with_the_next(system: Option<System>, delivery: u64) -> bool 
 }
 
 /// Whether a worker of this library asks for its next message only when it is done with the one before.
-fn works_in_turn(system: Option<System>) -> bool {
+pub(super) fn works_in_turn(system: Option<System>) -> bool {
     match system {
         None | Some(System::Sidekiq | System::Huey | System::Rq) => true,
         // (Several of procrastinate's jobs run on one event loop.)
@@ -175,7 +126,7 @@ fn works_in_turn(system: Option<System>) -> bool {
     }
 }
 
-fn system_of(open: &Open) -> Option<System> {
+pub(super) fn system_of(open: &Open) -> Option<System> {
     let parcel = open.exchange.message.as_deref()?;
     parcel.job.as_ref().map(|job| job.system)
 }
@@ -243,122 +194,6 @@ impl Shared {
             },
         );
         true
-    }
-
-    /// Somebody took what `producer` put: where that was no message before, it is one now, and its list or table a queue.
-    fn is_message(&mut self, producer: SpanId, consumer: &Exchange) {
-        if let Some(parcel) = consumer.message.as_deref()
-            && self.work.queues.len() < QUEUES_MAX
-        {
-            self.work.queues.insert(parcel.destination.clone());
-        }
-        match self.work.held.remove(&producer) {
-            Some(put) => {
-                self.work.held_by_age.retain(|span| *span != producer);
-                self.put_was_message(put, consumer.start_ktime_ns);
-            }
-            None if self.graph.knows(producer) => {}
-            None => self.work.want(producer),
-        }
-    }
-
-    fn put_was_message(&mut self, mut put: Box<Exchange>, at_ns: u64) {
-        self.confirm(&mut put, None);
-        let end = put.end_ktime_ns;
-        self.complete(put, Outcome::Complete, end, at_ns);
-    }
-
-    /// What may be a message was put, and that is over.
-    pub(crate) fn may_be_message(&mut self, mut put: Box<Exchange>, at_ns: u64) {
-        put.end_ktime_ns = at_ns;
-        if self.work.wanted.remove(&put.ids.span) {
-            self.put_was_message(put, at_ns);
-        } else {
-            self.work.hold(put);
-        }
-    }
-
-    /// The unit is about to be given one message; its context before was `before`. Returns whether it is free for it.
-    pub(crate) fn unit_takes(&mut self, unit: Option<UnitKey>, before: SpanId) -> bool {
-        let Some(unit) = unit else {
-            // A goroutine: what it read before tells.
-            return match self.graph.contexts().resolve(before) {
-                Whose::Of(consumer) => !self.work.open.contains_key(&consumer),
-                Whose::Itself | Whose::Nobody => true,
-            };
-        };
-        match self.work.units.get(&unit) {
-            None | Some(At::Settled(_)) => true,
-            Some(At::Working(_) | At::Mixed) => {
-                self.unit_mixes(Some(unit));
-                false
-            }
-        }
-    }
-
-    /// The unit has several messages: for which it works is not known.
-    pub(crate) fn unit_mixes(&mut self, unit: Option<UnitKey>) {
-        if let Some(unit) = unit {
-            self.work.set_unit(unit, At::Mixed);
-        }
-    }
-
-    /// The next message came on a connection whose messages are worked off one after the other, and nobody says when.
-    pub(crate) fn next_came(&mut self, before: &mut Vec<SpanId>, at_ns: u64) {
-        for consumer in before.drain(..) {
-            self.end_work(consumer, Outcome::Complete, at_ns);
-        }
-    }
-
-    /// The unit puts a message.
-    pub(crate) fn unit_writes(&mut self, unit: Option<UnitKey>) {
-        if let Some(unit) = unit
-            && let Some(at) = self.work.units.get_mut(&unit)
-            && matches!(at, At::Settled(_))
-        {
-            *at = At::Mixed;
-        }
-    }
-
-    /// The unit asks for its next message, so it is done with those before.
-    pub(crate) fn unit_fetches(&mut self, unit: Option<UnitKey>, socket: SocketKey, at_ns: u64) {
-        let Some(unit) = unit else { return };
-        match self.work.units.remove(&unit) {
-            Some(At::Working(consumer) | At::Settled(consumer)) => {
-                let open = self.work.open.get(&consumer);
-                if open.is_none_or(|open| works_in_turn(system_of(open))) {
-                    self.graph.contexts().end(consumer);
-                    self.end_work(consumer, Outcome::Complete, at_ns);
-                }
-            }
-            Some(At::Mixed) | None => {}
-        }
-        // Without a context of its own (an event loop): what came on this connection, and has no other end.
-        let mut ended: Vec<SpanId> = self
-            .work
-            .open
-            .iter()
-            .filter(|(_, open)| {
-                open.unit.is_none()
-                    && open.socket == socket
-                    && open.exchange.process == unit.process
-                    && system_of(open).is_none_or(|system| works_in_turn(Some(system)))
-            })
-            .map(|(span, _)| *span)
-            .collect();
-        ended.sort_unstable();
-        for consumer in ended {
-            self.end_work(consumer, Outcome::Complete, at_ns);
-        }
-    }
-
-    /// The unit said that it is done with what it was handed.
-    pub(crate) fn unit_is_ready(&mut self, unit: UnitKey, at_ns: u64) {
-        if let Some(At::Working(consumer)) = self.work.units.get(&unit).copied() {
-            self.work.units.remove(&unit);
-            self.graph.contexts().end(consumer);
-            self.end_work(consumer, Outcome::Complete, at_ns);
-        }
     }
 
     /// A job is put again: the attempt that runs is over, and it did not succeed.
@@ -527,7 +362,7 @@ impl Shared {
         count
     }
 
-    fn end_work(&mut self, consumer: SpanId, outcome: Outcome, at_ns: u64) {
+    pub(super) fn end_work(&mut self, consumer: SpanId, outcome: Outcome, at_ns: u64) {
         if let Some(open) = self.work.close(consumer) {
             self.complete(open.exchange, outcome, at_ns, at_ns);
         }

@@ -1,0 +1,169 @@
+//! What a client puts: exchanges from the write to the broker's answer.
+//!
+//! In: puts, places, answers. Out: exchanges that are over; what may be a message and is not yet known to be one ([`super::candidates`]).
+//! Always holds: a put is known by its keys from its write on, because its consumer can have it before the broker answers. Refuses: to
+//! await more answers than a limit: such puts are over at once.
+
+use std::collections::VecDeque;
+
+use agent_common::abi::SegmentRecord;
+use agent_protocol::queue::{Key, Placed, Sent};
+
+use super::posts::Put;
+use super::{Lane, Moved, Parcel, began};
+use crate::exchange::{Exchange, Outcome};
+use crate::graph::Side;
+use crate::ids::derived_span;
+use crate::semconv;
+use crate::shared::Shared;
+
+/// Most puts of one connection whose answers are awaited.
+const AWAITED_MAX: usize = 1_024;
+
+/// A put whose answer is to come.
+pub(super) struct Awaited {
+    operation: u32,
+    keys: Vec<Key>,
+    exchange: Box<Exchange>,
+}
+
+impl Lane {
+    pub(super) fn sent(&mut self, sent: Sent, nth: u32, moved: &Moved<'_>, shared: &mut Shared) {
+        let record = moved.record;
+        let Some(mut ids) = moved.ids else { return };
+        if nth > 0 {
+            ids.span = derived_span(ids.span, nth);
+        }
+        let (operation, is_answered) = (sent.operation, !sent.is_unanswered);
+        let keys = sent.message.keys.clone();
+        let is_fan_out = !matches!(sent.name, "lpush" | "rpush" | "lpushx" | "rpushx" | "zadd");
+        let header = self.header(sent.message.traceparent, shared);
+        let is_candidate = sent.is_candidate && !shared.work.candidates.is_queue(&sent.destination);
+        let parcel = Parcel {
+            is_candidate,
+            ..Parcel::sent(self.protocol, sent)
+        };
+        shared.put_again(&keys, began(record));
+        let early = shared.work.posts.put(&Put {
+            keys: &keys,
+            span: ids.span,
+            at_ns: began(record),
+            job: parcel.job.as_ref().map(|job| job.name.as_str()),
+            is_fan_out,
+        });
+        let mut exchange = self.exchange(ids, Side::Client, parcel, moved, shared);
+        if !is_candidate {
+            shared.confirm(&mut exchange, header);
+        }
+        if let Some(consumer) = early {
+            shared.graph.is_of_message(consumer, ids.span);
+        }
+        if !is_answered || self.awaited.len() >= AWAITED_MAX {
+            let end = record.head.ktime_ns;
+            if is_candidate {
+                shared.may_be_message(exchange, end);
+                return;
+            }
+            shared.complete(exchange, Outcome::Complete, end, end);
+            return;
+        }
+        self.awaited.push_back(Awaited {
+            operation,
+            keys,
+            exchange,
+        });
+    }
+
+    pub(super) fn placed(&mut self, placed: &Placed, shared: &mut Shared) {
+        let mut of_operation = self
+            .awaited
+            .iter_mut()
+            .filter(|awaited| awaited.operation == placed.operation);
+        let Some(awaited) = of_operation.nth(placed.nth as usize) else {
+            return;
+        };
+        if let Some(parcel) = &mut awaited.exchange.message {
+            parcel.offset = placed.offset.or(parcel.offset);
+            if parcel.id.is_none() {
+                parcel.id.clone_from(&placed.id);
+            }
+        }
+        awaited.keys.extend_from_slice(&placed.keys);
+        let span = awaited.exchange.ids.span;
+        let early = shared.work.posts.put(&Put {
+            keys: &placed.keys,
+            span,
+            at_ns: awaited.exchange.start_ktime_ns,
+            job: None,
+            is_fan_out: true,
+        });
+        if let Some(consumer) = early {
+            shared.graph.is_of_message(consumer, span);
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        operation: u32,
+        error: Option<String>,
+        record: &SegmentRecord,
+        shared: &mut Shared,
+    ) {
+        let end = record.head.ktime_ns;
+        let mut kept = VecDeque::new();
+        while let Some(mut awaited) = self.awaited.pop_front() {
+            if awaited.operation != operation {
+                kept.push_back(awaited);
+                continue;
+            }
+            let outcome = match &error {
+                None => Outcome::Complete,
+                Some(_) => Outcome::Failed(semconv::ERROR_BROKER),
+            };
+            if let Some(parcel) = &mut awaited.exchange.message {
+                parcel.error.clone_from(&error);
+            }
+            if parcel_is_candidate(&awaited.exchange) {
+                if error.is_none() {
+                    shared.may_be_message(awaited.exchange, end);
+                }
+                continue;
+            }
+            shared.complete(awaited.exchange, outcome, end, end);
+        }
+        self.awaited = kept;
+    }
+
+    /// The connection is gone: what the broker did not answer is not known to have reached it.
+    pub(crate) fn finish(&mut self, error: &'static str, at_ns: u64, shared: &mut Shared) {
+        for awaited in self.awaited.drain(..) {
+            if parcel_is_candidate(&awaited.exchange) {
+                shared.may_be_message(awaited.exchange, at_ns);
+                continue;
+            }
+            shared.complete(awaited.exchange, Outcome::Failed(error), at_ns, at_ns);
+        }
+    }
+
+    /// The tracer stops.
+    pub(crate) fn abandon(&mut self, at_ns: u64, shared: &mut Shared) -> u64 {
+        let mut count = 0;
+        for awaited in self.awaited.drain(..) {
+            if parcel_is_candidate(&awaited.exchange) {
+                shared.may_be_message(awaited.exchange, at_ns);
+                continue;
+            }
+            count += 1;
+            shared.complete(awaited.exchange, Outcome::Unfinished, at_ns, at_ns);
+        }
+        count
+    }
+}
+
+/// Whether it is a message only if somebody takes it.
+fn parcel_is_candidate(exchange: &Exchange) -> bool {
+    exchange
+        .message
+        .as_deref()
+        .is_some_and(|parcel| parcel.is_candidate)
+}
