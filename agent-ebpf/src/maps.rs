@@ -199,6 +199,8 @@ pub(crate) struct Scratch {
     pub sniff: [u8; limits::SNIFF_BYTES],
     /// The socket on which a server read last on this CPU: what is sent on it next begins no client's request.
     pub served: SocketKey,
+    /// Whether the process that was last asked about is in the scope (`scope`).
+    pub scoped: u64,
     /// Bytes this CPU has put into the ring since it woke the reader.
     pub unwoken: u32,
     /// 1 while a program works with this.
@@ -283,6 +285,15 @@ pub(crate) fn is_served(key: SocketKey) -> bool {
         let served = unsafe { core::ptr::read_volatile(&raw const (*place).served) };
         served.sk == key.sk && served.ino == key.ino
     })
+}
+
+/// What this CPU remembers of the scope.
+#[inline(always)]
+pub(crate) fn scoped() -> Option<*mut u64> {
+    // SAFETY: a field of a map value.
+    SCRATCH
+        .get_ptr_mut(0)
+        .map(|place| unsafe { &raw mut (*place).scoped })
 }
 
 /// Adds to a counter.
