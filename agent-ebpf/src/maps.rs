@@ -199,8 +199,8 @@ pub(crate) struct Scratch {
     pub sniff: [u8; limits::SNIFF_BYTES],
     /// The socket on which a server read last on this CPU: what is sent on it next begins no client's request.
     pub served: SocketKey,
-    /// Whether the process that was last asked about is in the scope (`scope`).
-    pub scoped: u64,
+    /// Whether the processes that were last asked about are in the scope (`scope`).
+    pub scoped: [u64; SCOPED],
     /// Bytes this CPU has put into the ring since it woke the reader.
     pub unwoken: u32,
     /// 1 while a program works with this.
@@ -287,13 +287,17 @@ pub(crate) fn is_served(key: SocketKey) -> bool {
     })
 }
 
-/// What this CPU remembers of the scope.
+/// Processes whose answer a CPU remembers: a server and its client take turns on one. A power of two.
+const SCOPED: usize = 4;
+
+/// Where this CPU remembers whether a process is in the scope.
 #[inline(always)]
-pub(crate) fn scoped() -> Option<*mut u64> {
-    // SAFETY: a field of a map value.
-    SCRATCH
-        .get_ptr_mut(0)
-        .map(|place| unsafe { &raw mut (*place).scoped })
+pub(crate) fn scoped(tgid: u32) -> Option<*mut u64> {
+    let index = tgid as usize & (SCOPED - 1);
+    SCRATCH.get_ptr_mut(0).map(|place| {
+        // SAFETY: a field of a map value, and an index below its length.
+        unsafe { (&raw mut (*place).scoped).cast::<u64>().add(index) }
+    })
 }
 
 /// Adds to a counter.

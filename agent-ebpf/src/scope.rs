@@ -40,7 +40,7 @@ fn remembered(tgid: u32, changed: u64, is_in: bool) -> u64 {
 #[inline(always)]
 fn is_in_scope(tgid: u32) -> bool {
     let changed = change_of(demand::SCOPED).wrapping_add(change_of(demand::SCOPED_BY_KERNEL));
-    let Some(place) = scoped() else {
+    let Some(place) = scoped(tgid) else {
         return false;
     };
     // SAFETY: a word of an initialised map value.
