@@ -199,6 +199,8 @@ pub(crate) struct Scratch {
     pub sniff: [u8; limits::SNIFF_BYTES],
     /// The socket on which a server read last on this CPU: what is sent on it next begins no client's request.
     pub served: SocketKey,
+    /// Whether the processes that were last asked about are in the scope (`scope`).
+    pub scoped: [u64; SCOPED],
     /// Bytes this CPU has put into the ring since it woke the reader.
     pub unwoken: u32,
     /// 1 while a program works with this.
@@ -282,6 +284,19 @@ pub(crate) fn is_served(key: SocketKey) -> bool {
         // SAFETY: two words of an initialised map value.
         let served = unsafe { core::ptr::read_volatile(&raw const (*place).served) };
         served.sk == key.sk && served.ino == key.ino
+    })
+}
+
+/// Processes whose answer a CPU remembers: a server and its client take turns on one. A power of two.
+const SCOPED: usize = 4;
+
+/// Where this CPU remembers whether a process is in the scope.
+#[inline(always)]
+pub(crate) fn scoped(tgid: u32) -> Option<*mut u64> {
+    let index = tgid as usize & (SCOPED - 1);
+    SCRATCH.get_ptr_mut(0).map(|place| {
+        // SAFETY: a field of a map value, and an index below its length.
+        unsafe { (&raw mut (*place).scoped).cast::<u64>().add(index) }
     })
 }
 

@@ -43,6 +43,11 @@ impl Done {
         }
     }
 
+    /// One that will be next after about `count` others.
+    pub(crate) fn after_next(&self, count: usize) -> Option<&Exchange> {
+        self.prompt.get(count).map(|(_, exchange)| &**exchange)
+    }
+
     /// The next one and the time of its record.
     pub(crate) fn next(&self) -> Option<(u64, &Exchange)> {
         let queue = if self.is_late_next() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use agent_common::abi::{ConnRecord, ExchangeIds, ProcessKey, bytes_of, evidence, said};
 
+use crate::ahead;
 use crate::body::Body;
 use crate::graph::{Origin, Side, Slot};
 use crate::message::{Request, Response, Texts};
@@ -223,6 +224,11 @@ impl Exchange {
             outcome: Outcome::Open,
             message: None,
         }
+    }
+
+    /// It is needed soon.
+    pub(crate) fn fetch(&self) {
+        ahead::fetch((&raw const *self).cast(), size_of::<Self>());
     }
 
     /// The final response's head is still to come.

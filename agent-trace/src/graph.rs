@@ -23,6 +23,7 @@ pub(crate) use self::contexts::Whose;
 use self::posted::Posted;
 pub(crate) use self::table::Slot;
 use self::table::{Insertion, Node, Table};
+use crate::ahead;
 use crate::config::Sampler;
 
 use crate::counters::{Counter, Counters};
@@ -238,6 +239,13 @@ impl Graph {
     fn is_doubted(&self, origin: Origin) -> bool {
         matches!(origin, Origin::Kernel(parent, Evidence::Reply | Evidence::Async)
             if self.doubted.contains(&parent))
+    }
+
+    /// The exchange of this slot is needed soon.
+    pub(crate) fn fetch(&self, slot: Slot) {
+        if let Some(node) = self.table.get(slot) {
+            ahead::fetch((&raw const *node).cast(), size_of::<Node>());
+        }
     }
 
     /// The exchange is over; it can be named as a parent for a while.

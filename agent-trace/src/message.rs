@@ -8,6 +8,7 @@ use agent_protocol::http1::{
     Method, RequestHead, RequestMethod, ResponseHead, TargetForm, Version,
 };
 
+use crate::ahead;
 use crate::semconv as key;
 
 /// Texts of a request, in the order they are kept.
@@ -55,6 +56,11 @@ impl Texts {
         let end_of = |index: usize| self.ends.get(index).map_or(0, |end| *end as usize);
         let start = if index == 0 { 0 } else { end_of(index - 1) };
         self.buffer.get(start..end_of(index))
+    }
+
+    /// They are needed soon.
+    pub(crate) fn fetch(&self) {
+        ahead::fetch(self.buffer.as_ptr(), self.buffer.len());
     }
 
     /// Forgets all parts and keeps the buffer.

@@ -24,6 +24,9 @@ use crate::tracer::Command;
 /// Exchanges kept for new ones: at full load some thousand end with one tick, and as many begin before the next.
 const SPARE_MAX: usize = 8_192;
 
+/// How many exchanges before it is used a spare one is asked for.
+const AHEAD: usize = 4;
+
 /// See the module.
 pub(crate) struct Shared {
     pub(crate) config: TracerConfig,
@@ -63,6 +66,14 @@ impl Shared {
     pub(crate) fn place(&mut self, exchange: Exchange) -> Box<Exchange> {
         match self.spare.pop() {
             Some(mut place) => {
+                if let Some(later) = self
+                    .spare
+                    .len()
+                    .checked_sub(AHEAD)
+                    .and_then(|at| self.spare.get(at))
+                {
+                    later.fetch();
+                }
                 let texts = std::mem::take(&mut place.texts);
                 *place = Exchange { texts, ..exchange };
                 place

@@ -60,8 +60,14 @@ struct Running {
     piped: Vec<u32>,
 }
 
-/// Processes that run already: their runtime classes, and which use io_uring.
-fn classify(root: &ProcRoot, node_turns: bool, ktime_ns: u64) -> anyhow::Result<Running> {
+/// Processes that run already: their runtime classes, and which use io_uring. Only those of `scope`, if that is not every process: what
+/// others need must not cost the host anything.
+fn classify(
+    root: &ProcRoot,
+    scope: Option<&[u32]>,
+    node_turns: bool,
+    ktime_ns: u64,
+) -> anyhow::Result<Running> {
     let own = std::process::id();
     let mut runtimes = RuntimeClasses::new(root.clone(), RUNTIMES_MAX).with_node_turns(node_turns);
     let (mut plain, mut probed) = (Vec::new(), Vec::new());
@@ -69,7 +75,8 @@ fn classify(root: &ProcRoot, node_turns: bool, ktime_ns: u64) -> anyhow::Result<
     let tgids = root
         .tgids()
         .context("cannot list processes in /proc; mount it (`mount -t proc proc /proc`)")?;
-    for tgid in tgids.into_iter().filter(|tgid| *tgid != own) {
+    let followed = |tgid: &u32| *tgid != own && scope.is_none_or(|scope| scope.contains(tgid));
+    for tgid in tgids.into_iter().filter(followed) {
         // A process that ends meanwhile is no failure.
         let Ok(key) = root.approximate_key(tgid) else {
             continue;
@@ -104,11 +111,19 @@ fn classify(root: &ProcRoot, node_turns: bool, ktime_ns: u64) -> anyhow::Result<
 
 /// Processes that were forked, or became another program, after they were looked at and before the hooks that would tell were
 /// attached, which takes a second: a server that was just starting its workers.
-fn overtake(root: &ProcRoot, runtimes: &mut RuntimeClasses, kernel: &mut Kernel) {
+fn overtake(
+    root: &ProcRoot,
+    is_narrowed: bool,
+    runtimes: &mut RuntimeClasses,
+    kernel: &mut Kernel,
+) {
     let own = std::process::id();
     // That /proc can be listed was seen a moment ago.
     let tgids = root.tgids().unwrap_or_default();
     for tgid in tgids.into_iter().filter(|tgid| *tgid != own) {
+        if is_narrowed && !kernel.is_in_scope(tgid) {
+            continue;
+        }
         let Ok(key) = root.approximate_key(tgid) else {
             continue;
         };
@@ -145,12 +160,13 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
     let recorder = recording.map(Recorder::create).transpose()?;
     let root = ProcRoot::live();
     let exes = ExeGlobs::new(&config.scope.exes)?;
-    let mut running = classify(&root, config.capture.node_turns, clocks().0)?;
-    let narrowed = !config.scope.pids.is_empty() || !exes.is_empty();
-    let processes = narrowed
+    let is_narrowed = !config.scope.pids.is_empty() || !exes.is_empty();
+    let processes = is_narrowed
         .then(|| processes_in_scope(&root, &exes, &config.scope.pids))
         .transpose()
         .context("cannot list processes in /proc")?;
+    let node_turns = config.capture.node_turns;
+    let mut running = classify(&root, processes.as_deref(), node_turns, clocks().0)?;
     let mut attached = attach::attach(&Options {
         head_bytes: config.capture.head_bytes,
         message_bytes: if config.capture.queues {
@@ -185,7 +201,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
     for (tgid, finding) in &running.probed {
         kernel.set_runtime(*tgid, finding);
     }
-    overtake(&root, &mut running.runtimes, &mut kernel);
+    overtake(&root, is_narrowed, &mut running.runtimes, &mut kernel);
     if !running.piped.is_empty() {
         kernel.read_pipes(&running.piped);
     }

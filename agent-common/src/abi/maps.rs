@@ -261,8 +261,12 @@ pub mod demand {
     pub const ASKED: u32 = 0;
     /// Slot of what is attached.
     pub const ARMED: u32 = 1;
+    /// Slot of how often user space changed the scope. Who remembers an answer about the scope remembers this, too, and the next.
+    pub const SCOPED: u32 = 2;
+    /// Slot of when the programs changed the scope.
+    pub const SCOPED_BY_KERNEL: u32 = 3;
     /// Slots.
-    pub const SLOTS: u32 = 2;
+    pub const SLOTS: u32 = 4;
     /// Waiting with epoll, where it decides whose a call is.
     pub const LOOPS: u64 = 1;
     /// Unix sockets that speak a known protocol: their ends.

@@ -15,7 +15,7 @@ use crate::{
     emit,
     ids::now,
     maps::{ENVIRONMENTS, PIPED, RUNTIMES, SCOPE, THREADS, count},
-    scope::task_in_scope,
+    scope::{self, task_in_scope},
     settings::setting,
     walk::{Task, field},
 };
@@ -59,6 +59,7 @@ pub(crate) fn fork(ctx: RawTracePointContext) -> i32 {
     // SAFETY: one byte, only tested for presence.
     if unsafe { SCOPE.get(parent_tgid) }.is_some() {
         let _ = SCOPE.insert(child_tgid, 1, 0);
+        scope::change();
     }
     // SAFETY: one byte, only tested for presence.
     if unsafe { PIPED.get(parent_tgid) }.is_some() {
@@ -90,7 +91,9 @@ pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
     let tgid = (pid_tgid >> 32) as u32;
     if tgid == pid_tgid as u32 {
         let _ = RUNTIMES.remove(tgid);
-        let _ = SCOPE.remove(tgid);
+        if SCOPE.remove(tgid).is_ok() {
+            scope::change();
+        }
         let _ = PIPED.remove(tgid);
         tell(kind::EXIT, task, 0);
     }

@@ -12,7 +12,11 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use super::{Decision, Facts};
+use crate::ahead;
 use crate::span::SpanId;
+
+/// How many insertions before it is used a free slot is asked for.
+const AHEAD: usize = 4;
 
 /// Where an exchange is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +79,13 @@ impl Table {
         };
         let slot = match self.free.pop() {
             Some(slot) => {
+                let later = self.free.len().checked_sub(AHEAD);
+                if let Some(place) = later
+                    .and_then(|at| self.free.get(at))
+                    .and_then(|later| self.nodes.get(later.0 as usize))
+                {
+                    ahead::fetch((&raw const *place).cast(), size_of::<Node>());
+                }
                 if let Some(place) = self.nodes.get_mut(slot.0 as usize) {
                     *place = node;
                 }

@@ -27,6 +27,9 @@ const PROCESS_KEEP_NS: u64 = 3_600_000_000_000;
 /// How long the addresses of a connection that has not spoken a known protocol are kept, ns.
 const UNSPOKEN_KEEP_NS: u64 = 10_000_000_000;
 
+/// How many exchanges before its turn an exchange is asked for; halfway what it points to.
+const AHEAD: usize = 8;
+
 impl Tracer {
     pub(super) fn on_tick(&mut self, ktime_ns: u64, epoch_offset_ns: u64) {
         self.shared.now_ns = self.shared.now_ns.max(ktime_ns);
@@ -101,6 +104,15 @@ impl Tracer {
                 continue;
             }
             let exchange = shared.done.take()?;
+            if let Some(later) = shared.done.after_next(AHEAD) {
+                later.fetch();
+            }
+            if let Some(later) = shared.done.after_next(AHEAD / 2)
+                && let Entry::Entered(slot) = later.entry
+            {
+                shared.graph.fetch(slot);
+                later.texts.fetch();
+            }
             let decision = match exchange.entry {
                 Entry::Entered(slot) => shared.graph.decide(
                     slot,

@@ -83,7 +83,7 @@ pub struct Missing {
 pub struct Attached {
     ebpf: Ebpf,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
-    demands: Array<MapData, u64>,
+    pub(crate) demands: Array<MapData, u64>,
     /// Groups of `abi::demand` that are attached.
     armed: u64,
     /// Uprobes that are attached.

@@ -20,6 +20,10 @@ use crate::{
     enrich::runtime::Finding,
 };
 
+/// How far ahead of a record the ring's memory is asked for, bytes: two or three records.
+const AHEAD_BYTES: usize = 768;
+/// Bytes before each record (kernel/bpf/ringbuf.c).
+const RECORD_HEADER: usize = 8;
 /// Update flag: only if the entry is there (include/uapi/linux/bpf.h).
 const BPF_EXIST: u64 = 2;
 
@@ -112,6 +116,9 @@ impl Kernel {
             let Some(record) = self.ring.next() else {
                 break;
             };
+            // Another processor has written what follows.
+            let ahead = record.as_ptr().wrapping_add(AHEAD_BYTES);
+            agent_trace::ahead::fetch(ahead, record.len() + RECORD_HEADER);
             on_record(&record);
             count += 1;
         }
@@ -202,9 +209,19 @@ impl Kernel {
         self.arm(demand::PIPES);
     }
 
+    /// Whether a process is in the scope, where that is not every process.
+    #[must_use]
+    pub fn is_in_scope(&self, tgid: u32) -> bool {
+        self.scope.get(&tgid, 0).is_ok()
+    }
+
     /// Takes a process into the scope.
     pub fn add_to_scope(&mut self, tgid: u32) {
         let _ = self.scope.insert(tgid, 1, 0);
+        // What CPUs remember of the scope is void. This thread alone writes that count.
+        let demands = &mut self.attached.demands;
+        let changes = demands.get(&demand::SCOPED, 0).unwrap_or(0);
+        let _ = demands.set(demand::SCOPED, changes.wrapping_add(1), 0);
     }
 
     /// Groups of hooks that the programs ask for (`abi::demand`).
