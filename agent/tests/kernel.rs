@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use agent::attach::{
     self, Options,
-    carriers::Carriers,
+    carriers::{Carriers, Members},
     table::{HOOKS, Way},
 };
 use agent_common::abi::{Runtime, demand, runtime};
@@ -25,6 +25,7 @@ fn everything(way: Way) -> Options {
         way: Some(way),
         carriers: Carriers {
             option: true,
+            header: Some(Members::NonBlocking),
             ..Carriers::default()
         },
     }
