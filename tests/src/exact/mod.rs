@@ -112,16 +112,16 @@ fn converse(kind: Client, conversation: &Conversation) -> Result<Counts> {
             stream.set_read_timeout(patience)?;
             serve(stream, conversation)
         });
-        let client = TcpStream::connect(address).map_err(anyhow::Error::from);
-        let asked = client.and_then(|client| {
+        // A thread of its own: what one before read from a broker is not its job.
+        let client = scope.spawn(move || {
+            let client = TcpStream::connect(address)?;
             client.set_nodelay(conversation.nodelay)?;
             client.set_read_timeout(patience)?;
             client.set_nonblocking(kind == Client::Polls)?;
             ask(kind, &client, conversation)
         });
-        let served = match server.join() {
-            Ok(served) => served,
-            Err(_) => bail!("a server thread panicked"),
+        let (Ok(served), Ok(asked)) = (server.join(), client.join()) else {
+            bail!("a thread panicked")
         };
         match (served, asked) {
             (Ok(counts), Ok(woken)) => Ok(Counts { woken, ..counts }),
