@@ -74,6 +74,7 @@ fn the_programs_also_load_with_their_log_and_with_a_narrow_scope() {
         way: None,
         carriers: Carriers {
             option: true,
+            header: Some(Members::First),
             socket_pair: false,
             sampler: Sampler::TraceIdRatio(0.25),
             destinations: Vec::new(),
