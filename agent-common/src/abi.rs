@@ -11,7 +11,7 @@ use core::mem::{offset_of, size_of};
 
 pub use maps::{
     Arrival, Arrived, Conn, Inflight, PeerKey, Thread, Unit, conn_flag, demand, destination,
-    option_state, unit_flag,
+    header_state, option_state, unit_flag,
 };
 pub use units::{
     Runtime, UnitContext, UnitKey, cpython_variant, go_variant, goroutine_note, runtime, unit_kind,
@@ -323,8 +323,11 @@ pub struct SegmentRecord {
     pub role: u8,
     /// One of [`protocol`].
     pub protocol: u8,
+    /// Bytes of the stream from `pos` on that the program did not write: a header was written into the request that begins
+    /// here, so that the next segment's position is `pos + len + injected`.
+    pub injected: u8,
     /// Always 0.
-    pub zero: [u8; 5],
+    pub zero: [u8; 4],
     /// The last bytes of the segment, when flag `TAIL` is set.
     pub tail: [u8; 8],
     /// Valid when flag `EXCHANGE` is set.

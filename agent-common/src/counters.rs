@@ -83,4 +83,32 @@ counters! {
     OptionUnmatched = "option_unmatched",
     /// Options not kept because the map was full.
     ArrivedFull = "option_map_full",
+    /// Headers written into requests of clients.
+    HeaderWritten = "header_written",
+    /// Requests left alone because they have a `traceparent` of their own.
+    HeaderOwn = "header_present",
+    /// Connections that could not be prepared for headers: the map was full, or another program has them in a map of its own.
+    HeaderRefused = "header_socket_refused",
+    /// Requests without a header because the trace they belong to is not certain.
+    HeaderUncertain = "header_context_uncertain",
+    /// Requests without a header because their head was written in several pieces.
+    HeaderSplit = "header_head_split",
+    /// Requests without a header because their head is longer than what is looked at.
+    HeaderLong = "header_head_too_long",
+    /// Requests without a header because their first line does not leave room for it in the first segment.
+    HeaderNoRoom = "header_no_room",
+    /// Requests without a header because the bytes before them have not all arrived.
+    HeaderBusy = "header_stream_busy",
+    /// Requests without a header because it is not certain that a request begins where they do.
+    HeaderLost = "header_position_unknown",
+    /// Requests sent together with the one before, to which no header was given.
+    HeaderPipelined = "header_pipelined",
+    /// Requests without a header because they are no HTTP/1.0 or 1.1, or ask for a tunnel.
+    HeaderOther = "header_other_protocol",
+    /// Requests without a header because their bytes cannot be seen: sendfile, splice, or a call that is not known.
+    HeaderUnseen = "header_bytes_unseen",
+    /// Requests without a header because the kernel had no memory for it.
+    HeaderNoMemory = "header_no_memory",
+    /// Messages refused because what was written into them could not be taken back; the program's call failed with EACCES.
+    HeaderDropped = "header_message_dropped",
 }

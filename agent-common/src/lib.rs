@@ -9,5 +9,6 @@
 pub mod abi;
 pub mod carried;
 pub mod counters;
+pub mod header;
 pub mod limits;
 pub mod offsets;

@@ -16,7 +16,7 @@ pub const TAIL_BYTES: usize = 8;
 pub const IOVECS_MAX: usize = 8;
 /// Messages of one sendmmsg/recvmmsg that are looked at.
 pub const MMSG_MAX: usize = 2;
-/// Connections followed at once. A value is 192 bytes, so the map takes about 8 MiB.
+/// Connections followed at once. A value is 200 bytes, so the map takes about 8 MiB.
 pub const CONNS_MAX: u32 = 32_768;
 /// TCP connections of clients, by the address their servers see.
 pub const PEERS_MAX: u32 = 16_384;
@@ -50,6 +50,13 @@ pub const OPTION_TRIES_MAX: u8 = 3;
 pub const SILENT_TRIES_MAX: u8 = 2;
 /// Bytes of a request's head in which `traceparent` is looked for in the kernel.
 pub const ADOPT_BYTES: usize = 4 * 1024;
+/// Connections of clients whose requests may be given a header.
+pub const HEADER_MEMBERS_MAX: u32 = 16_384;
+/// A message up to this long leaves in one piece after a header was written into it; behind the header of a longer one a new
+/// segment begins.
+pub const HEADER_WHOLE_BYTES: u32 = 32 * 1024;
+/// Bytes of a segment that are left for TCP's options and its path's changes when the place of a header in it is judged.
+pub const HEADER_MARGIN_BYTES: u32 = 64;
 /// Ports of `--port`.
 pub const PORTS_MAX: u32 = 1_024;
 /// Ring buffer from kernel to user space; a power of two.

@@ -85,6 +85,8 @@ pub struct Offsets {
     pub tcp_snd_una: u32,
     /// `tcp_sock.bytes_acked` (u64)
     pub tcp_bytes_acked: u32,
+    /// `tcp_sock.mss_cache` (u32)
+    pub tcp_mss_cache: u32,
     /// `unix_sock.peer` (`struct sock *`)
     pub unix_peer: u32,
 }
@@ -132,6 +134,7 @@ impl Offsets {
         tcp_bytes_received: 0,
         tcp_snd_una: 0,
         tcp_bytes_acked: 0,
+        tcp_mss_cache: 0,
         unix_peer: 0,
     };
 }
@@ -158,6 +161,10 @@ pub struct Settings {
     pub all_armed: u32,
     /// 1: contexts are carried in TCP options.
     pub option: u32,
+    /// 1: contexts are carried in headers of HTTP/1 requests.
+    pub header: u32,
+    /// 1: this kernel can be trusted with sockets that stay in a SockHash.
+    pub header_stay: u32,
     /// 1: a server finds its client's exchange on this host by the pair of their sockets (0 is for tests).
     pub socket_pair: u32,
     /// Whether roots are sampled: one of [`sampled`].

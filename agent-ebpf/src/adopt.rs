@@ -36,6 +36,16 @@ pub(crate) struct Adopted {
     captured: u32,
     /// 1: what should be a digit is none.
     wrong: u32,
+    /// Where the first line ends.
+    first: u32,
+    /// Where the empty line begins.
+    end: u32,
+    /// Lines that begin like `content-length`, and where the last one's value begins.
+    lengths: u32,
+    length_at: u32,
+    /// Lines that begin like `transfer-encoding`.
+    codings: u32,
+    zero: u32,
     trace_id: Words,
     parent_id: u64,
 }
@@ -61,12 +71,23 @@ const _: () = assert!(ADOPT_BYTES.is_power_of_two() && 2 * ADOPT_BYTES <= 16 * 1
 /// A line begins at `at`: the end of the head, or perhaps `traceparent:`? Returns whether the head ends here. As few loads and
 /// branches as can be: the verifier walks this once for each place where a line can begin.
 #[inline(always)]
-fn line(scratch: &mut Scratch, at: usize) -> bool {
+fn line<const FRAMED: bool>(scratch: &mut Scratch, at: usize) -> bool {
     let first = byte(scratch, at);
     // A carriage return alone begins no line of a head.
     if first == b'\n' || first == b'\r' {
         scratch.adopted.is_whole = 1;
+        scratch.adopted.end = at as u32;
         return true;
+    }
+    if FRAMED {
+        // Names that only look like these make the body's length uncertain, too.
+        if first | 0x20 == b'c' && byte(scratch, at + 14) == b':' && byte(scratch, at + 7) == b'-' {
+            scratch.adopted.lengths += 1;
+            scratch.adopted.length_at = at as u32 + 15;
+        }
+        if first | 0x20 == b't' && byte(scratch, at + 8) == b'-' {
+            scratch.adopted.codings += 1;
+        }
     }
     if first | 0x20 == b't'
         && byte(scratch, at + 11) == b':'
@@ -80,8 +101,10 @@ fn line(scratch: &mut Scratch, at: usize) -> bool {
 
 /// Looks at one piece of the payload for the end of the head and the lines in question; returns 1 to stop. Called by
 /// `bpf_loop` (5.17), so that the verifier walks one piece, not all of them (a million instructions were not enough).
-unsafe extern "C" fn piece(index: u64, _: *mut c_void) -> i64 {
-    let Some(place) = SCRATCH.get_ptr_mut(0) else {
+unsafe extern "C" fn piece<const FRAMED: bool>(index: u64, slot: *mut c_void) -> i64 {
+    // SAFETY: `walk` passes a word of its stack.
+    let slot = unsafe { core::ptr::read_volatile(slot.cast::<u32>()) };
+    let Some(place) = SCRATCH.get_ptr_mut(slot) else {
         return 1;
     };
     // SAFETY: `find` holds it for the time of the loop.
@@ -113,7 +136,10 @@ unsafe extern "C" fn piece(index: u64, _: *mut c_void) -> i64 {
             if byte(scratch, feed) != b'\n' {
                 continue;
             }
-            if feed + 1 >= captured || line(scratch, feed + 1) {
+            if FRAMED && scratch.adopted.first == 0 {
+                scratch.adopted.first = feed as u32;
+            }
+            if feed + 1 >= captured || line::<FRAMED>(scratch, feed + 1) {
                 return 1;
             }
         }
@@ -216,9 +242,10 @@ const ONE_TRACE: u64 = 1;
 /// Neither is known.
 const UNSURE: u64 = 2;
 
-/// Looks for a trace in the first `captured` bytes of the payload.
+/// Walks over the lines of the head in the first `captured` bytes of the payload.
 #[inline(always)]
-fn find(scratch: &mut Scratch, captured: u64) -> u64 {
+fn walk<const FRAMED: bool>(scratch: &mut Scratch, captured: u64) {
+    let mut slot = scratch.slot;
     let adopted = &raw mut scratch.adopted;
     // SAFETY: fields of a map value. Volatile, because `piece` finds it by itself: the compiler does not know that the loop
     // reads and writes it.
@@ -226,16 +253,28 @@ fn find(scratch: &mut Scratch, captured: u64) -> u64 {
         core::ptr::write_volatile(&raw mut (*adopted).lines, 0);
         core::ptr::write_volatile(&raw mut (*adopted).is_whole, 0);
         core::ptr::write_volatile(&raw mut (*adopted).captured, captured as u32);
+        if FRAMED {
+            core::ptr::write_volatile(&raw mut (*adopted).first, 0);
+            core::ptr::write_volatile(&raw mut (*adopted).lengths, 0);
+            core::ptr::write_volatile(&raw mut (*adopted).codings, 0);
+        }
     }
-    // SAFETY: the kernel calls `piece` with an index under PIECES; it uses no context. BOUND: PIECES.
+    // SAFETY: the kernel calls `piece` with an index under PIECES and the address of `slot`. BOUND: PIECES.
     unsafe {
         bpf_loop(
             PIECES as u32,
-            piece as *mut c_void,
-            core::ptr::null_mut(),
+            piece::<FRAMED> as *mut c_void,
+            (&raw mut slot).cast(),
             0,
         )
     };
+}
+
+/// Looks for a trace in the first `captured` bytes of the payload.
+#[inline(always)]
+fn find(scratch: &mut Scratch, captured: u64) -> u64 {
+    walk::<false>(scratch, captured);
+    let adopted = &raw mut scratch.adopted;
     // SAFETY: as above.
     let (is_whole, lines, at) = unsafe {
         (
@@ -275,4 +314,117 @@ pub(crate) fn head(scratch: &mut Scratch, conn: &mut Conn, captured: u64) -> u64
     let tag = u16::from(tag_of(trace_id, found.parent_id));
     conn.context = context::CERTAIN | sampled | (tag << context::TAG_SHIFT);
     1
+}
+
+/// [`byte`] at a place that the compiler may know to be inside already: it would leave the mask out, and the verifier does not know.
+#[inline(always)]
+fn checked(scratch: &Scratch, at: usize) -> u8 {
+    byte(scratch, core::hint::black_box(at))
+}
+
+/// What [`request`] found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// The head does not end in what was captured.
+    Cut,
+    /// No request of HTTP/1.0 or 1.1 whose lines end as they should.
+    Other,
+    /// A whole head that has a `traceparent`, or a line that looks like one.
+    Traced,
+    /// A whole head without one.
+    Plain,
+}
+
+/// The length of a body whose end is not known.
+pub(crate) const UNKNOWN: u64 = u64::MAX;
+
+/// A client's HTTP/1 request whose first `captured` bytes are in the payload: what it is. Where its first line ends, where its head
+/// ends and how long its body is are [`first_line`], [`head_bytes`] and [`body_bytes`] then.
+#[inline(never)]
+pub(crate) fn request(scratch: &mut Scratch, captured: u64) -> u64 {
+    walk::<true>(scratch, captured);
+    let adopted = &raw const scratch.adopted;
+    // SAFETY: as in `walk`.
+    let (is_whole, lines, first, end) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*adopted).is_whole),
+            core::ptr::read_volatile(&raw const (*adopted).lines),
+            core::ptr::read_volatile(&raw const (*adopted).first) as usize,
+            core::ptr::read_volatile(&raw const (*adopted).end) as usize,
+        )
+    };
+    if is_whole == 0 || end as u64 + 2 > captured {
+        return Request::Cut as u64;
+    }
+    let at = first.wrapping_sub(10);
+    // ` HTTP/1.0\r` or ` HTTP/1.1\r`, and an empty line of both characters.
+    let mut version = 0;
+    // BOUND: 8.
+    for index in 0..8 {
+        version |= u64::from(checked(scratch, at + index)) << (8 * index);
+    }
+    let digit = checked(scratch, first.wrapping_sub(2));
+    let fits = first > 14
+        && version == u64::from_le_bytes(*b" HTTP/1.")
+        && (digit == b'0' || digit == b'1')
+        && checked(scratch, first.wrapping_sub(1)) == b'\r'
+        && checked(scratch, end) == b'\r'
+        && checked(scratch, end + 1) == b'\n';
+    if !fits {
+        return Request::Other as u64;
+    }
+    if lines != 0 {
+        return Request::Traced as u64;
+    }
+    Request::Plain as u64
+}
+
+/// Where the bytes behind the first line begin.
+#[inline(always)]
+pub(crate) fn first_line(scratch: &Scratch) -> u32 {
+    // SAFETY: as in `walk`.
+    unsafe { core::ptr::read_volatile(&raw const scratch.adopted.first) + 1 }
+}
+
+/// Bytes of the head, with its empty line.
+#[inline(always)]
+pub(crate) fn head_bytes(scratch: &Scratch) -> u32 {
+    // SAFETY: as in `walk`.
+    unsafe { core::ptr::read_volatile(&raw const scratch.adopted.end) + 2 }
+}
+
+/// Bytes of the body as the head says it; [`UNKNOWN`] where its end is not told by a number alone.
+#[inline(never)]
+pub(crate) fn body_bytes(scratch: &mut Scratch) -> u64 {
+    let adopted = &raw const scratch.adopted;
+    // SAFETY: as in `walk`.
+    let (lengths, codings, mut at) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*adopted).lengths),
+            core::ptr::read_volatile(&raw const (*adopted).codings),
+            core::ptr::read_volatile(&raw const (*adopted).length_at) as usize,
+        )
+    };
+    if codings != 0 || lengths > 1 {
+        return UNKNOWN;
+    }
+    if lengths == 0 {
+        return 0;
+    }
+    if checked(scratch, at) == b' ' {
+        at += 1;
+    }
+    let mut number = 0;
+    // BOUND: 10 digits, and what ends them.
+    for index in 0..11 {
+        let byte = checked(scratch, at + index);
+        if byte == b'\r' && index > 0 {
+            return number;
+        }
+        if !byte.is_ascii_digit() {
+            return UNKNOWN;
+        }
+        number = number * 10 + u64::from(byte - b'0');
+    }
+    UNKNOWN
 }

@@ -20,6 +20,12 @@ use crate::{
 /// Whether contexts are carried to other hosts at all: a constant to the verifier.
 #[inline(always)]
 pub(crate) fn is_on() -> bool {
+    setting!(option) != 0 || setting!(header) != 0
+}
+
+/// The same for options.
+#[inline(always)]
+pub(crate) fn has_options() -> bool {
     setting!(option) != 0
 }
 
@@ -61,6 +67,7 @@ pub(crate) fn shape_client(conn: &mut Conn) {
     }
     conn.span_id = span_of(conn.trace_id, conn.span_id);
     conn.option_tries = 0;
+    conn.injected = 0;
 }
 
 /// A server exchange's context is known: its id says what.
@@ -72,10 +79,10 @@ pub(crate) fn shape_server(conn: &mut Conn) {
     }
 }
 
-/// Whether an agent of another host was ever heard of.
+/// Whether contexts can be carried to anybody: an agent of another host was heard of, or headers are for all.
 #[inline(always)]
 pub(crate) fn has_agents() -> bool {
-    AGENTS.get(0).is_some_and(|seen| *seen != 0)
+    setting!(header) != 0 || AGENTS.get(0).is_some_and(|seen| *seen != 0)
 }
 
 /// Another agent announced itself.

@@ -14,6 +14,7 @@ use agent_common::{
 use crate::{
     adopt, carry,
     ids::{copy, new_span_id, new_trace_id, now},
+    inject,
     maps::Scratch,
     pending, segment, unit,
     walk::Task,
@@ -85,6 +86,7 @@ pub(crate) fn take_back(conn: &mut Conn) {
         conn.flags &= !conn_flag::BEGUN;
         conn.last_direction = conn.direction_before;
         pending::forget(conn);
+        inject::take_back(conn);
         // A turn's context counts once, and libuv writes again without a turn: it is kept for the next try.
         if conn.evidence == evidence::TURN
             || conn.evidence == evidence::SESSION
@@ -132,7 +134,7 @@ pub(crate) fn parent_of_write(conn: &mut Conn, task: Task, now: u64) -> u64 {
 /// Whether the client's agent named the exchange in an option.
 #[inline(always)]
 fn by_option(conn: &mut Conn, sk: u64, seq: u32) -> bool {
-    carry::is_on() && carry::has_agents() && carry::take(conn, sk, seq) != 0
+    carry::has_options() && carry::has_agents() && carry::take(conn, sk, seq) != 0
 }
 
 /// The first bytes of the request that began are in the payload: they may name its trace.

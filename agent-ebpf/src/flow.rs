@@ -19,7 +19,8 @@
 
 use agent_common::{
     abi::{
-        Conn, SocketKey, conn_flag, direction, protocol, role, segment_flag, unit_kind, verdict,
+        Conn, SocketKey, conn_flag, direction, header_state, protocol, role, segment_flag,
+        unit_kind, verdict,
     },
     counters::Counter,
     limits::SNIFF_TURNS_MAX,
@@ -180,6 +181,10 @@ fn commit(conn: &mut Conn, way: u8, token: Token) -> bool {
         }
         if conn.role == role::CLIENT && way == direction::RX {
             pending::forget(conn);
+            if token != Token::RESPONSE {
+                // What follows is no exchange of requests and responses any more, or was not seen.
+                conn.header |= header_state::LOST;
+            }
         }
     }
     true
@@ -292,6 +297,10 @@ pub(crate) fn wrote(
         segment.enter_ns = conn.begun_ns;
     }
     fill(&mut scratch.record, conn, &socket.key, call.task, segment);
+    if scratch.record.flags & segment_flag::EXCHANGE != 0 {
+        scratch.record.injected = conn.injected;
+        conn.injected = 0;
+    }
     send(scratch, view.place, view.vectors);
     Some(())
 }

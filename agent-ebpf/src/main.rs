@@ -18,6 +18,7 @@ mod emit;
 mod exchange;
 mod flow;
 mod ids;
+mod inject;
 mod maps;
 mod messages;
 mod pending;

@@ -14,7 +14,7 @@ use agent_common::{
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash},
 };
 
 use crate::{adopt::Adopted, settings::setting, sniff::Token};
@@ -76,6 +76,12 @@ pub(crate) static DEMANDS: Array<u64> = Array::with_max_entries(demand::SLOTS, 0
 #[map]
 pub(crate) static ARRIVED: HashMap<u64, Arrived> =
     HashMap::with_max_entries(limits::ARRIVED_MAX, 0);
+
+/// Connections of clients whose messages are seen before they are sent, by the address of their `struct sock`. A socket leaves it
+/// by itself when it closes, and all do when the map goes.
+#[map]
+pub(crate) static MEMBERS: SockHash<u64> =
+    SockHash::with_max_entries(limits::HEADER_MEMBERS_MAX, 0);
 
 /// What the context may be carried to: networks, IPv4 as IPv4-mapped IPv6 (`agent_common::abi::destination`).
 #[map]
@@ -205,6 +211,12 @@ pub(crate) struct Scratch {
     pub unwoken: u32,
     /// 1 while a program works with this.
     pub held: u32,
+    /// Which of this CPU's it is.
+    pub slot: u32,
+    /// Always 0.
+    pub zero: u32,
+    /// The socket of a message: a pointer that went through here is a number to the verifier.
+    pub sender: u64,
 }
 
 /// See [`Scratch`].
@@ -269,6 +281,8 @@ fn free_scratch() -> *mut Scratch {
         if let Some(place) = SCRATCH.get_ptr_mut(index) {
             // SAFETY: a field of an initialised map value.
             if unsafe { core::ptr::read_volatile(&raw const (*place).held) } == 0 {
+                // SAFETY: as above. What nobody wrote is 0, the first one's number.
+                unsafe { core::ptr::write_volatile(&raw mut (*place).slot, index) };
                 return place;
             }
         }

@@ -7,6 +7,7 @@
 use agent_common::abi::{Conn, direction, evidence, segment_flag};
 
 use crate::{
+    carry,
     exchange::parent_of_write,
     flow::Call,
     ids::{copy, new_span_id, new_trace_id, now},
@@ -25,6 +26,9 @@ pub(crate) fn moved(conn: &mut Conn, call: &Call, way: u8, is_blocking: u64) -> 
         return u64::from(segment_flag::EXCHANGE);
     }
     copy(&mut conn.trace_id, &new_trace_id(salt));
+    // Which trace a job belongs to is known in user space only: its calls carry nothing on.
+    conn.context = 0;
+    carry::shape_server(conn);
     unit::job::enter(call.task, conn, is_blocking, now());
     if conn.evidence == evidence::NONE {
         0

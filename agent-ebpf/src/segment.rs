@@ -88,6 +88,7 @@ pub(crate) fn fill(
     }
     record.role = conn.role;
     record.protocol = conn.protocol;
+    record.injected = 0;
     // SAFETY: eight bytes, aligned for a u64 (their offset is asserted in abi.rs).
     unsafe { core::ptr::write_volatile(record.tail.as_mut_ptr().cast::<u64>(), 0) };
     let ids = &mut record.exchange;

@@ -17,6 +17,8 @@ static SETTINGS: Settings = Settings {
     wake_bytes: agent_common::limits::RING_WAKE_BYTES,
     all_armed: 1,
     option: 0,
+    header: 0,
+    header_stay: 0,
     socket_pair: 1,
     sampled_roots: agent_common::offsets::sampled::ALWAYS,
     sampled_by_parent: 1,

@@ -171,6 +171,7 @@ impl Fields<'_> {
             flags: self.u8(),
             role: self.u8(),
             protocol: self.u8(),
+            injected: self.u8(),
             zero: self.array(),
             tail: self.array(),
             exchange: self.exchange(),

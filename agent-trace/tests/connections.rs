@@ -283,3 +283,64 @@ fn a_hidden_request_head_still_gives_a_span_when_its_response_is_seen() {
     assert_eq!(outcome.lines(), ["Client HTTP 200 - t01 s01 p- none"]);
     assert_eq!(text(outcome.span(1), "http.request.method"), "_OTHER");
 }
+
+/// A header of 70 bytes was written into the first of these requests, behind its first line; the server read it.
+const WRITTEN: &[u8] = b"traceparent: 00-01010101010101010101010101010101-0101010101010101-01\r\n";
+
+fn with_header(request: &[u8]) -> Vec<u8> {
+    let line = request.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    [&request[..line], WRITTEN, &request[line..]].concat()
+}
+
+#[test]
+fn bytes_that_the_kernel_side_wrote_are_no_hole_in_what_the_program_did() {
+    const POST: &[u8] = b"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n";
+    let mut world = World::default();
+    let (mut client, mut server) = open(&mut world);
+    let (mut first, payload) =
+        world.segment(&mut client, direction::TX, POST, Some(ids(1, 1, None)));
+    first.injected = WRITTEN.len() as u8;
+    client.tx += WRITTEN.len() as u32;
+    world.push(&(first, payload));
+    world.write(&mut client, b"12345", None);
+    world.read(
+        &mut server,
+        &with_header(POST),
+        Some(ids(1, 2, Some((1, evidence::SOCKET)))),
+    );
+    world.read(&mut server, b"12345", None);
+    world.write(&mut server, OK, None);
+    world.read(&mut client, OK, None);
+    // The next one, at the position that follows.
+    world.exchange(&mut client, &mut server, GET, OK, 3);
+    let outcome = world.run();
+    assert_eq!(outcome.count(Counter::StreamHole), 0);
+    assert_eq!(outcome.count(Counter::StreamOverlap), 0);
+    assert_eq!(outcome.spans.len(), 4, "{:?}", outcome.lines());
+}
+
+#[test]
+fn pipelined_requests_behind_a_header_that_was_written_are_joined_by_their_places() {
+    let mut world = World::default();
+    let (mut client, mut server) = open(&mut world);
+    let burst = [GET, GET].concat();
+    let (mut first, payload) =
+        world.segment(&mut client, direction::TX, &burst, Some(ids(1, 1, None)));
+    first.injected = WRITTEN.len() as u8;
+    client.tx += WRITTEN.len() as u32;
+    world.push(&(first, payload));
+    let received = [&with_header(GET)[..], GET].concat();
+    world.read(
+        &mut server,
+        &received,
+        Some(ids(1, 2, Some((1, evidence::SOCKET)))),
+    );
+    world.write(&mut server, &[OK, OK].concat(), None);
+    world.read(&mut client, &[OK, OK].concat(), None);
+    let outcome = world.run();
+    let joined = outcome.spans.iter().filter(|span| {
+        span.parent_span_id
+            .is_some_and(|parent| outcome.spans.iter().any(|other| other.span_id == parent))
+    });
+    assert_eq!(joined.count(), 2, "{:?}", outcome.lines());
+}

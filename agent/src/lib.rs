@@ -10,6 +10,7 @@ pub mod config;
 pub mod doctor;
 pub mod enrich;
 pub mod export;
+pub mod headers;
 pub mod log;
 pub mod pipeline;
 pub mod rows;

@@ -30,6 +30,7 @@ use crate::{
         serving::{is_cluster_worker, listens, needs},
     },
     export::{Exports, summary},
+    headers,
     pipeline::{
         Pipeline,
         live::{Live, SharedCounts, clocks},
@@ -167,6 +168,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         .context("cannot list processes in /proc")?;
     let node_turns = config.capture.node_turns;
     let mut running = classify(&root, processes.as_deref(), node_turns, clocks().0)?;
+    let header = headers::decide(config.propagation.header)?;
     let mut attached = attach::attach(&Options {
         head_bytes: config.capture.head_bytes,
         message_bytes: if config.capture.queues {
@@ -179,7 +181,7 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         runtimes: running.plain,
         bpf_log: config.bpf_log,
         way: config.capture.hooks,
-        carriers: config.carriers(),
+        carriers: config.carriers(header),
     })?;
     attached.arm(running.needs)?;
     for missing in &attached.missing {

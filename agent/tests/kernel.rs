@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use agent::attach::{
     self, Options,
-    carriers::Carriers,
+    carriers::{Carriers, Members},
     table::{HOOKS, Way},
 };
 use agent_common::abi::{Runtime, demand, runtime};
@@ -25,6 +25,7 @@ fn everything(way: Way) -> Options {
         way: Some(way),
         carriers: Carriers {
             option: true,
+            header: Some(Members::NonBlocking),
             ..Carriers::default()
         },
     }
@@ -73,6 +74,7 @@ fn the_programs_also_load_with_their_log_and_with_a_narrow_scope() {
         way: None,
         carriers: Carriers {
             option: true,
+            header: Some(Members::First),
             socket_pair: false,
             sampler: Sampler::TraceIdRatio(0.25),
             destinations: Vec::new(),

@@ -10,6 +10,7 @@ pub mod agent;
 pub mod check;
 pub mod client;
 pub mod curl;
+pub mod exact;
 pub mod hosts;
 pub mod otlp;
 pub mod process;

@@ -16,6 +16,7 @@ mod scenarios {
     pub mod contexts;
     pub mod export;
     pub mod goroutines;
+    mod header;
     pub mod http1_cases;
     pub mod lifecycle;
     pub mod load;

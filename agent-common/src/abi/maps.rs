@@ -153,8 +153,30 @@ pub struct Conn {
     pub context: u16,
     /// For a client: not 0 once its server was found on this host.
     pub paired: u8,
+    /// Flags of [`header_state`].
+    pub header: u8,
+    /// Bytes written into the request of the current exchange beside what the program wrote, until its segment was told.
+    pub injected: u8,
     /// Always 0.
-    pub zero: [u8; 3],
+    pub zero: u8,
+    /// For a client (flag [`header_state::MEMBER`]): stream position at which its next request must begin.
+    pub due_seq: u32,
+    /// Always 0.
+    pub zero_too: u32,
+}
+
+/// What is known of a client's connection whose requests may be given a header ([`Conn::header`]).
+pub mod header_state {
+    /// Its messages are seen before they are sent, from its first byte on.
+    pub const MEMBER: u8 = 1;
+    /// Where its next request begins is not known any more: nothing is written into it again.
+    pub const LOST: u8 = 2;
+    /// It leaves the map before the message that is under way reaches the wire.
+    pub const LEAVING: u8 = 4;
+    /// It stays in the map for its next requests.
+    pub const STAYING: u8 = 8;
+    /// Who asked for callbacks before packets are sent was not only the one that takes it out of the map.
+    pub const SHARED: u8 = 16;
 }
 
 /// How far a client's connection is in agreeing on options ([`Conn::option`]).
@@ -286,7 +308,7 @@ pub mod demand {
 const _: () = {
     assert!(size_of::<PeerKey>() == 32);
     assert!(size_of::<Unit>() == 56);
-    assert!(size_of::<Conn>() == 192);
+    assert!(size_of::<Conn>() == 200);
     assert!(size_of::<Arrival>() == 40);
     assert!(size_of::<Arrived>() == 88);
     assert!(size_of::<Inflight>() == 32);

@@ -10,6 +10,7 @@ mod connect;
 mod cpython;
 mod functions;
 mod go;
+mod header;
 mod lifetime;
 mod node;
 mod option;

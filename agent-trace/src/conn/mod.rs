@@ -220,7 +220,7 @@ impl Conn {
         let Some(parsers) = &self.parsers else {
             if !eof {
                 self.position(record.direction)
-                    .place(record.pos, record.len, false);
+                    .place(record.pos, stream_bytes(record), false);
             }
             return;
         };
@@ -373,7 +373,7 @@ pub(crate) fn place(
     // On a broker's client each segment has ids, so they say nothing about where a message begins.
     let boundary =
         record.flags & segment_flag::EXCHANGE != 0 && !protocol::is_of_a_broker(record.protocol);
-    match position.place(record.pos, record.len, boundary) {
+    match position.place(record.pos, stream_bytes(record), boundary) {
         Place::Next => (None, 0),
         Place::Hole(len) => {
             shared.counters.one(Counter::StreamHole);
@@ -396,6 +396,11 @@ pub(crate) fn place(
             (None, len)
         }
     }
+}
+
+/// Bytes that a segment takes in the stream: the program's own, and a header that was written into them.
+fn stream_bytes(record: &SegmentRecord) -> u32 {
+    record.len.wrapping_add(u32::from(record.injected))
 }
 
 /// The pieces of a segment without its first `skip` bytes: what was captured, and what was not.

@@ -272,6 +272,7 @@ impl Conn {
         self.next_request_pos = None;
         let head_bytes = head.head_bytes as u32;
         let complete = head.complete;
+        let injected = u32::from(record.injected);
         let Some(exchange) = self.receiving() else {
             return head.texts;
         };
@@ -280,7 +281,8 @@ impl Conn {
         let (span, side, pos) = (exchange.ids.span, exchange.side, exchange.pos);
         let after_head = pos
             .filter(|_| complete)
-            .map(|pos| pos.wrapping_add(head_bytes));
+            // A header that the kernel side wrote is in the first request of its segment.
+            .map(|pos| pos.wrapping_add(head_bytes + if pos == record.pos { injected } else { 0 }));
         exchange.body = Body::at(after_head);
         shared.confirm(exchange, header);
         if side == Side::Client
@@ -309,6 +311,8 @@ impl Conn {
         if !is_looked_at {
             return;
         }
+        // A header that was written into the first request stands before its body.
+        let pos = record.pos.wrapping_add(u32::from(record.injected));
         let mut newest = true;
         for exchange in self.open.iter_mut().rev().take(begun as usize + 1) {
             let of_one = if begun == 0 {
@@ -317,13 +321,13 @@ impl Conn {
                 begun == 1 && newest
             };
             if of_one {
-                if has_fields && let Some(first) = exchange.body.first(record.pos, payload) {
+                if has_fields && let Some(first) = exchange.body.first(pos, payload) {
                     shared
                         .keys
                         .carry_fields(exchange.ids.span, first, record.head.ktime_ns);
                 }
                 let secret = shared.config.secret;
-                exchange.body.take(secret, record.pos, payload, record.len);
+                exchange.body.take(secret, pos, payload, record.len);
             } else if begun > 0 {
                 exchange.body.lose();
             }

@@ -247,7 +247,8 @@ impl World {
                 }),
             role: end.role,
             protocol: end.protocol,
-            zero: [0; 5],
+            injected: 0,
+            zero: [0; 4],
             tail: if cut { tail } else { [0; 8] },
             exchange: ids.unwrap_or_default(),
         };

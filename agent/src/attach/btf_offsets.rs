@@ -169,6 +169,7 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
         tcp_bytes_received: need("tcp_sock", "bytes_received", POSITIONS)?,
         tcp_snd_una: need("tcp_sock", "snd_una", POSITIONS)?,
         tcp_bytes_acked: need("tcp_sock", "bytes_acked", POSITIONS)?,
+        tcp_mss_cache: need("tcp_sock", "mss_cache", POSITIONS)?,
         unix_peer: need("unix_sock", "peer", UNIX)?,
     })
 }

@@ -203,6 +203,7 @@ fn the_running_kernels_offsets_are_those_a_c_compiler_computes() {
         ),
         ("struct tcp_sock", "snd_una", found.tcp_snd_una),
         ("struct tcp_sock", "bytes_acked", found.tcp_bytes_acked),
+        ("struct tcp_sock", "mss_cache", found.tcp_mss_cache),
         ("struct unix_sock", "peer", found.unix_peer),
     ];
     for (of, member, at) in rows {

@@ -14,6 +14,8 @@ use agent_trace::config::Sampler;
 pub struct Carriers {
     /// TCP options are on.
     pub option: bool,
+    /// Headers are written into requests; none: they are not.
+    pub header: Option<Members>,
     /// A server finds its client on this host by the pair of sockets: off only in tests of the others.
     pub socket_pair: bool,
     /// Which traces are sampled.
@@ -22,10 +24,33 @@ pub struct Carriers {
     pub destinations: Vec<Network>,
 }
 
+/// How long sockets are in the map in which their messages are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// Until their first bytes: only a connection's first request is given a header.
+    First,
+    /// Those that never wait stay.
+    NonBlocking,
+    /// All stay: blocking reads can fail. For tests.
+    All,
+}
+
+impl Members {
+    /// The setting of the programs.
+    pub(super) const fn stay(self) -> u32 {
+        match self {
+            Self::First => 0,
+            Self::NonBlocking => 1,
+            Self::All => 2,
+        }
+    }
+}
+
 impl Default for Carriers {
     fn default() -> Self {
         Self {
             option: false,
+            header: None,
             socket_pair: true,
             sampler: Sampler::ParentBasedAlwaysOn,
             destinations: Vec::new(),

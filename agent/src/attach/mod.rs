@@ -7,6 +7,8 @@
 pub mod btf_offsets;
 pub mod carriers;
 mod error;
+mod place;
+pub mod sockhash;
 pub mod table;
 pub mod user;
 mod way;
@@ -27,16 +29,13 @@ use agent_common::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key},
-    programs::{
-        BtfTracePoint, CgroupAttachMode, FEntry, FExit, ProgramError, RawTracePoint, SockOps,
-        TracePoint, UProbe,
-    },
 };
 
 use aya_log::EbpfLogger;
 
 use carriers::{Carriers, Network};
-use table::{HOOKS, Hook, Need, Place, Way};
+use place::{attach_one, load};
+use table::{Carrier, HOOKS, Hook, Need, Place, Way};
 use way::kernel_release;
 
 /// The BPF object, built by `cargo xtask build`.
@@ -144,6 +143,8 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
         wake_bytes: limits::RING_WAKE_BYTES / cpus.max(1),
         all_armed: u32::from(way == Way::Syscalls),
         option: u32::from(options.carriers.option),
+        header: u32::from(options.carriers.header.is_some()),
+        header_stay: options.carriers.header.map_or(0, carriers::Members::stay),
         socket_pair: u32::from(options.carriers.socket_pair),
         sampled_roots,
         sampled_by_parent,
@@ -167,7 +168,14 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
     let release = kernel_release().unwrap_or_default();
     let mut missing = Vec::new();
     let is_wanted = |hook: &&Hook| {
-        hook.is_in(release) && (hook.place != Place::RootCgroup || options.carriers.option)
+        hook.is_in(release)
+            && match hook.place {
+                Place::RootCgroup(Carrier::Option) => options.carriers.option,
+                Place::RootCgroup(Carrier::Header) | Place::Members => {
+                    options.carriers.header.is_some()
+                }
+                _ => true,
+            }
     };
     for hook in HOOKS
         .iter()
@@ -181,7 +189,7 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
                 if hook.need == Need::Optional
                     && matches!(
                         hook.place,
-                        Place::Entry(_) | Place::Exit(_) | Place::RootCgroup
+                        Place::Entry(_) | Place::Exit(_) | Place::RootCgroup(_) | Place::Members
                     ) =>
             {
                 missing.push(Missing { hook, reason });
@@ -255,76 +263,6 @@ fn map_fd(map: &Map) -> Option<i32> {
     }
 }
 
-/// Passes one program through the verifier.
-fn load(ebpf: &mut Ebpf, hook: &Hook, types: &Btf) -> Result<(), AttachError> {
-    let program = ebpf
-        .program_mut(hook.program)
-        .ok_or(AttachError::Absent(hook.program))?;
-    let loaded = match hook.place {
-        Place::Syscall(_) => <&mut TracePoint>::try_from(program).and_then(TracePoint::load),
-        Place::Raw(_) => <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load),
-        Place::Btf(name) => {
-            <&mut BtfTracePoint>::try_from(program).and_then(|program| program.load(name, types))
-        }
-        Place::Entry(name) => {
-            <&mut FEntry>::try_from(program).and_then(|program| program.load(name, types))
-        }
-        Place::Exit(name) => {
-            <&mut FExit>::try_from(program).and_then(|program| program.load(name, types))
-        }
-        Place::User(_) => <&mut UProbe>::try_from(program).and_then(UProbe::load),
-        Place::RootCgroup => <&mut SockOps>::try_from(program).and_then(SockOps::load),
-    };
-    loaded.map_err(|source| AttachError::Program {
-        program: hook.program,
-        reason: last_words(&source.to_string()),
-    })
-}
-
-/// The first line of a message and its last ones.
-fn last_words(text: &str) -> String {
-    const LAST: usize = 4;
-    let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
-    let first = lines.first().copied().unwrap_or_default();
-    let last = lines.len().saturating_sub(LAST).max(1);
-    std::iter::once(first)
-        .chain(lines.get(last..).unwrap_or_default().iter().copied())
-        .collect::<Vec<_>>()
-        .join(" … ")
-}
-
-/// Attaches one program. The inner error is the kernel's refusal.
-fn attach_one(ebpf: &mut Ebpf, hook: &Hook) -> Result<Result<(), ProgramError>, AttachError> {
-    let program = ebpf
-        .program_mut(hook.program)
-        .ok_or(AttachError::Absent(hook.program))?;
-    Ok(match hook.place {
-        Place::Syscall(name) => <&mut TracePoint>::try_from(program)
-            .and_then(|program| program.attach("syscalls", name).map(|_| ())),
-        Place::Raw(name) => <&mut RawTracePoint>::try_from(program)
-            .and_then(|program| program.attach(name).map(|_| ())),
-        Place::Btf(_) => {
-            <&mut BtfTracePoint>::try_from(program).and_then(|program| program.attach().map(|_| ()))
-        }
-        Place::Entry(_) => {
-            <&mut FEntry>::try_from(program).and_then(|program| program.attach().map(|_| ()))
-        }
-        Place::Exit(_) => {
-            <&mut FExit>::try_from(program).and_then(|program| program.attach().map(|_| ()))
-        }
-        // Attached to the files of processes that need it, see `user`.
-        Place::User(_) => Ok(()),
-        // A link is shared with other programs' ones, whatever the mode (`bpf_link_create` takes no flags for cgroups).
-        Place::RootCgroup => carriers::root()
-            .map_err(ProgramError::IOError)
-            .and_then(|root| {
-                <&mut SockOps>::try_from(program)?
-                    .attach(root, CgroupAttachMode::Single)
-                    .map(|_| ())
-            }),
-    })
-}
-
 impl Attached {
     /// Attaches one row; an optional one that this kernel does not have is noted.
     fn hook(&mut self, hook: &'static Hook) -> Result<(), AttachError> {
@@ -333,6 +271,15 @@ impl Attached {
             .iter()
             .any(|known| known.hook.program == hook.program)
         {
+            return Ok(());
+        }
+        // Without the program that sees their messages no socket is chosen.
+        let has_no_use = hook.place == Place::RootCgroup(Carrier::Header)
+            && self
+                .missing
+                .iter()
+                .any(|known| known.hook.place == Place::Members);
+        if has_no_use {
             return Ok(());
         }
         let Err(source) = attach_one(&mut self.ebpf, hook)? else {

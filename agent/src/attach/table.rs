@@ -31,8 +31,19 @@ pub enum Place {
     Exit(&'static str),
     /// A function of a runtime, by what its source calls it: a uprobe on the files of processes that need it ([`super::user`]).
     User(&'static str),
-    /// The root of cgroup v2, for operations on all sockets of the host (`BPF_CGROUP_SOCK_OPS`).
-    RootCgroup,
+    /// The root of cgroup v2, for operations on all sockets of the host (`BPF_CGROUP_SOCK_OPS`), where this carrier is on.
+    RootCgroup(Carrier),
+    /// The map of sockets whose messages are seen before they are sent (`BPF_SK_MSG_VERDICT`).
+    Members,
+}
+
+/// What contexts are carried to others by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A TCP option.
+    Option,
+    /// A header of the request.
+    Header,
 }
 
 /// How bytes are seen.
@@ -155,6 +166,7 @@ const CONNECTIONS: &str =
 const CONTEXTS: &str = "whose calls asyncio's tasks make";
 const NODE: &str = "whose the calls of Node.js programs are";
 const NODE_TIMERS: &str = "whose the calls are that Node.js programs make after a timer's promise";
+const HEADERS: &str = "contexts for who is called, where programs send none themselves";
 const LOOPS: &str = "event loops cannot be told from threads";
 const GOROUTINES: &str = "whose calls those of Go's goroutines are that others made";
 const GO_CALLS: &str = "whose requests Go's net/http writes and whose connections it makes";
@@ -224,9 +236,12 @@ pub const HOOKS: &[Hook] = &[
     optional("pipe_written", Place::Syscall("sys_exit_write"), PIPES).on(demand::PIPES),
     optional(
         "option",
-        Place::RootCgroup,
+        Place::RootCgroup(Carrier::Option),
         "contexts of other hosts, but for those in headers",
     ),
+    // Before the one that chooses sockets: a socket knows the programs its map had when it was put there.
+    optional("header", Place::Members, HEADERS),
+    optional("header_member", Place::RootCgroup(Carrier::Header), HEADERS),
     optional(
         "exit_accept4",
         Place::Syscall("sys_exit_accept4"),

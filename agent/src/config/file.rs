@@ -226,6 +226,10 @@ fn propagation(config: &mut Config, mut section: Section<'_>) -> Result<(), Conf
         section.parsed("option", value::on_or_off)?,
     );
     set(
+        &mut propagation.header,
+        section.parsed("header", value::headers)?,
+    );
+    set(
         &mut propagation.socket_pair,
         section.parsed("socket_pair", value::on_or_off)?,
     );

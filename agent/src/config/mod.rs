@@ -23,7 +23,7 @@ use agent_common::limits::{HEAD_CAPTURE_DEFAULT, MESSAGE_CAPTURE_DEFAULT};
 use agent_trace::config::{QueryPolicy, Sampler, TracerConfig};
 use agent_trace::frame::ResourceValue;
 
-use crate::attach::carriers::{Carriers, Network};
+use crate::attach::carriers::{Carriers, Members, Network};
 use crate::attach::table::Way;
 use crate::cli::RunArgs;
 pub use endpoint::Endpoint;
@@ -91,10 +91,26 @@ pub struct Http {
 pub struct Propagation {
     /// In TCP options, between hosts that both run Suture.
     pub option: bool,
+    /// In headers of HTTP/1 requests, to anybody.
+    pub header: Headers,
     /// Between two processes of this host, by the pair of their sockets; off only for tests of the other carriers.
     pub socket_pair: bool,
     /// Where contexts may be carried to.
     pub destinations: Vec<Network>,
+}
+
+/// `propagation.header`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Headers {
+    /// None is written.
+    #[default]
+    Off,
+    /// Where it can be done.
+    Auto,
+    /// The same, and the agent does not start where it cannot.
+    On,
+    /// Into all requests of all connections, whatever breaks. For tests.
+    Force,
 }
 
 /// `[print]`.
@@ -130,6 +146,7 @@ impl Default for Config {
             propagation: Propagation {
                 // Both processors of a 6.1 guest hung once when it began; the cause is not known.
                 option: false,
+                header: Headers::Off,
                 socket_pair: true,
                 destinations: networks::default(),
             },
@@ -248,11 +265,12 @@ impl Config {
         }
     }
 
-    /// What the programs need to know to carry contexts.
+    /// What the programs need to know to carry contexts. Whether headers are written is what [`crate::headers`] found.
     #[must_use]
-    pub fn carriers(&self) -> Carriers {
+    pub fn carriers(&self, header: Option<Members>) -> Carriers {
         Carriers {
             option: self.propagation.option,
+            header,
             socket_pair: self.propagation.socket_pair,
             sampler: self.sampler,
             destinations: self.propagation.destinations.clone(),

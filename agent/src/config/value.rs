@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agent_trace::config::{QueryPolicy, Sampler};
 
+use super::Headers;
 use crate::attach::table::Way;
 
 /// How spans travel to the backend (OpenTelemetry: `OTEL_EXPORTER_OTLP_PROTOCOL`).
@@ -123,6 +124,22 @@ pub fn on_or_off(text: &str) -> Result<bool, String> {
         "on" => Ok(true),
         "off" => Ok(false),
         other => Err(format!("unknown word `{other}`; allowed: on, off")),
+    }
+}
+
+/// Parses when headers are written.
+///
+/// # Errors
+/// A sentence with the allowed words.
+pub fn headers(text: &str) -> Result<Headers, String> {
+    match text {
+        "off" => Ok(Headers::Off),
+        "auto" => Ok(Headers::Auto),
+        "on" => Ok(Headers::On),
+        "force" => Ok(Headers::Force),
+        other => Err(format!(
+            "unknown word `{other}`; allowed: off, auto, on, force"
+        )),
     }
 }
 

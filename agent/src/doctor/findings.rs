@@ -119,6 +119,8 @@ pub struct Findings {
     pub tracefs: Tracefs,
     /// `group:event` of every tracepoint; none when tracefs could not be read.
     pub events: Option<BTreeSet<String>>,
+    /// Whether sockets in a SockHash are treated well; none where it was not tried.
+    pub sockhash: Option<Result<(), String>>,
     /// Where cgroup v2 is mounted.
     pub cgroup2: Option<PathBuf>,
     /// `kernel.io_uring_disabled` (6.6+): 2 is off for everybody.

@@ -11,13 +11,14 @@ use std::{
 };
 
 use super::{
-    findings::{BtfState, Findings, Holder, Tracefs, Version},
+    findings::{BtfState, Findings, Holder, Tracefs, Version, cap},
     instance,
 };
 use crate::{
     attach::{
         self,
         btf_offsets::{self, KERNEL_BTF},
+        sockhash,
     },
     enrich::{
         elf::ElfMarks,
@@ -83,6 +84,7 @@ pub fn quick() -> Findings {
         program: probe_program(),
         tracefs,
         events,
+        sockhash: None,
         cgroup2: mount_point(&mounts, "cgroup2"),
         io_uring_disabled: kernel("io_uring_disabled").parse().ok(),
         io_uring: Vec::new(),
@@ -103,6 +105,9 @@ pub fn thorough() -> Findings {
     }
     (findings.io_uring, findings.bpf) = descriptors(&ProcRoot::live());
     findings.unread = unread(&ProcRoot::live());
+    if findings.has(cap::BPF) {
+        findings.sockhash = Some(sockhash::probe().map_err(|unsound| unsound.to_string()));
+    }
     findings.other_instance = instance::held_by(Path::new(instance::LOCK_FILE));
     findings
 }

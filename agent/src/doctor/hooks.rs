@@ -52,8 +52,8 @@ pub(super) fn tracepoints(findings: &Findings) -> Vec<Row> {
         Place::Syscall(name) => events.contains(&format!("syscalls:{name}")),
         // Whether a file has the function is known when it is met.
         Place::User(_) => true,
-        // See the row on the TCP option.
-        Place::RootCgroup => true,
+        // See the rows on the TCP option and on headers.
+        Place::RootCgroup(_) | Place::Members => true,
         Place::Raw(name) | Place::Btf(name) => events.iter().any(|event| {
             event
                 .split_once(':')
@@ -88,7 +88,8 @@ pub(super) fn tracepoints(findings: &Findings) -> Vec<Row> {
                 | Place::Entry(name)
                 | Place::Exit(name)
                 | Place::User(name) => name,
-                Place::RootCgroup => "cgroup v2",
+                Place::RootCgroup(_) => "cgroup v2",
+                Place::Members => "SockHash",
             })
             .collect();
         let (state, verb) = match hook.need {
@@ -108,7 +109,8 @@ pub(super) fn tracepoints(findings: &Findings) -> Vec<Row> {
                 | Place::Entry(_)
                 | Place::Exit(_)
                 | Place::User(_)
-                | Place::RootCgroup => "boot a distribution kernel, and report this one's version",
+                | Place::RootCgroup(_)
+                | Place::Members => "boot a distribution kernel, and report this one's version",
             },
         ));
     }

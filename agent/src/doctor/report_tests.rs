@@ -5,10 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use super::Report;
 use crate::{
     attach::table::{HOOKS, Place, Way},
-    doctor::{
-        findings::{BtfState, Findings, Holder, Tracefs, Version},
-        rows::sockhash_is_broken,
-    },
+    doctor::findings::{BtfState, Findings, Holder, Tracefs, Version},
 };
 
 /// A machine where everything works: root on Debian's 6.1.
@@ -20,7 +17,7 @@ pub(in crate::doctor) fn good() -> Findings {
         | Place::Entry(name)
         | Place::Exit(name)
         | Place::User(name) => Some(format!("group:{name}")),
-        Place::RootCgroup => None,
+        Place::RootCgroup(_) | Place::Members => None,
     });
     Findings {
         release: "6.1.0-56-amd64".into(),
@@ -40,6 +37,7 @@ pub(in crate::doctor) fn good() -> Findings {
         tracefs: Tracefs::Mounted(PathBuf::from("/sys/kernel/tracing")),
         events: Some(events.collect()),
         cgroup2: Some(PathBuf::from("/sys/fs/cgroup")),
+        sockhash: Some(Ok(())),
         io_uring_disabled: Some(0),
         io_uring: Vec::new(),
         unread: Vec::new(),
@@ -186,21 +184,4 @@ fn capabilities_without_root_are_enough_where_they_cover_what_is_used() {
         ..good()
     };
     snapshot("capabilities", &findings, true);
-}
-
-#[test]
-fn the_range_of_the_sockhash_bug() {
-    let check = |version: Version, expect: bool| {
-        assert_eq!(sockhash_is_broken(version), expect, "{version}")
-    };
-    check(Version(6, 1, 192), false);
-    check(Version(6, 6, 127), false);
-    check(Version(6, 6, 128), true);
-    check(Version(6, 12, 74), false);
-    check(Version(6, 12, 117), true);
-    check(Version(6, 17, 99), false);
-    check(Version(6, 18, 13), false);
-    check(Version(6, 18, 44), true);
-    check(Version(6, 19, 0), true);
-    check(Version(7, 0, 0), true);
 }

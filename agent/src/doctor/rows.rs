@@ -341,33 +341,30 @@ fn units(findings: &Findings) -> Row {
     )
 }
 
-/// Kernels with commit 929e30f93125 mishandle sockets in a SockHash: FIONREAD returns 0 though data waits, and epoll
-/// readers lose wake-ups (DESIGN §3). It is in 6.6.128, 6.12.75, 6.18.14 and 6.19; a fix is not known.
-pub(super) fn sockhash_is_broken(version: Version) -> bool {
-    match version {
-        Version(6, 6, patch) => patch >= 128,
-        Version(6, 12, patch) => patch >= 75,
-        Version(6, 18, patch) => patch >= 14,
-        Version(major, minor, _) => (major, minor) >= (6, 19),
-    }
-}
-
 fn header_injection(findings: &Findings) -> Row {
     let what = "header injection";
-    let kernel = match findings.version {
-        Some(version) if sockhash_is_broken(version) => {
-            "; on this kernel it will stay off: its SockHash stalls readers (kernel commit 929e30f93125)"
-        }
-        _ => "; this kernel is outside the known range of the SockHash bug (commit 929e30f93125)",
-    };
-    bad(
-        what,
-        State::Off,
-        format!(
-            "not part of this version: nothing on the wire is changed, and traces end at the host unless programs send traceparent{kernel}"
+    match &findings.sockhash {
+        Some(Ok(())) => ok(
+            what,
+            "with propagation.header = \"on\" requests to private networks get a traceparent: all of them where the client never waits in \
+             its calls, because this kernel treats sockets in a SockHash well, else the first of a connection",
         ),
-        "nothing yet",
-    )
+        Some(Err(reason)) => bad(
+            what,
+            State::Off,
+            format!(
+                "this kernel mishandles sockets in a SockHash: {reason}; with propagation.header = \"on\" only the first request of a \
+                 connection gets a traceparent, because its socket is in one no longer than that"
+            ),
+            "a kernel without commit 929e30f93125, or with what mended it (Debian's 6.1 and 6.12.117 are sound)",
+        ),
+        None => bad(
+            what,
+            State::Off,
+            "whether this kernel treats sockets in a SockHash well was not tried",
+            "run the doctor as root",
+        ),
+    }
 }
 
 fn option_carrier(findings: &Findings) -> Row {
