@@ -5,22 +5,19 @@
 //! parent has evidence; ids the kernel made for an exchange that its bytes do not show are in no table, so nobody's
 //! parent; chains are followed at most [`CHAIN_MAX`] steps. Refuses: edges to exchanges that are not known (counted, a root).
 
+mod aged;
 mod contexts;
-mod posted;
 mod table;
-
-use std::collections::VecDeque;
 
 use agent_common::{
     abi::{ProcessKey, words_of},
     carried::tag_of,
 };
 use agent_protocol::tracecontext::TraceContext;
-use rustc_hash::{FxHashMap, FxHashSet};
 
+use self::aged::Aged;
 use self::contexts::Contexts;
 pub(crate) use self::contexts::Whose;
-use self::posted::Posted;
 pub(crate) use self::table::Slot;
 use self::table::{Insertion, Node, Table};
 use crate::ahead;
@@ -42,6 +39,11 @@ const ALIASES_MAX: usize = 16_384;
 const JOINS_MAX: usize = 16_384;
 /// Most server exchanges whose calls are doubted; the oldest goes first.
 const DOUBTS_MAX: usize = 16_384;
+
+/// Most exchanges about messages whose trace is remembered (about 5 MiB).
+const POSTED_MAX: usize = 65_536;
+/// How long that is, ns: a job that waits for longer than a day is a root.
+const POSTED_KEEP_NS: u64 = 86_400_000_000_000;
 
 /// Which side of a request an exchange is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,17 +128,16 @@ pub(crate) struct Decision {
 pub(crate) struct Graph {
     sampler: Sampler,
     table: Table,
-    /// Kernel trace id -> trace id in use, for exchanges whose parent's record was lost.
-    aliases: FxHashMap<TraceId, TraceId>,
-    aliases_by_age: VecDeque<(u64, TraceId)>,
-    joins: FxHashMap<WirePlace, SpanId>,
-    joins_by_age: VecDeque<(u64, WirePlace)>,
+    /// Kernel trace id -> trace id in use, for exchanges whose parent's record was lost. The first alias of a trace id wins.
+    aliases: Aged<TraceId, TraceId>,
+    /// Pipelined requests by their place on the wire.
+    joins: Aged<WirePlace, SpanId>,
     /// Server exchanges to which event-loop turns may have given calls of others.
-    doubted: FxHashSet<SpanId>,
-    doubted_by_age: VecDeque<(u64, SpanId)>,
+    doubted: Aged<SpanId, ()>,
+    /// Trace and sampling of exchanges about messages, which others may name long after the table forgot them.
+    posted: Aged<SpanId, (TraceId, bool)>,
     chain: Vec<Slot>,
     contexts: Contexts,
-    posted: Posted,
 }
 
 impl Graph {
@@ -144,15 +145,12 @@ impl Graph {
         Self {
             sampler,
             table: Table::new(limit),
-            aliases: FxHashMap::default(),
-            aliases_by_age: VecDeque::new(),
-            joins: FxHashMap::default(),
-            joins_by_age: VecDeque::new(),
-            doubted: FxHashSet::default(),
-            doubted_by_age: VecDeque::new(),
+            aliases: Aged::new(ALIASES_MAX, ALIAS_KEEP_NS),
+            joins: Aged::new(JOINS_MAX, CLOSED_KEEP_NS),
+            doubted: Aged::new(DOUBTS_MAX, CLOSED_KEEP_NS),
+            posted: Aged::new(POSTED_MAX, POSTED_KEEP_NS),
             chain: Vec::new(),
             contexts: Contexts::default(),
-            posted: Posted::default(),
         }
     }
 
@@ -191,7 +189,7 @@ impl Graph {
 
     /// Whether the exchange is in the table, or was a message's.
     pub(crate) fn knows(&self, span: SpanId) -> bool {
-        self.table.find(span).is_some() || self.posted.get(span).is_some()
+        self.table.find(span).is_some() || self.posted.has(&span)
     }
 
     /// The trace of an exchange that was decided, if it is still known.
@@ -200,7 +198,7 @@ impl Graph {
         decided
             .and_then(|node| node.decision)
             .map(|decision| decision.trace)
-            .or_else(|| self.posted.get(span).map(|(trace, _)| trace))
+            .or_else(|| self.posted.get(&span).map(|(trace, _)| *trace))
     }
 
     /// Another request came on the connection before this one's response was over.
@@ -216,29 +214,19 @@ impl Graph {
 
     /// A pipelined request was written: its server side may find it by its place.
     pub(crate) fn announce(&mut self, place: WirePlace, id: SpanId, ktime_ns: u64) {
-        while self.joins_by_age.len() >= JOINS_MAX {
-            self.forget_join();
-        }
-        self.joins.insert(place, id);
-        self.joins_by_age.push_back((ktime_ns, place));
+        self.joins.put(place, id, ktime_ns);
     }
 
     /// An event loop answered another request in a turn of this one's: calls that turns gave to it and that are not decided yet
     /// are roots.
     pub(crate) fn doubt(&mut self, server: SpanId, ktime_ns: u64) {
-        if !self.doubted.insert(server) {
-            return;
-        }
-        self.doubted_by_age.push_back((ktime_ns, server));
-        while self.doubted_by_age.len() > DOUBTS_MAX {
-            self.forget_doubt();
-        }
+        self.doubted.put(server, (), ktime_ns);
     }
 
     /// Whether an origin stands on turns in which another request may have gone on.
     fn is_doubted(&self, origin: Origin) -> bool {
         matches!(origin, Origin::Kernel(parent, Evidence::Reply | Evidence::Async)
-            if self.doubted.contains(&parent))
+            if self.doubted.has(&parent))
     }
 
     /// The exchange of this slot is needed soon.
@@ -356,13 +344,14 @@ impl Graph {
         };
         if facts.is_of_a_queue {
             self.posted
-                .put(id, decision.trace, decision.sampled, now_ns);
+                .put(id, (decision.trace, decision.sampled), now_ns);
         }
         if facts.kernel_trace != TraceId::default()
             && facts.kernel_trace != decision.trace
             && !self.is_doubted(facts.origin)
+            && !self.aliases.has(&facts.kernel_trace)
         {
-            self.alias(facts.kernel_trace, decision.trace, now_ns);
+            self.aliases.put(facts.kernel_trace, decision.trace, now_ns);
         }
         self.table.get_mut(slot)?.decision = Some(decision);
         Some(decision)
@@ -460,7 +449,7 @@ impl Graph {
         let Origin::Kernel(producer, Evidence::Message) = facts.origin else {
             return None;
         };
-        let (trace, sampled) = self.posted.get(producer)?;
+        let (trace, sampled) = *self.posted.get(&producer)?;
         Some(Decision {
             trace,
             parent: Some(producer),
@@ -473,7 +462,7 @@ impl Graph {
     /// Whether the origin names an exchange that should be known.
     fn is_missing(&self, origin: Origin) -> bool {
         match origin {
-            Origin::Kernel(producer, Evidence::Message) => self.posted.get(producer).is_none(),
+            Origin::Kernel(producer, Evidence::Message) => !self.posted.has(&producer),
             Origin::Kernel(parent, _) => self.contexts.resolve(parent) != Whose::Nobody,
             Origin::None | Origin::Carried { .. } | Origin::Wire(_) => false,
         }
@@ -502,56 +491,8 @@ impl Graph {
         self.posted.sweep(now_ns);
         self.table
             .forget_before(now_ns.saturating_sub(CLOSED_KEEP_NS));
-        while self
-            .joins_by_age
-            .front()
-            .is_some_and(|&(at, _)| at.saturating_add(CLOSED_KEEP_NS) < now_ns)
-        {
-            self.forget_join();
-        }
-        while self
-            .doubted_by_age
-            .front()
-            .is_some_and(|&(at, _)| at.saturating_add(CLOSED_KEEP_NS) < now_ns)
-        {
-            self.forget_doubt();
-        }
-        while self
-            .aliases_by_age
-            .front()
-            .is_some_and(|&(at, _)| at.saturating_add(ALIAS_KEEP_NS) < now_ns)
-        {
-            self.forget_alias();
-        }
-    }
-
-    /// The first alias of a trace id wins.
-    fn alias(&mut self, kernel: TraceId, trace: TraceId, now_ns: u64) {
-        if self.aliases.contains_key(&kernel) {
-            return;
-        }
-        if self.aliases.len() >= ALIASES_MAX {
-            self.forget_alias();
-        }
-        self.aliases.insert(kernel, trace);
-        self.aliases_by_age.push_back((now_ns, kernel));
-    }
-
-    fn forget_alias(&mut self) {
-        if let Some((_, kernel)) = self.aliases_by_age.pop_front() {
-            self.aliases.remove(&kernel);
-        }
-    }
-
-    fn forget_doubt(&mut self) {
-        if let Some((_, server)) = self.doubted_by_age.pop_front() {
-            self.doubted.remove(&server);
-        }
-    }
-
-    fn forget_join(&mut self) {
-        if let Some((_, place)) = self.joins_by_age.pop_front() {
-            self.joins.remove(&place);
-        }
+        self.joins.sweep(now_ns);
+        self.doubted.sweep(now_ns);
+        self.aliases.sweep(now_ns);
     }
 }

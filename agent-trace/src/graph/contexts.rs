@@ -4,10 +4,7 @@
 //! Always holds: a read that brought no message goes on with what its unit did before; what comes after the end of that is nobody's;
 //! bounded, the oldest goes first. Refuses: nothing.
 
-use std::collections::VecDeque;
-
-use rustc_hash::{FxHashMap, FxHashSet};
-
+use super::aged::Aged;
 use crate::span::SpanId;
 
 /// Most contexts; the oldest goes first.
@@ -29,19 +26,25 @@ pub(crate) enum Whose {
 }
 
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Contexts {
-    whose: FxHashMap<SpanId, Option<SpanId>>,
-    by_age: VecDeque<(u64, SpanId)>,
-    over: FxHashSet<SpanId>,
-    over_by_age: VecDeque<SpanId>,
+    whose: Aged<SpanId, Option<SpanId>>,
+    over: Aged<SpanId, ()>,
+}
+
+impl Default for Contexts {
+    fn default() -> Self {
+        Self {
+            whose: Aged::new(CONTEXTS_MAX, KEEP_NS),
+            over: Aged::new(OVER_MAX, KEEP_NS),
+        }
+    }
 }
 
 impl Contexts {
     /// The unit read something that is no message; before that its context was `before`.
     pub(crate) fn read(&mut self, context: SpanId, before: SpanId, now_ns: u64) {
         let whose = match self.resolve(before) {
-            Whose::Of(consumer) if !self.over.contains(&consumer) => Some(consumer),
+            Whose::Of(consumer) if !self.over.has(&consumer) => Some(consumer),
             _ => None,
         };
         self.set(context, whose, now_ns);
@@ -58,16 +61,8 @@ impl Contexts {
     }
 
     /// What is read from now on is no part of this consumer's work.
-    pub(crate) fn end(&mut self, consumer: SpanId) {
-        if !self.over.insert(consumer) {
-            return;
-        }
-        self.over_by_age.push_back(consumer);
-        if self.over_by_age.len() > OVER_MAX
-            && let Some(oldest) = self.over_by_age.pop_front()
-        {
-            self.over.remove(&oldest);
-        }
+    pub(crate) fn end(&mut self, consumer: SpanId, now_ns: u64) {
+        self.over.put(consumer, (), now_ns);
     }
 
     /// See [`Whose`].
@@ -81,28 +76,12 @@ impl Contexts {
 
     /// Forgets what is too old.
     pub(crate) fn sweep(&mut self, now_ns: u64) {
-        while self
-            .by_age
-            .front()
-            .is_some_and(|&(at, _)| at.saturating_add(KEEP_NS) < now_ns)
-        {
-            self.forget_oldest();
-        }
+        self.whose.sweep(now_ns);
+        self.over.sweep(now_ns);
     }
 
     fn set(&mut self, context: SpanId, whose: Option<SpanId>, now_ns: u64) {
-        if self.whose.insert(context, whose).is_none() {
-            self.by_age.push_back((now_ns, context));
-        }
-        if self.by_age.len() > CONTEXTS_MAX {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some((_, context)) = self.by_age.pop_front() {
-            self.whose.remove(&context);
-        }
+        self.whose.put(context, whose, now_ns);
     }
 }
 
@@ -124,7 +103,7 @@ mod tests {
         contexts.read(id(3), id(2), 3);
         contexts.read(id(4), id(3), 4);
         assert_eq!(contexts.resolve(id(4)), Whose::Of(id(2)));
-        contexts.end(id(2));
+        contexts.end(id(2), 4);
         contexts.read(id(5), id(4), 5);
         assert_eq!(contexts.resolve(id(5)), Whose::Nobody);
         assert_eq!(contexts.resolve(id(4)), Whose::Of(id(2)));

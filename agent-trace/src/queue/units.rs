@@ -95,7 +95,7 @@ impl Shared {
             Some(At::Working(consumer) | At::Settled(consumer)) => {
                 let open = self.work.open.get(&consumer);
                 if open.is_none_or(|open| works_in_turn(system_of(open))) {
-                    self.graph.contexts().end(consumer);
+                    self.graph.contexts().end(consumer, at_ns);
                     self.end_work(consumer, Outcome::Complete, at_ns);
                 }
             }
@@ -124,7 +124,7 @@ impl Shared {
     pub(crate) fn unit_is_ready(&mut self, unit: UnitKey, at_ns: u64) {
         if let Some(At::Working(consumer)) = self.work.units.get(&unit).copied() {
             self.work.units.remove(&unit);
-            self.graph.contexts().end(consumer);
+            self.graph.contexts().end(consumer, at_ns);
             self.end_work(consumer, Outcome::Complete, at_ns);
         }
     }

@@ -282,7 +282,7 @@ impl Shared {
         };
         let unit = self.work.open.get(&consumer).and_then(|open| open.unit);
         self.end_work(consumer, outcome, at_ns);
-        self.graph.contexts().end(consumer);
+        self.graph.contexts().end(consumer, at_ns);
         if let Some(unit) = unit
             && self.work.units.get(&unit) == Some(&At::Working(consumer))
         {
