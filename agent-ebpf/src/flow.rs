@@ -279,6 +279,9 @@ pub(crate) fn wrote(
     if conn.flags & conn_flag::TOLD == 0 {
         conn::announce(scratch, &socket.key, conn);
     }
+    if conn.verdict == verdict::MESSAGES {
+        messages::moved(scratch, conn, &call, direction::TX, 0);
+    }
     let mut segment = Segment {
         moved: moved as u32,
         pos,
@@ -288,9 +291,7 @@ pub(crate) fn wrote(
         op: call.op,
         flags: scratch.found.flags(),
     };
-    if conn.verdict == verdict::MESSAGES {
-        segment.flags |= messages::moved(conn, &call, direction::TX, 0) as u8;
-    } else if conn.flags & conn_flag::BEGUN != 0 {
+    if conn.flags & conn_flag::BEGUN != 0 {
         conn.flags &= !conn_flag::BEGUN;
         segment.flags |= segment_flag::EXCHANGE;
         segment.pos = conn.pending_seq;
@@ -333,33 +334,33 @@ pub(crate) fn was_read<S: Sock>(
     if conn.verdict != verdict::MESSAGES && !commit(conn, direction::RX, token) {
         return None;
     }
-    let is_blocking = !call.dont_wait && (socket.file == 0 || !is_nonblocking(socket.file));
     if conn.flags & conn_flag::TOLD == 0 {
         conn::announce(scratch, &socket.key, conn);
     }
-    let mut flags = scratch.found.flags();
     if conn.verdict == verdict::MESSAGES {
-        flags |= messages::moved(conn, &call, direction::RX, u64::from(is_blocking)) as u8;
-    } else if begins {
-        begin_server(call.task, conn, socket.key.sk, pos);
-        let captured = scratch.found.captured();
-        adopt(scratch, conn, captured);
-        flags |= segment_flag::EXCHANGE;
-    }
-    if conn.role == role::SERVER
-        && conn.flags & (conn_flag::RESPONDED | conn_flag::CONSUMED) == 0
-        && conn.span_id != 0
-    {
-        scratch.served = socket.key;
-        let reading = Reading {
-            begins,
-            is_blocking,
-            now,
-        };
-        unit::enter(call.task, &socket.key, conn, reading);
-    }
-    if conn.role == role::CLIENT && conn.unit.kind == unit_kind::ASYNC {
-        unit::node::read_reply(call.task, socket.key.sk, conn);
+        messages::moved(scratch, conn, &call, direction::RX, socket.file);
+    } else {
+        if begins {
+            begin_server(call.task, conn, socket.key.sk, pos);
+            let captured = scratch.found.captured();
+            adopt(scratch, conn, captured);
+            scratch.found.add(segment_flag::EXCHANGE);
+        }
+        if conn.role == role::SERVER
+            && conn.flags & (conn_flag::RESPONDED | conn_flag::CONSUMED) == 0
+            && conn.span_id != 0
+        {
+            scratch.served = socket.key;
+            let reading = Reading {
+                begins,
+                is_blocking: would_block(&call, socket.file),
+                now,
+            };
+            unit::enter(call.task, &socket.key, conn, reading);
+        }
+        if conn.role == role::CLIENT && conn.unit.kind == unit_kind::ASYNC {
+            unit::node::read_reply(call.task, socket.key.sk, conn);
+        }
     }
     let segment = Segment {
         moved: moved as u32,
@@ -368,11 +369,17 @@ pub(crate) fn was_read<S: Sock>(
         now,
         way: direction::RX,
         op: call.op,
-        flags,
+        flags: scratch.found.flags(),
     };
     fill(&mut scratch.record, conn, &socket.key, call.task, segment);
     send(scratch, view.place, view.vectors);
     Some(())
+}
+
+/// Whether a read would have waited for its bytes. `file` is 0 where the hook does not know the descriptor's.
+#[inline(always)]
+pub(crate) fn would_block(call: &Call, file: u64) -> bool {
+    !call.dont_wait && (file == 0 || !is_nonblocking(file))
 }
 
 /// A call moved nothing: end of stream, an error, or it will be made again. Told only for connections that speak a

@@ -170,7 +170,15 @@ impl Found {
         Token::of(unsafe { core::ptr::read_volatile(&raw const self.token) })
     }
 
-    /// `segment_flag::UNSEEN`, or 0.
+    /// Adds flags for the segment's record.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, flags: u8) {
+        let all = self.flags() | flags;
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(&raw mut self.flags, all) };
+    }
+
+    /// Flags for the segment's record.
     #[inline(always)]
     pub(crate) fn flags(&self) -> u8 {
         // SAFETY: as above.

@@ -9,30 +9,34 @@ use agent_common::abi::{Conn, direction, evidence, segment_flag};
 use crate::{
     carry,
     exchange::parent_of_write,
-    flow::Call,
+    flow::{Call, would_block},
     ids::{copy, new_span_id, new_trace_id, now},
+    maps::Scratch,
     unit,
 };
 
-/// The call wrote on a broker's client, or read (`way`); `is_blocking` is not 0 where a read would have waited. Leaves ids and evidence in
-/// `conn` and returns flags for the segment.
+/// The call wrote on a broker's client, or read (`way`) from `file`: the segment has ids if there are any.
+#[inline(always)]
+pub(crate) fn moved(scratch: &mut Scratch, conn: &mut Conn, call: &Call, way: u8, file: u64) {
+    if ids(conn, call, way, file) != 0 {
+        scratch.found.add(segment_flag::EXCHANGE);
+    }
+}
+
+/// Leaves ids and evidence in `conn`. Returns 0 where there are none.
 #[inline(never)]
-pub(crate) fn moved(conn: &mut Conn, call: &Call, way: u8, is_blocking: u64) -> u64 {
+pub(crate) fn ids(conn: &mut Conn, call: &Call, way: u8, file: u64) -> u64 {
     conn.last_direction = way;
     let salt = call.task.pid_tgid();
     conn.span_id = new_span_id(salt);
     if way == direction::TX {
         parent_of_write(conn, call.task, now());
-        return u64::from(segment_flag::EXCHANGE);
+        return 1;
     }
     copy(&mut conn.trace_id, &new_trace_id(salt));
     // Which trace a job belongs to is known in user space only: its calls carry nothing on.
     conn.context = 0;
     carry::shape_server(conn);
-    unit::job::enter(call.task, conn, is_blocking, now());
-    if conn.evidence == evidence::NONE {
-        0
-    } else {
-        u64::from(segment_flag::EXCHANGE)
-    }
+    unit::job::enter(call.task, conn, u64::from(would_block(call, file)), now());
+    u64::from(conn.evidence != evidence::NONE)
 }

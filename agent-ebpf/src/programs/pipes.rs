@@ -5,7 +5,7 @@
 //! because every syscall of the host pays for it. Refuses: reads and writes of a few bytes, which are lengths and wake-ups.
 
 use agent_common::{
-    abi::{direction, op, protocol},
+    abi::{direction, op, protocol, segment_flag},
     limits::HEAD_CAPTURE_MAX,
 };
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
@@ -67,7 +67,10 @@ fn moved(moved: i64, way: u8, op: u8) -> Option<()> {
         op,
         dont_wait: false,
     };
-    let flags = messages::moved(&mut scratch.conn, &call, way, 1) as u8;
+    // (A read of a pipe waits.)
+    if messages::ids(&mut scratch.conn, &call, way, 0) != 0 {
+        scratch.found.add(segment_flag::EXCHANGE);
+    }
     let segment = Segment {
         moved: moved as u32,
         pos: 0,
@@ -75,7 +78,7 @@ fn moved(moved: i64, way: u8, op: u8) -> Option<()> {
         now,
         way,
         op,
-        flags,
+        flags: scratch.found.flags(),
     };
     fill(&mut scratch.record, &scratch.conn, &key, task, segment);
     send(scratch, buffer, 0);
