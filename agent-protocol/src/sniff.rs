@@ -70,7 +70,8 @@ fn response(bytes: &[u8]) -> Option<Token> {
 }
 
 /// A method of at least three upper-case letters (`-` after the third, as in `VERSION-CONTROL`), a space
-/// and the first byte a request target can have. Up to seven letters alone may become one.
+/// and the first byte a request target can have. Up to seven letters alone may become one, but not with an `X` first: no registered
+/// method begins so, and pika 1.4 wakes its own loop by an `X` on a TCP connection to itself (seen with strace), on the thread that serves a request.
 fn request(bytes: &[u8]) -> bool {
     let is_method =
         |(index, byte): &(usize, &u8)| byte.is_ascii_uppercase() || **byte == b'-' && *index > 2;
@@ -80,7 +81,7 @@ fn request(bytes: &[u8]) -> bool {
         .take_while(is_method)
         .count();
     match &bytes[letters..] {
-        [] => letters < 8,
+        [] => letters < 8 && bytes[0] != b'X',
         [b' '] => (3..SNIFF_BYTES - 2).contains(&letters),
         [b' ', target, ..] if (3..SNIFF_BYTES - 2).contains(&letters) => match target {
             b'/' | b'*' | b'h' | b'H' => true,

@@ -39,6 +39,8 @@ fn requests() {
     }
     for bytes in [
         "",
+        "X",
+        "XX",
         "get / HTTP/1.1",
         "GE /",
         "GET x",

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use agent_common::abi::{ProcessKey, SocketKey};
+use agent_protocol::queue::kafka::Topics;
 use agent_protocol::stream::Limits;
 use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::FxHashMap;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     /// Messages on their way, and the work on them.
     pub(crate) work: Work,
+    /// Names of Kafka's topics: clients ask for them on one connection and fetch on another.
+    pub(crate) topics: Topics,
     /// Sockets with bytes waiting for their request's record, and until when.
     pub(crate) parked: VecDeque<(u64, SocketKey)>,
     /// Bytes waiting so, over all connections.

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use agent_common::abi::{
     ConnRecord, ProcessKey, SegmentRecord, SocketKey, StateRecord, TaskRecord, protocol,
 };
+use agent_protocol::queue::kafka::Topics;
 use agent_protocol::stream::Limits;
 use rustc_hash::FxHashMap;
 
@@ -78,6 +79,7 @@ impl Tracer {
                 attempts: Attempts::new(config.limits.attempts),
                 keys,
                 work: Work::new(config.limits.posts, config.limits.work),
+                topics: Topics::default(),
                 parked: VecDeque::new(),
                 parked_bytes: 0,
                 idle: VecDeque::new(),

@@ -306,3 +306,43 @@ fn bytes_that_no_broker_speaks_end_the_following_of_their_connection() {
     assert_eq!(outcome.count(Counter::NotBroker), 1);
     assert!(outcome.spans.is_empty());
 }
+
+#[test]
+fn equal_messages_of_two_brokers_do_not_meet() {
+    for (port, meets) in [(6379, true), (6380, false)] {
+        let mut world = World::default();
+        let (mut web, mut worker) = (redis(1, 10, 10), redis(2, 20, 20));
+        worker.remote.1 = port;
+        for end in [&mut web, &mut worker] {
+            world.conn(end);
+        }
+        ask(&mut world, &mut worker, "mails", 50);
+        put(&mut world, &mut web, "mails", "to alice", 1, None);
+        world.read(&mut worker, &popped("mails", "to alice"), context(2, 0));
+        let outcome = world.run();
+        let work = consumers(&outcome);
+        assert_eq!(work.len(), 1);
+        assert_eq!(parent(&outcome, 2), meets.then_some(1), "{port}");
+    }
+}
+
+#[test]
+fn two_messages_that_a_thread_without_a_context_writes_at_once_are_two_traces() {
+    let mut world = World::default();
+    let (mut web, mut worker) = two(&mut world);
+    let both = [
+        command(&["LPUSH", "mails", "to alice"]),
+        command(&["LPUSH", "mails", "to bob"]),
+    ];
+    world.write(&mut web, &both.concat(), Some(ids(1, 1, None)));
+    world.read(&mut web, b":1\r\n:2\r\n", None);
+    for (payload, span) in [("to alice", 2), ("to bob", 3)] {
+        ask(&mut world, &mut worker, "mails", 50 + span);
+        world.read(&mut worker, &popped("mails", payload), context(span, 0));
+    }
+    let outcome = world.run();
+    let work = consumers(&outcome);
+    assert_eq!(work.len(), 2);
+    assert!(work.iter().all(|span| span.parent_span_id.is_some()));
+    assert_ne!(work[0].trace_id, work[1].trace_id);
+}

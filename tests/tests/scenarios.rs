@@ -11,6 +11,7 @@
 )]
 
 mod scenarios {
+    pub mod broker_messages;
     pub mod chain;
     pub mod checks;
     pub mod contexts;

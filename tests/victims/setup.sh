@@ -52,6 +52,10 @@ if stale retries "$here/retries/package.json" "$here/retries/package-lock.json";
   cp "$here/retries/package.json" "$here/retries/package-lock.json" "$cache/retries/"
   (cd "$cache/retries" && npm ci --silent --no-audit --no-fund); built
 fi
+if stale brokers "$here/brokers/requirements.txt"; then
+  rm -rf "$cache/brokers"; "$python" -m venv "$cache/brokers"
+  "$cache/brokers/bin/pip" install --quiet --disable-pip-version-check -r "$here/brokers/requirements.txt"; built
+fi
 if stale go "$here/go/go.mod" "$here/go/"*.go; then
   (cd "$here/go" && CGO_ENABLED=0 go build -o "$cache/go-victim" .); built
 fi

@@ -161,6 +161,8 @@ impl ServicesStayOff {
                 "php-fpm" => "php8.2-fpm.service",
                 "redis-server" => "redis-server.service",
                 "postgresql" => "postgresql.service",
+                "rabbitmq-server" => "rabbitmq-server.service",
+                "mosquitto" => "mosquitto.service",
                 _ => continue,
             };
             if process::probe(process::as_root("systemctl").args(["disable", unit])).is_none() {
@@ -214,6 +216,13 @@ const VICTIMS: &[Package] = &[
         "redis-server",
         "the scenario with a protocol that is not HTTP",
     ),
+    program(
+        "rabbitmqctl",
+        "rabbitmq-server",
+        "the scenarios with RabbitMQ",
+    ),
+    program("mosquitto", "mosquitto", "the scenarios with MQTT"),
+    package("postgresql", "the scenarios with tables as queues"),
     program("ip", "iproute2", "the scenarios with network namespaces"),
 ];
 

@@ -39,6 +39,8 @@ pub mod unit_flag {
     pub const UNCLAIMED: u32 = 16;
     /// The context is what was last read from a broker, not a request.
     pub const JOB: u32 = 32;
+    /// With `JOB`: it was read from a socket that does not block, and the unit has not waited with epoll since then.
+    pub const TURN: u32 = 64;
 }
 
 /// What an execution unit is doing.

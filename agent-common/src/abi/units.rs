@@ -75,6 +75,8 @@ pub mod cpython_variant {
     pub const UVLOOP: u8 = 1;
     /// Greenlets: a thread serves many requests, so that only Contexts count.
     pub const GREENLETS: u8 = 2;
+    /// Twisted: one turn of a thread's loop may run callbacks of many connections.
+    pub const CALLBACKS: u8 = 4;
 }
 
 /// What else is known of a goroutine's context: bits of [`UnitContext::evidence`] above the evidence itself.

@@ -172,8 +172,8 @@ fn request(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
             return if fits { Token::REQUEST } else { Token::NONE };
         }
     }
-    // Only letters so far: a head that arrives in small pieces.
-    if letters as u64 == len && len < 8 {
+    // Only letters so far: a head that arrives in small pieces. With an X first it is pika's waking of its own loop (see the reference).
+    if letters as u64 == len && len < 8 && bytes[0] != b'X' {
         Token::REQUEST
     } else {
         Token::NONE

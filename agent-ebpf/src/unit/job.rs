@@ -3,15 +3,20 @@
 //! In: a broker's client read something. Out: the unit's context, made by this read, and the one before. Always holds: a unit that
 //! serves a request keeps that; whether the read brought a message, and whether the context counts at all, user space says, which reads the
 //! protocol: a context of which it knows nothing is nobody's parent. Refuses: event loops, where who reads is not who works (contextvars'
-//! Contexts, turns, sessions).
+//! Contexts, turns, sessions; Twisted, whose callbacks share a turn).
+//!
+//! A client that waits for its one connection with epoll (pika 1.4's BlockingConnection, seen with strace) calls back in the turn that read: what
+//! it does until it waits again is that message's. Loops that run others' callbacks as well do so in Contexts (asyncio, trio).
 //!
 //! ```text
 //!   (none) / JOB --read from a broker--> JOB (new ids, linked to those before) --request read--> LIVE as for any request
 //! ```
 
-use agent_common::abi::{Conn, UnitKey, evidence, goroutine_note, runtime, unit_flag, unit_kind};
+use agent_common::abi::{
+    Conn, UnitKey, cpython_variant, evidence, goroutine_note, runtime, unit_flag, unit_kind,
+};
 
-use super::{class_of, cpython, current, go, many};
+use super::{class_of, cpython, current, go, is_variant, many};
 use crate::{ids::copy, walk::Task};
 
 /// The current unit read from a broker: `conn` has the ids of that. Leaves there what the unit's context was before
@@ -45,8 +50,12 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
     unit.flags |= unit_flag::LIVE | unit_flag::JOB;
     if is_blocking != 0 {
         unit.flags |= unit_flag::BLOCKING;
+        unit.flags &= !unit_flag::TURN;
     } else {
-        unit.flags &= !unit_flag::BLOCKING;
+        unit.flags &= !(unit_flag::BLOCKING | unit_flag::TURN);
+        if class == runtime::CPYTHON && !is_variant(task.tgid(), cpython_variant::CALLBACKS) {
+            unit.flags |= unit_flag::TURN;
+        }
     }
     conn.evidence = evidence::THREAD;
     1

@@ -10,7 +10,7 @@
 //!                             | second request read while the first is unanswered
 //!                             v
 //!                      MULTIPLEX (sticky: never counts again)        [NATIVE, THREADED]
-//!   epoll_wait: sets EPOLL (sticky) for THREADED; ends the turn's context for TURN_PROXY
+//!   epoll_wait: sets EPOLL (sticky) for THREADED; ends the turn's context for TURN_PROXY, and what was read from a broker in this turn
 //! ```
 //!
 //! A thread that runs many units (`many`) has no context of its own: theirs count.
@@ -174,7 +174,7 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
     unit.ktime_ns = now;
     unit.socket = *socket;
     unit.flags |= unit_flag::LIVE;
-    unit.flags &= !unit_flag::JOB;
+    unit.flags &= !(unit_flag::JOB | unit_flag::TURN);
     if reads_outside {
         unit.flags |= unit_flag::UNCLAIMED;
     }
@@ -215,7 +215,7 @@ pub(crate) fn wait(key: u64) {
         runtime::THREADED | runtime::CPYTHON => {
             if let Some(thread) = current(key) {
                 thread.unit.flags |= unit_flag::EPOLL;
-                thread.unit.flags &= !unit_flag::UNCLAIMED;
+                thread.unit.flags &= !(unit_flag::UNCLAIMED | unit_flag::TURN);
             }
         }
         runtime::TURN_PROXY => {
@@ -277,7 +277,9 @@ pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut Excha
                 && !(class == runtime::CPYTHON
                     && is_variant(task.tgid(), cpython_variant::GREENLETS))
                 && (unit.flags & unit_flag::BLOCKING != 0
-                    || (is_armed(demand::LOOPS) && unit.flags & unit_flag::EPOLL == 0))
+                    || (is_armed(demand::LOOPS)
+                        && (unit.flags & unit_flag::EPOLL == 0
+                            || unit.flags & unit_flag::TURN != 0)))
         }
         runtime::NATIVE => {
             unit.flags & unit_flag::MULTIPLEX == 0 && unit.flags & unit_flag::BLOCKING != 0

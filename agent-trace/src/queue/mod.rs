@@ -9,6 +9,7 @@ mod parcel;
 mod pipes;
 mod posts;
 mod puts;
+mod scope;
 mod units;
 mod work;
 
@@ -29,6 +30,7 @@ pub(crate) use self::pipes::on_pipe;
 pub(crate) use self::work::Work;
 
 use self::puts::Awaited;
+use self::scope::Scope;
 use self::units::UnitKey;
 use crate::conn::{pieces, place};
 use crate::counters::Counter;
@@ -84,7 +86,10 @@ impl Lane {
         let talk: Box<dyn Conversation + Send> = match record.protocol {
             protocol::REDIS => Box::new(redis::Client::new(begin, limits, keyer)),
             protocol::AMQP => Box::new(amqp::Client::new(begin, limits, keyer)),
-            protocol::KAFKA => Box::new(kafka::Client::new(begin, limits, keyer)),
+            protocol::KAFKA => {
+                let topics = shared.topics.clone();
+                Box::new(kafka::Client::with_topics(begin, limits, keyer, topics))
+            }
             protocol::NATS => Box::new(nats::Client::new(begin, limits, keyer)),
             protocol::POSTGRES => Box::new(postgres::Client::new(begin, limits, keyer)),
             protocol::MQTT => Box::new(mqtt::Client::new(begin, limits, keyer)),
@@ -136,12 +141,16 @@ impl Lane {
             (Way::ToBroker, &mut self.tx)
         };
         let (hole, skip) = place(position, record, shared);
+        let scope = Scope::of(self.protocol, endpoints.map(Arc::as_ref));
         let mut events = std::mem::take(&mut self.events);
         for piece in hole
             .into_iter()
             .chain(pieces(record, payload, skip).into_iter().flatten())
         {
-            self.talk.push(way, piece, &mut |event| events.push(event));
+            self.talk.push(way, piece, &mut |mut event| {
+                scope.apply(&mut event);
+                events.push(event);
+            });
         }
         if way == Way::ToBroker {
             self.idle_writes = self.idle_writes.saturating_add(1);

@@ -29,6 +29,8 @@ struct Post {
     waiting: u32,
     /// Two of them looked alike.
     is_ambiguous: bool,
+    /// It may be delivered more often than it was put, so that deliveries do not tell when all equal ones are through.
+    is_fan_out: bool,
 }
 
 /// A put as it is noted.
@@ -100,6 +102,7 @@ impl Posts {
             job: put.job.filter(|name| !name.is_empty()).map(Box::from),
             waiting: 1,
             is_ambiguous: false,
+            is_fan_out: put.is_fan_out,
         };
         if let Some(before) = self.posts.get_mut(&key) {
             if key.kind == KeyKind::Payload {
@@ -131,7 +134,7 @@ impl Posts {
             }
             let is_ambiguous = key.kind == KeyKind::Payload && post.is_ambiguous;
             post.waiting = post.waiting.saturating_sub(1);
-            if post.waiting == 0 && key.kind == KeyKind::Payload && is_ambiguous {
+            if post.waiting == 0 && is_ambiguous && !post.is_fan_out {
                 self.posts.remove(key);
                 if found == Found::Unknown {
                     found = Found::Ambiguous;
@@ -262,6 +265,19 @@ mod tests {
         }
         put(&mut posts, &[PAYLOAD], 2, 30, true);
         assert_eq!(posts.take(&[PAYLOAD], id(9), 40), Found::Ambiguous);
+    }
+
+    #[test]
+    fn a_late_second_delivery_does_not_make_the_next_equal_message_certain() {
+        let mut posts = Posts::new(8);
+        put(&mut posts, &[PAYLOAD], 1, 10, true);
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 20), by(1, 10));
+        put(&mut posts, &[PAYLOAD], 2, 30, true);
+        // Of the first one, to another consumer.
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 40), Found::Ambiguous);
+        put(&mut posts, &[PAYLOAD], 3, 50, true);
+        // Of the second one.
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 60), Found::Ambiguous);
     }
 
     #[test]

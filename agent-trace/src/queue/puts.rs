@@ -12,10 +12,11 @@ use agent_protocol::queue::{Key, Placed, Sent};
 use super::posts::Put;
 use super::{Lane, Moved, Parcel, began};
 use crate::exchange::{Exchange, Outcome};
-use crate::graph::Side;
+use crate::graph::{Origin, Side};
 use crate::ids::derived_span;
 use crate::semconv;
 use crate::shared::Shared;
+use crate::span::TraceId;
 
 /// Most puts of one connection whose answers are awaited.
 const AWAITED_MAX: usize = 1_024;
@@ -33,6 +34,10 @@ impl Lane {
         let Some(mut ids) = moved.ids else { return };
         if nth > 0 {
             ids.span = derived_span(ids.span, nth);
+            if matches!(ids.origin, Origin::None) {
+                // Of other callers than the first: a producer's own thread sends what many gave it (Kafka).
+                ids.trace = TraceId::default();
+            }
         }
         let (operation, is_answered) = (sent.operation, !sent.is_unanswered);
         let keys = sent.message.keys.clone();

@@ -26,7 +26,8 @@
 //! Versions from 13 on say topics by their ids. Names come in metadata, which clients ask for on another connection ([`Topics`]).
 //!
 //! Idempotent producers (Java, kafka-python and franz-go unless told otherwise) number their records: [`super::KeyKind::MessageId`]. A
-//! batch that is sent again has the same numbers: two `Sent` with one such key are one message. Keys hold no word of the cluster.
+//! batch that is sent again has the same numbers: two `Sent` with one such key are one message. Keys hold no word of the cluster:
+//! who puts messages and deliveries of several clusters together must add one.
 
 mod batch;
 mod records;

@@ -165,6 +165,10 @@ pub fn find(root: &ProcRoot, tgid: u32, maps: &[u8]) -> Result<Units, Refusal> {
     if maps.has(|path| path.contains("/_greenlet.")) {
         known.variant |= cpython_variant::GREENLETS;
     }
+    // Twisted is pure Python, but stands on this module of zope.interface.
+    if maps.has(|path| path.contains("/_zope_interface_coptimizations.")) {
+        known.variant |= cpython_variant::CALLBACKS;
+    }
     known.offsets[0] = slot;
     known.offsets[1] = version.context;
     known.addresses[0] = context_type;
