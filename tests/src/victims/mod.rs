@@ -6,6 +6,7 @@
 //! Refuses: to start with anything missing; the error names the program and Debian's package.
 
 pub mod compiled;
+pub mod jobs;
 pub mod nginx;
 pub mod python;
 pub mod retries;
