@@ -132,7 +132,7 @@ fn worker(
     Ok(match library {
         Library::Celery | Library::CeleryNoResults => {
             let mut command = python(redis, leaf, "celery")?;
-            command.args(["-A", module, "worker", "--pool", "prefork", "-c", &at_once]);
+            command.args(["-A", module, "worker", "--pool", "prefork", "-l", "INFO", "-c", &at_once]);
             if library == Library::CeleryNoResults {
                 command.env("IGNORE_RESULT", "1");
             }

@@ -12,7 +12,6 @@ redis = Redis(port=REDIS_PORT)
 
 
 def put(kind, ident):
-    # `same-ID`: a payload that many requests put.
     body = "same" if kind == "equal" else f"job {ident}"
     if kind == "stream":
         redis.xadd("orders", {"body": body})
@@ -25,7 +24,10 @@ def put(kind, ident):
 def listed(kind):
     own = Redis(port=REDIS_PORT)
     while True:
-        _, body = own.brpop(f"shop:{kind}")
+        taken = own.brpop(f"shop:{kind}", timeout=1)
+        if taken is None:
+            continue
+        _, body = taken
         if kind == "equal":
             time.sleep(0.01)
         else:
@@ -35,7 +37,7 @@ def listed(kind):
 def streamed(name):
     own = Redis(port=REDIS_PORT)
     while True:
-        for _, messages in own.xreadgroup("packers", name, {"orders": ">"}, count=1, block=0):
+        for _, messages in own.xreadgroup("packers", name, {"orders": ">"}, count=1, block=1000):
             for ident, fields in messages:
                 both(fields[b"body"].decode().split()[1])
                 own.xack("orders", "packers", ident)
