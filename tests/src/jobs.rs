@@ -292,7 +292,7 @@ fn check_job(
             continue;
         };
         let delivery = deliveries.get(usize::from(*of));
-        if call.parent.is_none() {
+        if is_of_an_unjoined(call, &job.id, spans) {
             tally.root += 1;
         } else if delivery.is_some_and(|delivery| {
             call.parent.as_ref() == Some(&delivery.span_id) && call.trace_id == delivery.trace_id
@@ -303,4 +303,61 @@ fn check_job(
             complaints.unless(false, || format!("WRONG PARENT: {}", call.line()));
         }
     }
+}
+
+/// Nobody's, or of work that is nobody's and makes no other job's calls.
+fn is_of_an_unjoined(call: &ReceivedSpan, id: &str, spans: &[ReceivedSpan]) -> bool {
+    let Some(parent) = &call.parent else {
+        return true;
+    };
+    spans
+        .iter()
+        .any(|work| &work.span_id == parent && work.kind == Kind::Consumer && work.parent.is_none())
+        && spans
+            .iter()
+            .filter(|other| other.kind == Kind::Client && other.parent.as_ref() == Some(parent))
+            .all(|other| other.path().contains(id))
+}
+
+/// Where the shop's puts are roots (an event loop): each is worked on once, in its trace, and no call is another's.
+///
+/// # Errors
+/// All complaints.
+pub fn check_joined(crew: &Crew, spans: &[ReceivedSpan], asked: &[Asked]) -> Result<()> {
+    let mut complaints = Complaints::default();
+    let of = |kind: Kind| {
+        spans
+            .iter()
+            .filter(move |span| span.kind == kind && is_message(span, crew.port))
+    };
+    let mut worked = HashSet::new();
+    for work in of(Kind::Consumer) {
+        let put = of(Kind::Producer).find(|put| Some(&put.span_id) == work.parent.as_ref());
+        complaints.unless(
+            put.is_some_and(|put| put.trace_id == work.trace_id && worked.insert(&put.span_id)),
+            || format!("not joined, or twice: {}", work.line()),
+        );
+        complaints.equal("status of work", work, work.status, StatusCode::Unset);
+    }
+    let counts = (of(Kind::Producer).count(), of(Kind::Consumer).count());
+    complaints.unless(counts == (asked.len(), asked.len()), || {
+        format!("{counts:?} messages instead of {}", asked.len())
+    });
+    for job in asked {
+        for step in 0..job.plan.calls.len() {
+            let path = format!("/leaf/{}/{step}", job.id);
+            let call = complaints.only(&path, spans, |span| {
+                span.kind == Kind::Client && span.path() == path
+            });
+            if let Some(call) = call {
+                // One event loop works on several: whose a call is is not known.
+                complaints.unless(call.parent.is_none(), || {
+                    format!("not a root: {}", call.line())
+                });
+            }
+        }
+    }
+    unique(&mut complaints, spans);
+    println!("{} jobs are joined, their calls roots", worked.len());
+    complaints.verdict("an event loop")
 }

@@ -155,7 +155,11 @@ impl Shared {
                     }
                 }
             }
-            Found::Ambiguous => self.counters.one(Counter::MessageAmbiguous),
+            Found::Ambiguous => {
+                self.counters.one(Counter::MessageAmbiguous);
+                // Whose it is is not known, but that messages are put there is.
+                self.is_from_queue(&exchange);
+            }
             Found::Unknown => self.counters.one(Counter::MessageUnknown),
         }
         let job = keys.iter().find(|key| key.kind == KeyKind::Job).copied();

@@ -132,7 +132,9 @@ fn worker(
     Ok(match library {
         Library::Celery | Library::CeleryNoResults => {
             let mut command = python(redis, leaf, "celery")?;
-            command.args(["-A", module, "worker", "--pool", "prefork", "-l", "INFO", "-c", &at_once]);
+            command.args([
+                "-A", module, "worker", "--pool", "prefork", "-l", "INFO", "-c", &at_once,
+            ]);
             if library == Library::CeleryNoResults {
                 command.env("IGNORE_RESULT", "1");
             }
@@ -149,7 +151,7 @@ fn worker(
             (command, "ready for action")
         }
         Library::Huey => {
-            let mut command = python(redis, leaf, "huey_consumer.py")?;
+            let mut command = python(redis, leaf, "huey_consumer")?;
             command.args(["huey_jobs.huey", "-w", &at_once, "-s", "1"]);
             (command, "The following commands are available")
         }
@@ -164,7 +166,7 @@ fn worker(
                 .arg("-r")
                 .arg(source("jobs/sidekiq_jobs.rb"))
                 .args(["-c", &at_once]);
-            (environment(command, redis, leaf), "Starting processing")
+            (environment(command, redis, leaf), "ready")
         }
         Library::BullMq => {
             let mut command = bullmq(redis, leaf)?;

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use suture_tests::check::Complaints;
-use suture_tests::{Kind, ReceivedSpan, Scene};
 use suture_tests::client::get_all;
-use suture_tests::jobs::{Asked, CHAIN, Calls, Plan, RETRY, WORK, check, collect, is_message};
+use suture_tests::jobs::{
+    Asked, CHAIN, Calls, Plan, RETRY, WORK, check, check_joined, collect, is_message,
+};
 use suture_tests::scene::unique_id;
 use suture_tests::victims::jobs::{Crew, Library, crew};
-use suture_tests::victims::leaf;
+use suture_tests::victims::{Serving, leaf};
+use suture_tests::{Kind, ReceivedSpan, Scene};
 
 /// What a worker asked for before the agent was there is not seen, nor what it is given for that: one job for each of its threads.
 fn warm_up(scene: &Scene, crew: &Crew, workers: usize) {
@@ -41,7 +43,12 @@ fn check_jobs(library: Library, workers: usize, rounds: &[(Plan, usize, usize)],
     let spans = collect(scene.receiver(), crew.port, &asked, Duration::from_secs(25));
     let ended = agent.stop().unwrap();
     let what = format!("{library:?}");
-    if let Err(complaints) = check(&what, &crew, &leaf, &spans, &asked, must) {
+    let outcome = if crew.shop.serving == Serving::Loop {
+        check_joined(&crew, &spans, &asked)
+    } else {
+        check(&what, &crew, &leaf, &spans, &asked, must).map(drop)
+    };
+    if let Err(complaints) = outcome {
         panic!(
             "{complaints:#}\n--- the worker ---\n{}\n--- the agent's stderr ---\n{}",
             crew.worker.log(),
@@ -142,8 +149,10 @@ fn lists_streams_and_channels_of_redis_py_are_joined_by_what_is_in_them() {
     }
     // One thread hears the channel: what comes while it works it hears later.
     asked.extend(put_all(&crew, "channel", 8, 2));
-    let spans = collect(scene.receiver(), crew.port, &asked, Duration::from_secs(15));
+    collect(scene.receiver(), crew.port, &asked, Duration::from_secs(15));
+    // Nothing tells the end of the last message of a channel but the agent's own.
     let ended = agent.stop().unwrap();
+    let spans = collect(scene.receiver(), crew.port, &asked, Duration::from_secs(5));
     if let Err(complaints) = check("lists", &crew, &leaf, &spans, &asked, Calls::UnderOrRoot) {
         panic!(
             "{complaints:#}\n--- the worker ---\n{}\n--- the agent's stderr ---\n{}",
@@ -162,7 +171,8 @@ fn equal_messages_of_two_requests_at_once_are_nobody_s() {
     let ids: Vec<String> = (0..40).map(|_| unique_id()).collect();
     let paths: Vec<String> = ids.iter().map(|id| format!("/put/equal/{id}")).collect();
     get_all(crew.shop.port, &paths, 8).unwrap();
-    let of = |kind: Kind| move |span: &&ReceivedSpan| span.kind == kind && is_message(span, crew.port);
+    let of =
+        |kind: Kind| move |span: &&ReceivedSpan| span.kind == kind && is_message(span, crew.port);
     let _ = scene.receiver().wait_until(
         |spans| spans.iter().filter(of(Kind::Consumer)).count() >= ids.len(),
         Duration::from_secs(10),
@@ -172,12 +182,20 @@ fn equal_messages_of_two_requests_at_once_are_nobody_s() {
     let mut complaints = Complaints::default();
     let puts: Vec<&ReceivedSpan> = spans.iter().filter(of(Kind::Producer)).collect();
     let work: Vec<&ReceivedSpan> = spans.iter().filter(of(Kind::Consumer)).collect();
-    complaints.unless((puts.len(), work.len()) == (ids.len(), ids.len()), || {
-        format!("{} puts, {} deliveries", puts.len(), work.len())
+    // Before the first one is taken nobody knows that the list is a queue.
+    complaints.unless(
+        puts.len() <= ids.len() && puts.len() + 16 >= ids.len(),
+        || format!("{} puts", puts.len()),
+    );
+    complaints.unless(work.len() == ids.len(), || {
+        format!("{} deliveries", work.len())
     });
     let mut joined = 0;
     for span in &work {
-        let Some(put) = puts.iter().find(|put| Some(&put.span_id) == span.parent.as_ref()) else {
+        let Some(put) = puts
+            .iter()
+            .find(|put| Some(&put.span_id) == span.parent.as_ref())
+        else {
             complaints.unless(span.parent.is_none(), || format!("WRONG: {}", span.line()));
             continue;
         };
@@ -188,7 +206,10 @@ fn equal_messages_of_two_requests_at_once_are_nobody_s() {
             .filter(|other| {
                 other.span_id != put.span_id && other.start < span.start && {
                     let taken = work.iter().filter(|taken| taken.start < span.start).count();
-                    let before = puts.iter().filter(|before| before.start < put.start).count();
+                    let before = puts
+                        .iter()
+                        .filter(|before| before.start < put.start)
+                        .count();
                     taken < before
                 }
             })

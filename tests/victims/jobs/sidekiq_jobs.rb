@@ -1,4 +1,5 @@
 # Sidekiq's jobs: each processor is a thread that fetches and works.
+$stdout.sync = true
 require "net/http"
 require "sidekiq"
 
@@ -6,6 +7,7 @@ url = {url: "redis://127.0.0.1:#{ENV.fetch("REDIS_PORT")}/0"}
 Sidekiq.configure_client { |config| config.redis = url }
 Sidekiq.configure_server do |config|
   config.redis = url
+  config.on(:startup) { puts "ready" }
   # Looks for jobs that are due each second, not each 15.
   Sidekiq.options[:poll_interval_average] = 1 if Sidekiq.respond_to?(:options)
   # Sidekiq puts up to ten random seconds on top of each delay; a test does not wait for them.
