@@ -284,8 +284,13 @@ impl Shared {
         } else {
             Outcome::Complete
         };
-        let unit = self.work.open.get(&consumer).and_then(|open| open.unit);
+        let open = self.work.open.get(&consumer);
+        let (unit, system) = (open.and_then(|open| open.unit), open.and_then(system_of));
         self.end_work(consumer, outcome, at_ns);
+        // huey puts a retry after it wrote what the attempt failed with; its thread is free when it fetches.
+        if system == Some(System::Huey) {
+            return;
+        }
         self.graph.contexts().end(consumer, at_ns);
         if let Some(unit) = unit
             && self.work.units.get(&unit) == Some(&At::Working(consumer))
