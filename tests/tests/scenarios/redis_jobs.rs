@@ -89,7 +89,7 @@ fn dramatiq_s_messages_are_joined_and_its_calls_never_wrong() {
 }
 
 #[test]
-fn bullmq_s_messages_are_joined_and_its_calls_never_wrong() {
+fn bullmq_s_messages_are_never_joined_wrongly_nor_its_calls() {
     let rounds = [(WORK, 6, 1), (WORK, 40, 8)];
     check_jobs(Library::BullMq, 5, &rounds, Calls::UnderOrRoot);
 }
