@@ -12,6 +12,7 @@ pub mod client;
 pub mod curl;
 pub mod exact;
 pub mod hosts;
+pub mod jobs;
 pub mod otlp;
 pub mod process;
 pub mod receiver;

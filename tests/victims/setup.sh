@@ -1,8 +1,8 @@
 #!/bin/bash
 # Builds what the victims need into ~/.cache/suture/victims (or $SUTURE_VICTIMS): a Python venv with pinned
-# packages, express and axios-retry from their package-locks, the Go and Java programs; with `accuracy`, also what only `cargo xtask accuracy`
+# packages, another one with libraries of jobs, express, axios-retry and bullmq from their package-locks, the Go and Java programs; with `accuracy`, also what only `cargo xtask accuracy`
 # measures (accuracy/). Works a second time at once: each part carries a stamp of the files it was made from. Needs from Debian: python3-venv nodejs npm golang-go
-# default-jdk-headless ruby ruby-webrick php-fpm php-curl nginx-light curl (xtask installs them); names what is missing.
+# default-jdk-headless ruby ruby-webrick ruby-sidekiq redis-server php-fpm php-curl nginx-light curl (xtask installs them); names what is missing.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${SUTURE_VICTIMS:-$HOME/.cache/suture/victims}
@@ -13,6 +13,7 @@ missing=
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $1 (Debian package $2);"; }
 need node nodejs; need npm npm; need go golang-go; need javac default-jdk-headless; need java default-jdk-headless
 need ruby ruby; need nginx nginx-light; need php php-cli; need curl curl
+need redis-server redis-server; need sidekiq ruby-sidekiq
 ls /usr/sbin/php-fpm* >/dev/null 2>&1 || missing="$missing php-fpm (Debian package php-fpm);"
 if command -v ruby >/dev/null 2>&1; then
   ruby -e 'require "webrick"' 2>/dev/null || missing="$missing Ruby's webrick (Debian package ruby-webrick);"
@@ -55,6 +56,18 @@ fi
 if stale brokers "$here/brokers/requirements.txt"; then
   rm -rf "$cache/brokers"; "$python" -m venv "$cache/brokers"
   "$cache/brokers/bin/pip" install --quiet --disable-pip-version-check -r "$here/brokers/requirements.txt"; built
+fi
+if stale jobs "$here/jobs/requirements.txt"; then
+  rm -rf "$cache/jobs"; "$python" -m venv "$cache/jobs"
+  "$cache/jobs/bin/pip" install --quiet --disable-pip-version-check -r "$here/jobs/requirements.txt"; built
+fi
+if stale jobs-node "$here/jobs/node/package.json" "$here/jobs/node/package-lock.json"; then
+  rm -rf "$cache/jobs-node"; mkdir -p "$cache/jobs-node"
+  cp "$here/jobs/node/package.json" "$here/jobs/node/package-lock.json" "$cache/jobs-node/"
+  (cd "$cache/jobs-node" && npm ci --silent --no-audit --no-fund); built
+fi
+if stale asynq "$here/jobs/asynq/go.mod" "$here/jobs/asynq/go.sum" "$here/jobs/asynq/main.go"; then
+  (cd "$here/jobs/asynq" && CGO_ENABLED=0 go build -o "$cache/asynq-victim" .); built
 fi
 if stale go "$here/go/go.mod" "$here/go/"*.go; then
   (cd "$here/go" && CGO_ENABLED=0 go build -o "$cache/go-victim" .); built

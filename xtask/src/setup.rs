@@ -198,6 +198,7 @@ const VICTIMS: &[Package] = &[
     package("php-curl", "the scenarios with php-fpm"),
     program("ruby", "ruby", "the scenarios with WEBrick"),
     package("ruby-webrick", "the scenarios with WEBrick"),
+    program("sidekiq", "ruby-sidekiq", "the scenarios with Sidekiq"),
     program("node", "nodejs", "the scenarios with Node"),
     program("npm", "npm", "express, for the scenarios with Node"),
     program(
@@ -214,7 +215,7 @@ const VICTIMS: &[Package] = &[
     program(
         "redis-server",
         "redis-server",
-        "the scenario with a protocol that is not HTTP",
+        "the scenarios with jobs, and one with a protocol that is not HTTP",
     ),
     program(
         "rabbitmqctl",

@@ -68,14 +68,7 @@ impl Candidates {
 impl Shared {
     /// Somebody took what `producer` put: where that was no message before, it is one now, and its list or table a queue.
     pub(super) fn is_message(&mut self, producer: SpanId, consumer: &Exchange) {
-        if let Some(parcel) = consumer.message.as_deref()
-            && self.work.candidates.queues.len() < QUEUES_MAX
-        {
-            self.work
-                .candidates
-                .queues
-                .insert(parcel.destination.clone());
-        }
+        self.is_from_queue(consumer);
         match self.work.candidates.held.remove(&producer) {
             Some(put) => {
                 self.work
@@ -86,6 +79,18 @@ impl Shared {
             }
             None if self.graph.knows(producer) => {}
             None => self.work.candidates.want(producer),
+        }
+    }
+
+    /// Messages are taken from where this one came from.
+    pub(super) fn is_from_queue(&mut self, consumer: &Exchange) {
+        if let Some(parcel) = consumer.message.as_deref()
+            && self.work.candidates.queues.len() < QUEUES_MAX
+        {
+            self.work
+                .candidates
+                .queues
+                .insert(parcel.destination.clone());
         }
     }
 

@@ -155,7 +155,11 @@ impl Shared {
                     }
                 }
             }
-            Found::Ambiguous => self.counters.one(Counter::MessageAmbiguous),
+            Found::Ambiguous => {
+                self.counters.one(Counter::MessageAmbiguous);
+                // Whose it is is not known, but that messages are put there is.
+                self.is_from_queue(&exchange);
+            }
             Found::Unknown => self.counters.one(Counter::MessageUnknown),
         }
         let job = keys.iter().find(|key| key.kind == KeyKind::Job).copied();
@@ -280,8 +284,13 @@ impl Shared {
         } else {
             Outcome::Complete
         };
-        let unit = self.work.open.get(&consumer).and_then(|open| open.unit);
+        let open = self.work.open.get(&consumer);
+        let (unit, system) = (open.and_then(|open| open.unit), open.and_then(system_of));
         self.end_work(consumer, outcome, at_ns);
+        // huey puts a retry after it wrote what the attempt failed with; its thread is free when it fetches.
+        if system == Some(System::Huey) {
+            return;
+        }
         self.graph.contexts().end(consumer, at_ns);
         if let Some(unit) = unit
             && self.work.units.get(&unit) == Some(&At::Working(consumer))

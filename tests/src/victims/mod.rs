@@ -7,6 +7,7 @@
 
 pub mod brokers;
 pub mod compiled;
+pub mod jobs;
 pub mod nginx;
 pub mod python;
 pub mod retries;

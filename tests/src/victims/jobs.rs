@@ -1,0 +1,213 @@
+//! Programs that put jobs into Redis while serving requests, and workers of the same library.
+//!
+//! In: a library, and how many jobs it may work on at once. Out: a [`Crew`]: Redis, a shop that serves `/put/KIND/ID`, a worker whose jobs
+//! call `/leaf/ID/N`. Always holds: the worker said that it is ready. Refuses: to start with anything missing.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{Serving, Victim};
+use crate::process::{Folder, Running, built, free_port, program, source};
+
+/// Who puts jobs and works on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// Celery, children of one process.
+    Celery,
+    /// The same without results.
+    CeleryNoResults,
+    /// RQ: a child for each job.
+    Rq,
+    /// Sidekiq: threads.
+    Sidekiq,
+    /// redis-py alone: lists, streams, channels.
+    Lists,
+    /// dramatiq: one process, threads.
+    Dramatiq,
+    /// huey: threads.
+    Huey,
+    /// BullMQ on Node.
+    BullMq,
+    /// asynq on Go.
+    Asynq,
+}
+
+/// See the module. The worker ends first, Redis last.
+pub struct Crew {
+    /// The worker.
+    pub worker: Running,
+    /// Whoever puts jobs.
+    pub shop: Victim,
+    /// Redis.
+    pub redis: Running,
+    /// Redis' port.
+    pub port: u16,
+    _folder: Folder,
+}
+
+fn python(redis: u16, leaf: &Victim, of: &str) -> Result<Command> {
+    let mut command = Command::new(built(&format!("jobs/bin/{of}"))?);
+    command.current_dir(source("jobs")).env("PYTHONPATH", ".");
+    Ok(environment(command, redis, leaf))
+}
+
+fn environment(mut command: Command, redis: u16, leaf: &Victim) -> Command {
+    command
+        .env("REDIS_PORT", redis.to_string())
+        .env("LEAF_URL", leaf.url())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONUNBUFFERED", "1");
+    command
+}
+
+/// The module of a Python library's jobs.
+fn module(library: Library) -> &'static str {
+    match library {
+        Library::Rq => "rq_jobs",
+        Library::Dramatiq => "dramatiq_jobs",
+        Library::Huey => "huey_jobs",
+        Library::Lists => "list_jobs",
+        _ => "celery_jobs",
+    }
+}
+
+fn bullmq(redis: u16, leaf: &Victim) -> Result<Command> {
+    let mut command = Command::new(program(&["node"], "nodejs")?);
+    command
+        .arg(source("jobs/bullmq.mjs"))
+        .env("MODULES", built("jobs-node")?);
+    Ok(environment(command, redis, leaf))
+}
+
+fn asynq(redis: u16, leaf: &Victim) -> Result<Command> {
+    let command = Command::new(built("asynq-victim")?);
+    Ok(environment(command, redis, leaf))
+}
+
+fn shop(library: Library, redis: u16, leaf: &Victim) -> Result<Victim> {
+    let port = free_port()?;
+    let mut command = match library {
+        Library::Sidekiq => {
+            let mut command = Command::new(program(&["ruby"], "ruby")?);
+            command.arg(source("jobs/shop.rb"));
+            environment(command, redis, leaf)
+        }
+        Library::BullMq => {
+            let mut command = bullmq(redis, leaf)?;
+            command.arg("shop");
+            command
+        }
+        Library::Asynq => {
+            let mut command = asynq(redis, leaf)?;
+            command.arg("shop");
+            command
+        }
+        _ => {
+            let mut command = python(redis, leaf, "python")?;
+            command.arg("shop.py");
+            command
+        }
+    };
+    command.arg(port.to_string());
+    if !matches!(library, Library::Sidekiq | Library::BullMq | Library::Asynq) {
+        command.arg(module(library));
+    }
+    let serving = match library {
+        Library::BullMq => Serving::Loop,
+        _ => Serving::Thread,
+    };
+    Victim::start("the shop", serving, port, &mut command, None)
+}
+
+/// The worker, and what it writes when it is ready.
+fn worker(
+    library: Library,
+    redis: u16,
+    leaf: &Victim,
+    count: usize,
+) -> Result<(Command, &'static str)> {
+    let at_once = count.to_string();
+    let module = module(library);
+    Ok(match library {
+        Library::Celery | Library::CeleryNoResults => {
+            let mut command = python(redis, leaf, "celery")?;
+            command.args([
+                "-A", module, "worker", "--pool", "prefork", "-l", "INFO", "-c", &at_once,
+            ]);
+            if library == Library::CeleryNoResults {
+                command.env("IGNORE_RESULT", "1");
+            }
+            (command, " ready.")
+        }
+        Library::Rq => {
+            let mut command = python(redis, leaf, "rq")?;
+            command.args(["worker", "--url", &format!("redis://127.0.0.1:{redis}")]);
+            (command, "Listening on")
+        }
+        Library::Dramatiq => {
+            let mut command = python(redis, leaf, "dramatiq")?;
+            command.args([module, "-p", "1", "-t", &at_once]);
+            (command, "ready for action")
+        }
+        Library::Huey => {
+            let mut command = python(redis, leaf, "huey_consumer")?;
+            command.args(["huey_jobs.huey", "-w", &at_once, "-s", "1"]);
+            (command, "The following commands are available")
+        }
+        Library::Lists => {
+            let mut command = python(redis, leaf, "python")?;
+            command.args(["list_jobs.py", &at_once]);
+            (command, "ready")
+        }
+        Library::Sidekiq => {
+            let mut command = Command::new(program(&["sidekiq"], "ruby-sidekiq")?);
+            command
+                .arg("-r")
+                .arg(source("jobs/sidekiq_jobs.rb"))
+                .args(["-c", &at_once]);
+            (environment(command, redis, leaf), "ready")
+        }
+        Library::BullMq => {
+            let mut command = bullmq(redis, leaf)?;
+            command.args(["worker", &at_once]);
+            (command, "ready")
+        }
+        Library::Asynq => {
+            let mut command = asynq(redis, leaf)?;
+            command.args(["worker", &at_once]);
+            (command, "ready")
+        }
+    })
+}
+
+/// Starts all of it; the worker works on `count` jobs at once (RQ's always on one).
+///
+/// # Errors
+/// When one of them cannot be started.
+pub fn crew(library: Library, leaf: &Victim, count: usize) -> Result<Crew> {
+    let (port, folder) = super::fresh()?;
+    let mut command = Command::new(program(&["redis-server"], "redis-server")?);
+    command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--dir"])
+        .arg(folder.path());
+    let mut redis = Running::start("redis-server", &mut command)?;
+    redis.wait_for_port(port)?;
+    let shop = shop(library, port, leaf)?;
+    let (mut command, is_ready) = worker(library, port, leaf, count)?;
+    let mut worker = Running::start("the worker", &mut command)?;
+    let log = worker.log_path().to_owned();
+    worker.wait_for("its readiness", || {
+        std::fs::read_to_string(&log)
+            .unwrap_or_default()
+            .contains(is_ready)
+    })?;
+    Ok(Crew {
+        worker,
+        shop,
+        redis,
+        port,
+        _folder: folder,
+    })
+}
