@@ -13,11 +13,11 @@
 //! ```
 
 use agent_common::abi::{
-    Conn, UnitKey, cpython_variant, evidence, goroutine_note, runtime, unit_flag, unit_kind,
+    Conn, UnitKey, cpython_variant, demand, evidence, goroutine_note, runtime, unit_flag, unit_kind,
 };
 
 use super::{class_of, cpython, current, go, is_variant, many};
-use crate::{ids::copy, walk::Task};
+use crate::{ids::copy, maps::is_armed, walk::Task};
 
 /// The current unit read from a broker: `conn` has the ids of that. Leaves there what the unit's context was before
 /// (`parent_span_id`) and whether it has one now (`evidence`).
@@ -36,6 +36,10 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
         || (class == runtime::CPYTHON && cpython::is_in_a_context(task) == 0);
     if !is_threaded {
         return 0;
+    }
+    if class != runtime::NATIVE && is_blocking == 0 {
+        // Asked for with the connection's first answers: the first job's calls come later.
+        is_armed(demand::LOOPS);
     }
     let unit = &mut thread.unit;
     if unit.flags & unit_flag::LIVE != 0 {
