@@ -175,7 +175,9 @@ pub fn check(
     complaints.unless(tally.wrong == 0 && tally.missing == 0, || {
         format!("{tally:?}")
     });
-    complaints.unless(must == Calls::UnderOrRoot || tally.root == 0, || {
+    // The first calls of a worker can come before the hooks are attached that its evidence needs.
+    let early = 1.max((tally.right + tally.root) / 50);
+    complaints.unless(must == Calls::UnderOrRoot || tally.root <= early, || {
         format!("{tally:?}")
     });
     served(&mut complaints, leaf, spans);

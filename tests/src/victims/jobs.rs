@@ -114,7 +114,9 @@ fn shop(library: Library, redis: u16, leaf: &Victim) -> Result<Victim> {
         command.arg(module(library));
     }
     let serving = match library {
-        Library::BullMq => Serving::Loop,
+        // asynq's puts were children of their requests in one run and all roots in another, on 2026-11-27 (contexts counted as multiplexed):
+        // why is not known yet.
+        Library::BullMq | Library::Asynq => Serving::Loop,
         _ => Serving::Thread,
     };
     Victim::start("the shop", serving, port, &mut command, None)
