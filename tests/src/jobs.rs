@@ -182,7 +182,6 @@ pub fn check(
     });
     served(&mut complaints, leaf, spans);
     unique(&mut complaints, spans);
-    println!("{what}: {tally:?}, {puts} puts, {deliveries} deliveries");
     complaints.verdict(what)?;
     Ok(tally)
 }
@@ -351,7 +350,6 @@ pub fn check_joined(crew: &Crew, spans: &[ReceivedSpan], asked: &[Asked]) -> Res
         counts.0 <= asked.len() && counts.1 <= asked.len() && !worked.is_empty(),
         || format!("{counts:?} messages of {}", asked.len()),
     );
-    println!("{counts:?} messages of {}", asked.len());
     for job in asked {
         for step in 0..job.plan.calls.len() {
             let path = format!("/leaf/{}/{step}", job.id);
@@ -367,6 +365,5 @@ pub fn check_joined(crew: &Crew, spans: &[ReceivedSpan], asked: &[Asked]) -> Res
         }
     }
     unique(&mut complaints, spans);
-    println!("{} jobs are joined, their calls roots", worked.len());
     complaints.verdict("an event loop")
 }
