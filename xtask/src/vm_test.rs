@@ -281,7 +281,7 @@ fn under(
         .args(["--", "bash", "-c", &script])
         .env("VM_CACHE", process::cache_dir().join("vm"))
         .env("VM_SHARE", shared.join(&OsString::from(":")))
-        .env("VM_TIMEOUT", if options.short { "1200" } else { "3600" })
+        .env("VM_TIMEOUT", if options.short { "1500" } else { "3600" })
         .env("SUTURE_BIN", suture)
         .env("SUTURE_TEST_HOOKS", way)
         .env("SUTURE_TIME_SCALE", TIME_SCALE);

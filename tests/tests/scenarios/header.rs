@@ -328,7 +328,7 @@ fn judge(counts: Counts, is_all: bool) {
 }
 
 #[test]
-fn vm_every_byte_arrives_as_it_was_sent_but_for_the_header() {
+fn every_byte_arrives_as_it_was_sent_but_for_the_header() {
     let scene = Scene::open().unwrap();
     let folder = Folder::new().unwrap();
     let asked = times(20_000) / 2;
