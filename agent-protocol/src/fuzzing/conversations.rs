@@ -44,13 +44,15 @@ pub fn redis(bytes: &[u8]) {
 
 type Make = dyn Fn(Begin, Limits) -> Box<dyn Conversation>;
 
+/// Limits that are soon reached.
+pub(super) const SMALL: Limits = Limits {
+    message_bytes: 64,
+    in_flight: 4,
+};
+
 fn hold(bytes: &[u8], make: &Make) {
-    let small = Limits {
-        message_bytes: 64,
-        in_flight: 4,
-    };
     let steps = steps(bytes);
-    for limits in [Limits::default(), small] {
+    for limits in [Limits::default(), SMALL] {
         for begin in [Begin::Boundary, Begin::Midstream] {
             let whole = run(&steps, make(begin, limits), limits, usize::MAX);
             for most in [1, 7] {
@@ -74,14 +76,9 @@ fn run(
     let most_held = HELD_MAX + 8 * limits.message_bytes + 1024 * limits.in_flight;
     let mut events = Vec::new();
     for (way, input) in steps {
-        let mut push = |input| conversation.push(*way, input, &mut |event| events.push(event));
-        match input {
-            Input::Bytes([]) => push(*input),
-            Input::Bytes(bytes) => bytes
-                .chunks(most.min(bytes.len()))
-                .for_each(|piece| push(Input::Bytes(piece))),
-            hole => push(*hole),
-        }
+        feed(*input, most, &mut |input| {
+            conversation.push(*way, input, &mut |event| events.push(event));
+        });
         let held = conversation.held();
         assert!(held <= most_held, "{held} are held, {most_held} may be");
     }
@@ -91,13 +88,38 @@ fn run(
     events
 }
 
-fn bounded(event: &Event) {
+/// Gives an input in pieces of at most so many bytes.
+pub(super) fn feed<'a>(input: Input<'a>, most: usize, push: &mut dyn FnMut(Input<'a>)) {
+    match input {
+        Input::Bytes([]) => push(input),
+        Input::Bytes(bytes) => bytes
+            .chunks(most.min(bytes.len()))
+            .for_each(|piece| push(Input::Bytes(piece))),
+        hole => push(hole),
+    }
+}
+
+/// Texts and keys are bounded, and the surest key stands first.
+pub(super) fn bounded(event: &Event) {
     let (destination, message): (&String, &Message) = match event {
         Event::Sent(sent) => (&sent.destination, &sent.message),
         Event::Delivered(delivered) => (&delivered.destination, &delivered.message),
+        Event::Committed(committed) => {
+            assert!(committed.group.len() <= NAME_MAX && committed.destination.len() <= NAME_MAX);
+            return;
+        }
+        Event::Placed(placed) => {
+            assert!(placed.keys.len() <= KEYS_MAX);
+            return;
+        }
         _ => return,
     };
-    let names = [&message.id, &message.conversation];
+    let names = [
+        &message.id,
+        &message.conversation,
+        &message.key,
+        &message.group,
+    ];
     let names = names.into_iter().flatten().chain([destination]);
     let names = names.chain(message.job.as_ref().map(|job| &job.name));
     for name in names {
@@ -110,7 +132,8 @@ fn bounded(event: &Event) {
     );
 }
 
-fn steps(bytes: &[u8]) -> Vec<(Way, Input<'_>)> {
+/// Reads the steps of an input.
+pub(super) fn steps(bytes: &[u8]) -> Vec<(Way, Input<'_>)> {
     let (mut rest, mut steps) = (bytes, Vec::new());
     while let [what, l3, l2, l1, l0, after @ ..] = rest
         && steps.len() < STEPS_MAX

@@ -4,13 +4,9 @@
 //! property is broken: without holes, pieces cut at every byte give the same events; with holes, as well as without, texts and keys stay
 //! bounded, and so does memory.
 
-use crate::queue::{
-    Conversation, Event, KEYS_MAX, Keyer, Limits, Message, NAME_MAX, Way, kafka, postgres,
-};
+use super::conversations::{SMALL, bounded, feed, steps};
+use crate::queue::{Conversation, Event, Keyer, Limits, Way, kafka, postgres};
 use crate::stream::{Begin, Input};
-
-/// Steps of one input.
-const STEPS_MAX: usize = 512;
 
 /// `queue::kafka::Client`.
 pub fn kafka(bytes: &[u8]) {
@@ -50,14 +46,10 @@ impl Watched for postgres::Client {
 type Make = dyn Fn(Begin, Limits) -> Box<dyn Watched>;
 
 fn hold(bytes: &[u8], make: &Make) {
-    let small = Limits {
-        message_bytes: 64,
-        in_flight: 4,
-    };
     let all = steps(bytes);
     let mut seen = all.clone();
     seen.retain(|(_, input)| matches!(input, Input::Bytes(_)));
-    for limits in [Limits::default(), small] {
+    for limits in [Limits::default(), SMALL] {
         let whole = run(
             &seen,
             make(Begin::Boundary, limits),
@@ -90,14 +82,9 @@ fn run(
     let most_held = 16 * 1024 + 4 * limits.message_bytes + 512 * limits.in_flight;
     let mut events = Vec::new();
     for (way, input) in steps {
-        let mut push = |input| conversation.push(*way, input, &mut |event| events.push(event));
-        match input {
-            Input::Bytes([]) => push(*input),
-            Input::Bytes(bytes) => bytes
-                .chunks(most.min(bytes.len()))
-                .for_each(|piece| push(Input::Bytes(piece))),
-            hole => push(*hole),
-        }
+        feed(*input, most, &mut |input| {
+            conversation.push(*way, input, &mut |event| events.push(event));
+        });
         if conversation.fell() && is_compared {
             break;
         }
@@ -110,60 +97,4 @@ fn run(
         events.truncate(in_step);
     }
     events
-}
-
-fn bounded(event: &Event) {
-    let (name, message): (&String, &Message) = match event {
-        Event::Sent(sent) => (&sent.destination, &sent.message),
-        Event::Delivered(delivered) => (&delivered.destination, &delivered.message),
-        Event::Committed(committed) => {
-            assert!(committed.group.len() <= NAME_MAX && committed.destination.len() <= NAME_MAX);
-            return;
-        }
-        Event::Placed(placed) => {
-            assert!(placed.keys.len() <= KEYS_MAX);
-            return;
-        }
-        _ => return,
-    };
-    let texts = [&message.id, &message.key, &message.group];
-    for text in texts.into_iter().flatten().chain([name]) {
-        assert!(text.len() <= NAME_MAX, "{} bytes of a text", text.len());
-    }
-    assert!(message.keys.len() <= KEYS_MAX);
-    assert!(
-        message.keys.is_sorted_by_key(|key| key.kind),
-        "the surest key stands first"
-    );
-}
-
-fn steps(bytes: &[u8]) -> Vec<(Way, Input<'_>)> {
-    let (mut rest, mut steps) = (bytes, Vec::new());
-    while let [what, l3, l2, l1, l0, after @ ..] = rest
-        && steps.len() < STEPS_MAX
-    {
-        let way = if what & 1 == 0 {
-            Way::ToBroker
-        } else {
-            Way::ToClient
-        };
-        let len = u32::from_be_bytes([*l3, *l2, *l1, *l0]);
-        let piece = &after[..after.len().min(len as usize)];
-        let (input, moved) = match what >> 1 & 7 {
-            5 => {
-                let tail = &piece[..piece.len().min(8)];
-                let len = u64::from(len);
-                (Input::Unseen { len, tail }, tail.len())
-            }
-            6 => {
-                let len = Some(u64::from(len));
-                (Input::Lost { len }, 0)
-            }
-            7 => (Input::Lost { len: None }, 0),
-            _ => (Input::Bytes(piece), piece.len()),
-        };
-        steps.push((way, input));
-        rest = &after[moved..];
-    }
-    steps
 }
