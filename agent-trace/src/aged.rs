@@ -8,6 +8,9 @@ use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
+/// For tables that forget only when they are full.
+pub(crate) const FOR_EVER: u64 = u64::MAX;
+
 /// See the module.
 pub(crate) struct Aged<K, V> {
     limit: usize,
@@ -40,6 +43,11 @@ impl<K: Copy + Eq + Hash, V> Aged<K, V> {
     /// The value of a key.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.values.get(key)
+    }
+
+    /// Takes an entry. Its place stays until its turn comes, so a key that is taken should not come again soon.
+    pub(crate) fn take(&mut self, key: &K) -> Option<V> {
+        self.values.remove(key)
     }
 
     /// Whether there is one.

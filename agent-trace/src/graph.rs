@@ -5,7 +5,6 @@
 //! parent has evidence; ids the kernel made for an exchange that its bytes do not show are in no table, so nobody's
 //! parent; chains are followed at most [`CHAIN_MAX`] steps. Refuses: edges to exchanges that are not known (counted, a root).
 
-mod aged;
 mod contexts;
 mod table;
 
@@ -15,11 +14,11 @@ use agent_common::{
 };
 use agent_protocol::tracecontext::TraceContext;
 
-use self::aged::Aged;
 use self::contexts::Contexts;
 pub(crate) use self::contexts::Whose;
 pub(crate) use self::table::Slot;
 use self::table::{Insertion, Node, Table};
+use crate::aged::Aged;
 use crate::ahead;
 use crate::config::Sampler;
 

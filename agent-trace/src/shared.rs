@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use agent_common::abi::{ProcessKey, SocketKey};
 use agent_protocol::queue::kafka::Topics;
 use agent_protocol::stream::Limits;
-use agent_protocol::tracecontext::TraceContext;
+use agent_protocol::tracecontext::{TraceContext, Traceparent};
 use rustc_hash::FxHashMap;
 
 use crate::attempts::Attempts;
@@ -92,6 +92,18 @@ impl Shared {
             exchange.endpoints = None;
             exchange.message = None;
             self.spare.push(exchange);
+        }
+    }
+
+    /// The context that a `traceparent` names; one that breaks the rules is counted.
+    pub(crate) fn header(&mut self, header: Traceparent) -> Option<TraceContext> {
+        match header {
+            Traceparent::Valid(context) => Some(context),
+            Traceparent::Invalid(_) => {
+                self.counters.one(Counter::TraceparentInvalid);
+                None
+            }
+            Traceparent::Absent => None,
         }
     }
 

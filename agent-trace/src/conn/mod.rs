@@ -10,6 +10,7 @@
 mod close;
 mod parking;
 pub(crate) use close::tcp_state;
+pub(crate) use parking::moved_ktime;
 mod request;
 mod response;
 

@@ -97,7 +97,8 @@ impl Conn {
     }
 }
 
-pub(super) const fn moved_ktime(record: &SegmentRecord) -> u64 {
+/// When a segment's bytes can have moved first.
+pub(crate) const fn moved_ktime(record: &SegmentRecord) -> u64 {
     moves::moved_ktime(
         record.direction,
         record.enter_ktime_ns,

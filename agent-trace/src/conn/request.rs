@@ -6,7 +6,6 @@
 
 use agent_common::abi::{SegmentRecord, direction, segment_flag};
 use agent_protocol::http1::{BodyEnd, Ended, Reason};
-use agent_protocol::tracecontext::Traceparent;
 
 use super::parking::moved_ktime;
 use super::{Conn, Scratch, pieces};
@@ -261,14 +260,7 @@ impl Conn {
     /// Gives back texts that are not needed.
     fn request_head(&mut self, head: Head, record: &SegmentRecord, shared: &mut Shared) -> Texts {
         self.unparsed_row = 0;
-        let header = match head.traceparent {
-            Traceparent::Valid(context) => Some(context),
-            Traceparent::Invalid(_) => {
-                shared.counters.one(Counter::TraceparentInvalid);
-                None
-            }
-            Traceparent::Absent => None,
-        };
+        let header = shared.header(head.traceparent);
         self.next_request_pos = None;
         let head_bytes = head.head_bytes as u32;
         let complete = head.complete;

@@ -4,7 +4,7 @@
 //! Always holds: a read that brought no message goes on with what its unit did before; what comes after the end of that is nobody's;
 //! bounded, the oldest goes first. Refuses: nothing.
 
-use super::aged::Aged;
+use crate::aged::Aged;
 use crate::span::SpanId;
 
 /// Most contexts; the oldest goes first.

@@ -22,7 +22,6 @@ use agent_protocol::queue::{
     redis,
 };
 use agent_protocol::stream::Begin;
-use agent_protocol::tracecontext::{TraceContext, Traceparent};
 use rustc_hash::FxHashMap;
 
 pub(crate) use self::parcel::Parcel;
@@ -32,7 +31,7 @@ pub(crate) use self::work::Work;
 use self::puts::Awaited;
 use self::scope::Scope;
 use self::units::UnitKey;
-use crate::conn::{pieces, place};
+use crate::conn::{moved_ktime, pieces, place};
 use crate::counters::Counter;
 use crate::exchange::{Endpoints, Exchange, Ids, Outcome, Wire};
 use crate::graph::{Origin, Side};
@@ -43,7 +42,7 @@ use crate::shared::Shared;
 use crate::span::{SpanId, TraceId};
 
 /// Writes to a database after which a connection is given up when no table of any is known to be a queue.
-const IDLE_WRITES_MAX: u32 = 512;
+const WRITES_MAX: u32 = 512;
 /// Most deliveries of one connection that can still be settled.
 const UNSETTLED_MAX: usize = 4_096;
 
@@ -65,8 +64,8 @@ pub(crate) struct Lane {
     is_pulled: bool,
     /// Consumers that are over when the next message comes.
     until_next: Vec<SpanId>,
-    /// Writes to a database since one of them had to do with a queue.
-    idle_writes: u32,
+    /// Writes so far.
+    writes: u32,
 }
 
 /// What one segment's events have in common.
@@ -108,7 +107,7 @@ impl Lane {
             group: None,
             is_pulled: false,
             until_next: Vec::new(),
-            idle_writes: 0,
+            writes: 0,
         })
     }
 
@@ -120,7 +119,7 @@ impl Lane {
     /// It is a database's, and nothing said so far has to do with a queue.
     pub(crate) fn is_of_no_queue(&self, shared: &Shared) -> bool {
         self.protocol == protocol::POSTGRES
-            && self.idle_writes > IDLE_WRITES_MAX
+            && self.writes > WRITES_MAX
             && !shared.work.candidates.has_queues()
     }
 
@@ -153,7 +152,7 @@ impl Lane {
             });
         }
         if way == Way::ToBroker {
-            self.idle_writes = self.idle_writes.saturating_add(1);
+            self.writes = self.writes.saturating_add(1);
         }
         let has_ids = record.flags & segment_flag::EXCHANGE != 0;
         let of_a_unit = has_ids.then_some(record.exchange.evidence);
@@ -192,7 +191,7 @@ impl Lane {
                 }
                 Event::Fetching => {
                     self.is_pulled = true;
-                    let at_ns = began(moved.record);
+                    let at_ns = moved_ktime(moved.record);
                     shared.unit_fetches(moved.unit, self.socket, at_ns);
                 }
                 other => self.either(other, moved, shared),
@@ -244,7 +243,7 @@ impl Lane {
     /// What either side can complete.
     fn either(&mut self, event: Event, moved: &Moved<'_>, shared: &mut Shared) {
         let record = moved.record;
-        let at_ns = began(record);
+        let at_ns = moved_ktime(record);
         match event {
             Event::Answered { operation, error } => self.answered(operation, error, record, shared),
             Event::Placed(placed) => self.placed(&placed, shared),
@@ -309,7 +308,7 @@ impl Lane {
         if delivered.message.group.is_none() {
             delivered.message.group.clone_from(&self.group);
         }
-        let header = self.header(delivered.message.traceparent, shared);
+        let header = shared.header(delivered.message.traceparent);
         let (number, keys) = (delivered.delivery, delivered.message.keys.clone());
         let parcel = Parcel::delivered(self.protocol, delivered, batch);
         let system = parcel.job.as_ref().map(|job| job.system);
@@ -325,17 +324,6 @@ impl Lane {
                 self.unsettled.clear();
             }
             self.unsettled.insert(number, ids.span);
-        }
-    }
-
-    fn header(&self, header: Traceparent, shared: &mut Shared) -> Option<TraceContext> {
-        match header {
-            Traceparent::Valid(context) => Some(context),
-            Traceparent::Invalid(_) => {
-                shared.counters.one(Counter::TraceparentInvalid);
-                None
-            }
-            Traceparent::Absent => None,
         }
     }
 
@@ -356,21 +344,12 @@ impl Lane {
                 ids,
                 side,
                 record.process,
-                began(record),
+                moved_ktime(record),
                 shared.epoch_offset_ns,
             )
         };
         shared.place(exchange)
     }
-}
-
-/// When a segment's bytes began to move.
-fn began(record: &SegmentRecord) -> u64 {
-    crate::moves::moved_ktime(
-        record.direction,
-        record.enter_ktime_ns,
-        record.head.ktime_ns,
-    )
 }
 
 /// What a settlement says about the work.

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use agent_protocol::queue::{Key, KeyKind};
 use rustc_hash::FxHashMap;
 
+use crate::aged::Aged;
 use crate::span::SpanId;
 
 /// How long a message may be on its way, ns.
@@ -60,8 +61,7 @@ pub(crate) struct Posts {
     posts: FxHashMap<Key, Post>,
     by_age: VecDeque<(u64, Key)>,
     /// Deliveries without a put so far.
-    early: FxHashMap<Key, (u64, SpanId)>,
-    early_by_age: VecDeque<(u64, Key)>,
+    early: Aged<Key, (u64, SpanId)>,
 }
 
 impl Posts {
@@ -70,8 +70,7 @@ impl Posts {
             limit,
             posts: FxHashMap::default(),
             by_age: VecDeque::new(),
-            early: FxHashMap::default(),
-            early_by_age: VecDeque::new(),
+            early: Aged::new(limit, WAIT_NS),
         }
     }
 
@@ -85,7 +84,7 @@ impl Posts {
         let mut consumer = None;
         for &key in put.keys {
             // A job that its own worker puts again was not given to that worker by this.
-            if let Some((at_ns, early)) = self.early.remove(&key)
+            if let Some((at_ns, early)) = self.early.take(&key)
                 && put.at_ns <= at_ns
             {
                 consumer = consumer.or(Some(early));
@@ -159,24 +158,19 @@ impl Posts {
     fn wait(&mut self, keys: &[Key], consumer: SpanId, at_ns: u64) {
         // A payload that is not known yet may be that of several.
         for key in keys.iter().filter(|key| key.kind != KeyKind::Payload) {
-            while self.early_by_age.len() >= self.limit {
-                self.forget_early();
-            }
-            self.early.insert(*key, (at_ns, consumer));
-            self.early_by_age.push_back((at_ns, *key));
+            self.early.put(*key, (at_ns, consumer), at_ns);
         }
     }
 
     /// Forgets what is too old.
     pub(crate) fn sweep(&mut self, now_ns: u64) {
-        let is_old = |front: Option<&(u64, Key)>, keep_ns: u64| {
-            front.is_some_and(|&(at, _)| at.saturating_add(keep_ns) < now_ns)
-        };
-        while is_old(self.by_age.front(), KEEP_NS) {
+        self.early.sweep(now_ns);
+        while self
+            .by_age
+            .front()
+            .is_some_and(|&(at, _)| at.saturating_add(KEEP_NS) < now_ns)
+        {
             self.forget_oldest();
-        }
-        while is_old(self.early_by_age.front(), WAIT_NS) {
-            self.forget_early();
         }
     }
 
@@ -191,12 +185,6 @@ impl Posts {
             } else {
                 self.posts.remove(&key);
             }
-        }
-    }
-
-    fn forget_early(&mut self) {
-        if let Some((_, key)) = self.early_by_age.pop_front() {
-            self.early.remove(&key);
         }
     }
 }

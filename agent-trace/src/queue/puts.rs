@@ -10,7 +10,8 @@ use agent_common::abi::SegmentRecord;
 use agent_protocol::queue::{Key, Placed, Sent};
 
 use super::posts::Put;
-use super::{Lane, Moved, Parcel, began};
+use super::{Lane, Moved, Parcel};
+use crate::conn::moved_ktime;
 use crate::exchange::{Exchange, Outcome};
 use crate::graph::{Origin, Side};
 use crate::ids::derived_span;
@@ -42,17 +43,17 @@ impl Lane {
         let (operation, is_answered) = (sent.operation, !sent.is_unanswered);
         let keys = sent.message.keys.clone();
         let is_fan_out = !matches!(sent.name, "lpush" | "rpush" | "lpushx" | "rpushx" | "zadd");
-        let header = self.header(sent.message.traceparent, shared);
+        let header = shared.header(sent.message.traceparent);
         let is_candidate = sent.is_candidate && !shared.work.candidates.is_queue(&sent.destination);
         let parcel = Parcel {
             is_candidate,
             ..Parcel::sent(self.protocol, sent)
         };
-        shared.put_again(&keys, began(record));
+        shared.put_again(&keys, moved_ktime(record));
         let early = shared.work.posts.put(&Put {
             keys: &keys,
             span: ids.span,
-            at_ns: began(record),
+            at_ns: moved_ktime(record),
             job: parcel.job.as_ref().map(|job| job.name.as_str()),
             is_fan_out,
         });

@@ -21,6 +21,7 @@ use super::candidates::Candidates;
 use super::outcome_of;
 use super::posts::{Found, Posts};
 use super::units::{At, UnitKey};
+use crate::aged::{Aged, FOR_EVER};
 use crate::counters::Counter;
 use crate::exchange::{Exchange, Outcome};
 use crate::graph::Origin;
@@ -52,8 +53,8 @@ pub(crate) struct Work {
     by_age: VecDeque<(u64, SpanId)>,
     by_key: FxHashMap<Key, SpanId>,
     pub(super) units: FxHashMap<UnitKey, At>,
-    attempts: FxHashMap<Key, (SpanId, u32)>,
-    attempts_by_age: VecDeque<Key>,
+    /// The latest attempt of each job, and how many came before it.
+    attempts: Aged<Key, (SpanId, u32)>,
     pub(super) candidates: Candidates,
 }
 
@@ -66,20 +67,8 @@ impl Work {
             by_age: VecDeque::new(),
             by_key: FxHashMap::default(),
             units: FxHashMap::default(),
-            attempts: FxHashMap::default(),
-            attempts_by_age: VecDeque::new(),
+            attempts: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             candidates: Candidates::default(),
-        }
-    }
-
-    fn remember_attempt(&mut self, job: Key, consumer: SpanId, number: u32) {
-        if self.attempts.insert(job, (consumer, number)).is_none() {
-            self.attempts_by_age.push_back(job);
-        }
-        if self.attempts_by_age.len() > ATTEMPTS_MAX
-            && let Some(oldest) = self.attempts_by_age.pop_front()
-        {
-            self.attempts.remove(&oldest);
         }
     }
 
@@ -168,8 +157,8 @@ impl Shared {
             let counted = parcel.retries.or(before.map(|(_, number)| number + 1));
             parcel.before = before.map(|(span, _)| span);
             parcel.retries = counted.filter(|retries| *retries > 0 || before.is_some());
-            self.work
-                .remember_attempt(job, consumer, counted.unwrap_or(0));
+            let number = counted.unwrap_or(0);
+            self.work.attempts.put(job, (consumer, number), at_ns);
         }
         if let Some(job) = job {
             // One that was given to somebody else meanwhile.
