@@ -1,7 +1,8 @@
 //! `cargo xtask demo`: a small shop of real, unmodified programs under a little load, traced.
 //!
-//! In: arguments of `suture run`. Out: traces on the terminal until Ctrl-C. Always holds: the shop (nginx in front of
-//! gunicorn+Flask, Node express, Go and Redis, `tests/demo`) listens on loopback only and ends with the demo.
+//! In: arguments of `suture run`. Out: traces on the terminal until Ctrl-C, two stories among them: a welcome mail's job that ran before its
+//! tenant existed, and a card that was charged twice. Always holds: the shop (nginx in front of gunicorn+Flask, Node express, Go,
+//! Redis and a Celery worker, `tests/demo`) listens on loopback only and ends with the demo.
 
 use std::{
     ffi::OsString,
@@ -25,7 +26,9 @@ const NEEDED: &[Package] = &[
 ];
 
 /// The ports of the demo's services, front first; `tests/demo/shop.sh` has the same.
-const PORTS: [&str; 5] = ["18700", "18701", "18702", "18703", "18704"];
+const PORTS: [&str; 7] = [
+    "18700", "18701", "18702", "18703", "18704", "18705", "18706",
+];
 
 /// Builds, starts shop and agent, and stays until the agent ends (Ctrl-C), or for so many seconds.
 ///

@@ -5,7 +5,8 @@
 //! everything else.
 //!
 //! Seen with strace (Celery 5.7, billiard 4.2): the parent writes a length and then, in one write, `(TASK, (job, None, fast_trace_task,
-//! (name, id, …)))`; the child reads it in one read. The child answers `(ACK, …)` before it works and `(READY, …)` when it is done.
+//! (name, id, …)))`; the child reads it in one read. The child answers `(ACK, …)` before it works and `(READY, …)` when it is done: the length
+//! and a short answer in one write, a long one in a write of its own (`Connection._send_bytes`, 16 KiB).
 
 /// Numbers of `billiard/pool.py`.
 const READY: u8 = 1;
@@ -32,9 +33,10 @@ pub fn said(bytes: &[u8]) -> Said<'_> {
     }
 }
 
-/// The small number a pickle of a tuple begins with: PROTO (0x80), perhaps FRAME (0x95), BININT1 (`K`); before Python 3.8 MARK (`(`) first.
+/// The small number a pickle of a tuple begins with: perhaps a length, PROTO (0x80), perhaps FRAME (0x95), BININT1 (`K`); before Python 3.8
+/// MARK (`(`) first.
 fn number(bytes: &[u8]) -> Option<u8> {
-    let [0x80, _, rest @ ..] = bytes else {
+    let ([0x80, _, rest @ ..] | [0, 0, _, _, 0x80, _, rest @ ..]) = bytes else {
         return None;
     };
     let rest = match rest {
@@ -77,7 +79,15 @@ mod tests {
                 b"\x80\x05\x95\x20\0\0\0\0\0\0\0K\x01(K\0N\x89N\x87",
                 Said::Ready,
             ),
+            (
+                b"\0\0\0/\x80\x04\x95\x24\0\0\0\0\0\0\0K\x01(K\x01N\x89K\0\x8c\x04None",
+                Said::Ready,
+            ),
             (b"\x80\x05\x95\x20\0\0\0\0\0\0\0K\0(K\0NG", Said::Other),
+            (
+                b"\0\0\0#\x80\x04\x95\x18\0\0\0\0\0\0\0K\0(K\x01NG@",
+                Said::Other,
+            ),
             (b"\x80\x02(K\x01(K\x05", Said::Ready),
             (b"\x80\x05\x95", Said::Other),
             (b"", Said::Other),

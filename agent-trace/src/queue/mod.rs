@@ -254,7 +254,7 @@ impl Lane {
             }
             Event::SettledKey { key, how } => shared.settled_key(key, how, at_ns),
             Event::Claimed(job) => {
-                if let Some(consumer) = shared.claimed(job, record.process, moved.unit) {
+                if let Some(consumer) = shared.claimed(job, record.process, moved.unit, at_ns) {
                     self.claimed = Some(consumer);
                 }
             }

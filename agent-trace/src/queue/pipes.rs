@@ -36,7 +36,7 @@ pub(crate) fn on_pipe(record: &SegmentRecord, payload: &[u8], shared: &mut Share
     // It would not be given another one before.
     shared.unit_is_ready(unit, at_ns);
     let job = Keyer::new(shared.config.message_secret()).job(System::Celery, id);
-    match shared.claimed(job, record.process, Some(unit)) {
+    match shared.claimed(job, record.process, Some(unit), at_ns) {
         Some(consumer) => shared.graph.contexts().give(ids.span, consumer, at_ns),
         None => shared.graph.contexts().nobody(ids.span, at_ns),
     }

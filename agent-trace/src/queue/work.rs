@@ -42,6 +42,8 @@ pub(super) struct Open {
     keys: Vec<Key>,
     pub(super) unit: Option<UnitKey>,
     pub(super) socket: SocketKey,
+    /// The unit is not the one it was delivered to, but one that said that it works for it.
+    is_claimed: bool,
 }
 
 /// See the module.
@@ -184,6 +186,7 @@ impl Shared {
                 keys: keys.to_vec(),
                 unit,
                 socket,
+                is_claimed: false,
             },
         );
         true
@@ -213,9 +216,10 @@ impl Shared {
             return;
         };
         let unit = open.unit;
-        // Celery acks before it works, unless it is told otherwise; its result is the end.
+        // Celery acks before it works, unless it is told otherwise; its result is the end. (With a countdown it acks after a child has
+        // taken the job: seen with 5.7.)
         if system_of(open) == Some(System::Celery) && how == Settle::Ack {
-            if let Some(unit) = unit {
+            if let Some(unit) = unit.filter(|_| !open.is_claimed) {
                 self.work.units.remove(&unit);
             }
             return;
@@ -240,15 +244,24 @@ impl Shared {
         }
     }
 
-    /// A process works for a job: returns the consumer.
+    /// A process works for a job from now on: returns the consumer. Until then it waited, as in the queue, in the process that took it.
     pub(crate) fn claimed(
         &mut self,
         job: Key,
         process: ProcessKey,
         unit: Option<UnitKey>,
+        at_ns: u64,
     ) -> Option<SpanId> {
         let consumer = self.work.by_key.get(&job).copied()?;
         let open = self.work.open.get_mut(&consumer)?;
+        let exchange = &mut open.exchange;
+        let waited_ns = at_ns.saturating_sub(exchange.start_ktime_ns);
+        if !open.is_claimed && waited_ns > 0 {
+            exchange.start_ktime_ns = at_ns;
+            if let Some(parcel) = &mut exchange.message {
+                parcel.queue_ns = parcel.queue_ns.map(|queue_ns| queue_ns + waited_ns);
+            }
+        }
         if let Some(before) = open.unit.take()
             && unit != Some(before)
             && self.work.units.get(&before) == Some(&At::Working(consumer))
@@ -257,6 +270,7 @@ impl Shared {
         }
         open.exchange.process = process;
         open.unit = unit;
+        open.is_claimed = true;
         if let Some(unit) = unit {
             self.work.set_unit(unit, At::Working(consumer));
         }
