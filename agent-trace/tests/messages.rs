@@ -11,7 +11,7 @@ mod support;
 use agent_common::abi::{ExchangeIds, evidence, kind, protocol};
 use agent_trace::counters::Counter;
 use agent_trace::span::Span;
-use support::{End, Outcome, World, ids, pair, process};
+use support::{End, Outcome, World, attribute, ids, pair, process};
 
 /// A Redis client of process `n` on connection `n`; its thread has the number `tid`.
 fn redis(n: u8, process: u32, tid: u32) -> End {
@@ -345,4 +345,51 @@ fn two_messages_that_a_thread_without_a_context_writes_at_once_are_two_traces() 
     assert_eq!(work.len(), 2);
     assert!(work.iter().all(|span| span.parent_span_id.is_some()));
     assert_ne!(work[0].trace_id, work[1].trace_id);
+}
+
+#[test]
+fn a_job_that_waits_in_the_process_that_took_it_begins_when_a_child_takes_it_and_ends_when_that_is_done()
+ {
+    const ID: &str = "7511e1a3-cd4b-4938-96d2-4ffb01e9213e";
+    let mut world = World::default();
+    let (mut web, mut worker) = two(&mut world);
+    let job = format!(
+        r#"{{"body":"W10=","headers":{{"id":"{ID}","task":"mail"}},"properties":{{"delivery_tag":"tag-1"}}}}"#
+    );
+    ask(&mut world, &mut worker, "celery", 50);
+    put(&mut world, &mut web, "celery", &job, 1, None);
+    world.read(&mut worker, &popped("celery", &job), context(2, 0));
+    world.wait(200);
+    // The child takes it, and its parent acks.
+    let (mut pipe, _) = pair(3, 21, 999);
+    pipe.protocol = protocol::PIPE;
+    pipe.tid = 21;
+    let task = format!("\x02(K\0N\u{c}celery.app.trace{ID}");
+    let task = [b"\x80\x05\x95\0\0\0\0\0\0\0\0K", task.as_bytes()].concat();
+    world.read(&mut pipe, &task, context(5, 0));
+    let began_ns = world.now;
+    for words in [
+        &["MULTI"][..],
+        &["ZREM", "unacked_index", "tag-1"],
+        &["HDEL", "unacked", "tag-1"],
+        &["EXEC"],
+    ] {
+        world.write(&mut worker, &command(words), Some(ids(9, 60, None)));
+        world.read(&mut worker, b"+OK\r\n", None);
+    }
+    call(&mut world, 4, &pipe, 6, 5);
+    let ready = b"\0\0\0\x0f\x80\x04\x95\x04\0\0\0\0\0\0\0K\x01(K\0";
+    world.write(&mut pipe, ready, None);
+    let ended_ns = world.now;
+    world.wait(5_000);
+    let outcome = world.run();
+    assert_eq!(parent(&outcome, 6), Some(2));
+    let work = outcome.span(2);
+    let took_ns = work.end_unix_ns - work.start_unix_ns;
+    assert!(
+        took_ns <= ended_ns - began_ns,
+        "{took_ns} {}",
+        ended_ns - began_ns
+    );
+    assert!(attribute(work, "error.type").is_none(), "{work:?}");
 }
