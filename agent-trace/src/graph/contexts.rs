@@ -2,13 +2,19 @@
 //!
 //! In: reads, in the order of records, each with the context its unit had before. Out: the consumer's exchange a context stands for, or nobody.
 //! Always holds: a read that brought no message goes on with what its unit did before; what comes after the end of that is nobody's;
-//! bounded, the oldest goes first. Refuses: nothing.
+//! bounded. Refuses: nothing.
+//!
+//! Each answer of each broker makes a context, and few are ever asked for, so that writing one is the hot path: they lie in sets of
+//! [`WAYS`], by their id, and one cache line is touched.
 
 use crate::aged::Aged;
+use crate::ahead;
 use crate::span::SpanId;
 
-/// Most contexts; the oldest goes first.
-const CONTEXTS_MAX: usize = 65_536;
+/// Contexts that share a place: a cache line's.
+const WAYS: usize = 4;
+/// Places: 65,536 contexts in all.
+const SETS: usize = 16_384;
 /// Most consumers remembered as over.
 const OVER_MAX: usize = 16_384;
 /// How long a context is kept, ns: as long as the kernel side keeps one (`CONTEXT_AGE_MAX_NS`).
@@ -25,39 +31,60 @@ pub(crate) enum Whose {
     Nobody,
 }
 
+/// One context, and whose it is: no id for nobody.
+type Entry = (SpanId, SpanId);
+
+/// Those that share a place, the newest first.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Set([Entry; WAYS]);
+
 /// See the module.
 pub(crate) struct Contexts {
-    whose: Aged<SpanId, Option<SpanId>>,
+    /// Empty until there is one: most hosts' agents meet no broker.
+    whose: Vec<Set>,
     over: Aged<SpanId, ()>,
 }
 
 impl Default for Contexts {
     fn default() -> Self {
         Self {
-            whose: Aged::new(CONTEXTS_MAX, KEEP_NS),
+            whose: Vec::new(),
             over: Aged::new(OVER_MAX, KEEP_NS),
         }
     }
 }
 
+/// The set of a context. (Its id is random.)
+fn place(context: SpanId) -> usize {
+    u64::from_ne_bytes(context.0) as usize % SETS
+}
+
 impl Contexts {
+    /// One of the others is called soon for `context`.
+    pub(crate) fn expect(&self, context: SpanId) {
+        if let Some(set) = self.whose.get(place(context)) {
+            ahead::fetch((&raw const *set).cast(), size_of::<Set>());
+        }
+    }
+
     /// The unit read something that is no message; before that its context was `before`.
-    pub(crate) fn read(&mut self, context: SpanId, before: SpanId, now_ns: u64) {
+    pub(crate) fn read(&mut self, context: SpanId, before: SpanId) {
         let whose = match self.resolve(before) {
-            Whose::Of(consumer) if !self.over.has(&consumer) => Some(consumer),
-            _ => None,
+            Whose::Of(consumer) if !self.over.has(&consumer) => consumer,
+            _ => SpanId::default(),
         };
-        self.set(context, whose, now_ns);
+        self.set(context, whose);
     }
 
     /// The context is this consumer's; it may be its own id.
-    pub(crate) fn give(&mut self, context: SpanId, consumer: SpanId, now_ns: u64) {
-        self.set(context, Some(consumer), now_ns);
+    pub(crate) fn give(&mut self, context: SpanId, consumer: SpanId) {
+        self.set(context, consumer);
     }
 
     /// The unit read more than one message, or one while it may be at work on another: nobody knows for which it works now.
-    pub(crate) fn nobody(&mut self, context: SpanId, now_ns: u64) {
-        self.set(context, None, now_ns);
+    pub(crate) fn nobody(&mut self, context: SpanId) {
+        self.set(context, SpanId::default());
     }
 
     /// What is read from now on is no part of this consumer's work.
@@ -67,21 +94,36 @@ impl Contexts {
 
     /// See [`Whose`].
     pub(crate) fn resolve(&self, span: SpanId) -> Whose {
-        match self.whose.get(&span) {
+        let set = self.whose.get(place(span));
+        let mut entries = set.iter().flat_map(|set| set.0);
+        match entries.find(|(context, _)| *context == span) {
+            Some((_, consumer)) if consumer == SpanId::default() => Whose::Nobody,
+            Some((_, consumer)) => Whose::Of(consumer),
             None => Whose::Itself,
-            Some(Some(consumer)) => Whose::Of(*consumer),
-            Some(None) => Whose::Nobody,
         }
     }
 
     /// Forgets what is too old.
     pub(crate) fn sweep(&mut self, now_ns: u64) {
-        self.whose.sweep(now_ns);
         self.over.sweep(now_ns);
     }
 
-    fn set(&mut self, context: SpanId, whose: Option<SpanId>, now_ns: u64) {
-        self.whose.put(context, whose, now_ns);
+    fn set(&mut self, context: SpanId, consumer: SpanId) {
+        if self.whose.is_empty() {
+            self.whose = vec![Set::default(); SETS];
+        }
+        let Some(Set(set)) = self.whose.get_mut(place(context)) else {
+            return;
+        };
+        if let Some(entry) = set.iter_mut().find(|(before, _)| *before == context) {
+            entry.1 = consumer;
+            return;
+        }
+        // Those that are nobody's go first: they are many, and are asked for at once or never.
+        let is_nobodys = |(_, consumer): &Entry| *consumer == SpanId::default();
+        let gone = set.iter().rposition(is_nobodys).unwrap_or(WAYS - 1);
+        set.copy_within(..gone, 1);
+        set[0] = (context, consumer);
     }
 }
 
@@ -97,19 +139,40 @@ mod tests {
     #[test]
     fn replies_go_on_with_the_work_and_end_with_it() {
         let mut contexts = Contexts::default();
-        contexts.read(id(1), SpanId::default(), 1);
+        contexts.read(id(1), SpanId::default());
         assert_eq!(contexts.resolve(id(1)), Whose::Nobody);
-        contexts.give(id(2), id(2), 2);
-        contexts.read(id(3), id(2), 3);
-        contexts.read(id(4), id(3), 4);
+        contexts.give(id(2), id(2));
+        contexts.read(id(3), id(2));
+        contexts.read(id(4), id(3));
         assert_eq!(contexts.resolve(id(4)), Whose::Of(id(2)));
         contexts.end(id(2), 4);
-        contexts.read(id(5), id(4), 5);
+        contexts.read(id(5), id(4));
         assert_eq!(contexts.resolve(id(5)), Whose::Nobody);
         assert_eq!(contexts.resolve(id(4)), Whose::Of(id(2)));
         assert_eq!(contexts.resolve(id(9)), Whose::Itself);
-        contexts.nobody(id(6), 6);
-        contexts.read(id(7), id(6), 7);
+        contexts.nobody(id(6));
+        contexts.read(id(7), id(6));
         assert_eq!(contexts.resolve(id(7)), Whose::Nobody);
+    }
+
+    #[test]
+    fn of_contexts_at_one_place_the_oldest_is_forgotten_first_and_nobodys_before_all_others() {
+        let mut contexts = Contexts::default();
+        let at_one_place = |number: u8| SpanId([7, 0, 0, 0, 0, 0, 0, number]);
+        contexts.give(at_one_place(1), id(1));
+        for number in 101..=150 {
+            contexts.nobody(at_one_place(number));
+        }
+        assert_eq!(contexts.resolve(at_one_place(1)), Whose::Of(id(1)));
+        assert_eq!(contexts.resolve(at_one_place(147)), Whose::Itself);
+        assert_eq!(contexts.resolve(at_one_place(148)), Whose::Nobody);
+        for number in 2..=5 {
+            contexts.give(at_one_place(number), id(number));
+        }
+        assert_eq!(contexts.resolve(at_one_place(1)), Whose::Itself);
+        for number in 2..=5 {
+            let whose = contexts.resolve(at_one_place(number));
+            assert_eq!(whose, Whose::Of(id(number)), "{number}");
+        }
     }
 }

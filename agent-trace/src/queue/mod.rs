@@ -141,6 +141,11 @@ impl Lane {
         };
         let (hole, skip) = place(position, record, shared);
         let scope = Scope::of(self.protocol, endpoints.map(Arc::as_ref));
+        let has_ids = record.flags & segment_flag::EXCHANGE != 0;
+        let ids = Ids::of(&record.exchange).filter(|_| has_ids);
+        if let (Way::ToClient, Some(ids)) = (way, &ids) {
+            shared.graph.contexts().expect(ids.span);
+        }
         let mut events = std::mem::take(&mut self.events);
         for piece in hole
             .into_iter()
@@ -154,11 +159,10 @@ impl Lane {
         if way == Way::ToBroker {
             self.writes = self.writes.saturating_add(1);
         }
-        let has_ids = record.flags & segment_flag::EXCHANGE != 0;
         let of_a_unit = has_ids.then_some(record.exchange.evidence);
         let moved = Moved {
             record,
-            ids: Ids::of(&record.exchange).filter(|_| has_ids),
+            ids,
             unit: match of_a_unit {
                 Some(evidence::THREAD) => Some(UnitKey::of_thread(record)),
                 Some(evidence::GOROUTINE) => None,
@@ -227,16 +231,15 @@ impl Lane {
             }
         }
         let Some(context) = context else { return };
-        let now_ns = moved.record.head.ktime_ns;
         let contexts = shared.graph.contexts();
         if is_sure {
-            contexts.give(context, context, now_ns);
+            contexts.give(context, context);
         } else if batch > 0 {
-            contexts.nobody(context, now_ns);
+            contexts.nobody(context);
         } else if let Some(consumer) = self.claimed.take() {
-            contexts.give(context, consumer, now_ns);
+            contexts.give(context, consumer);
         } else {
-            contexts.read(context, before, now_ns);
+            contexts.read(context, before);
         }
     }
 

@@ -30,14 +30,14 @@ pub(crate) fn on_pipe(record: &SegmentRecord, payload: &[u8], shared: &mut Share
     };
     let before = SpanId(record.exchange.parent_span_id.to_ne_bytes());
     let Said::Task(id) = said else {
-        shared.graph.contexts().read(ids.span, before, at_ns);
+        shared.graph.contexts().read(ids.span, before);
         return;
     };
     // It would not be given another one before.
     shared.unit_is_ready(unit, at_ns);
     let job = Keyer::new(shared.config.message_secret()).job(System::Celery, id);
     match shared.claimed(job, record.process, Some(unit), at_ns) {
-        Some(consumer) => shared.graph.contexts().give(ids.span, consumer, at_ns),
-        None => shared.graph.contexts().nobody(ids.span, at_ns),
+        Some(consumer) => shared.graph.contexts().give(ids.span, consumer),
+        None => shared.graph.contexts().nobody(ids.span),
     }
 }
