@@ -10,11 +10,11 @@ use std::sync::Arc;
 use agent_trace::frame::ProcessFacts;
 use agent_trace::span::{Span, TraceId};
 
-use super::waterfall::{Extent, Row, draw};
+use super::waterfall::{Extent, Row, draw, is_parent_open};
 
 /// A trace with its root is complete when this long nothing came, ns.
 const QUIET_WITH_ROOT_NS: u64 = 500_000_000;
-/// The same without a root.
+/// The same without a root, or while the parent of one of its spans is still at work (a job).
 const QUIET_WITHOUT_ROOT_NS: u64 = 5_000_000_000;
 /// Drawn traces that are remembered, to know late spans.
 const DRAWN_MAX: usize = 10_000;
@@ -108,12 +108,11 @@ impl TreeView {
             .traces
             .iter()
             .filter(|(_, trace)| {
-                let wait = if trace.has_root || trace.earlier.is_some() {
-                    QUIET_WITH_ROOT_NS
-                } else {
-                    QUIET_WITHOUT_ROOT_NS
-                };
-                self.now_ns - trace.touched_ns >= wait
+                let quiet_ns = self.now_ns - trace.touched_ns;
+                let may_be_whole =
+                    || trace.earlier.is_some() || trace.has_root && !is_parent_open(&trace.rows);
+                quiet_ns >= QUIET_WITHOUT_ROOT_NS
+                    || quiet_ns >= QUIET_WITH_ROOT_NS && may_be_whole()
             })
             .map(|(key, _)| *key)
             .collect();

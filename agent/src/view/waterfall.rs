@@ -4,7 +4,7 @@
 //! children, siblings are in order of their start; a trace of more than [`LINES_MAX`] spans says how many lines it left
 //! out. Refuses: to loop over parents that form a ring: what is left over is drawn without a parent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -42,6 +42,10 @@ pub(super) struct Row {
     failed: bool,
     /// Which repetition of the same call it is.
     resends: Option<i64>,
+    /// The other trace it is linked to.
+    linked: Option<TraceId>,
+    /// Its parent is on another host, and does not come.
+    is_remote: bool,
     evidence: &'static str,
     start_ns: u64,
     end_ns: u64,
@@ -77,6 +81,12 @@ impl Row {
             error,
             failed: matches!(span.status, Status::Error(_)),
             resends: number(HTTP_REQUEST_RESEND_COUNT),
+            linked: span
+                .links
+                .iter()
+                .map(|link| link.trace_id)
+                .find(|id| *id != span.trace_id),
+            is_remote: span.parent_is_remote,
             evidence: span.evidence.as_str(),
             start_ns: span.start_unix_ns,
             end_ns: span.end_unix_ns.max(span.start_unix_ns),
@@ -87,6 +97,15 @@ impl Row {
     pub fn is_root(&self) -> bool {
         self.parent.is_none()
     }
+}
+
+/// Whether a span's parent, which is on this host, has not arrived.
+pub(super) fn is_parent_open(rows: &[Row]) -> bool {
+    let arrived: HashSet<SpanId> = rows.iter().map(|row| row.span_id).collect();
+    rows.iter()
+        .filter(|row| !row.is_remote)
+        .filter_map(|row| row.parent)
+        .any(|parent| !arrived.contains(&parent))
 }
 
 /// First and last moment of a trace, ns since the Unix epoch.
@@ -287,6 +306,10 @@ fn draw_row(out: &mut String, row: &Row, place: Place, extent: Extent, color: bo
     label.push_str(&row.name);
     if let Some(count) = row.resends {
         let _ = write!(label, " ↻{count}");
+    }
+    if let Some(TraceId([a, b, c, d, ..])) = row.linked {
+        label.push_str(" ↪");
+        hex(&mut label, &[a, b, c, d]);
     }
     if let Some(error) = &row.error {
         let _ = write!(label, " ({error})");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agent_trace::frame::ProcessFacts;
 use agent_trace::semconv::{ERROR_TYPE, HTTP_REQUEST_RESEND_COUNT, HTTP_RESPONSE_STATUS_CODE};
-use agent_trace::span::{Evidence, Span, SpanId, SpanKind, Status, TraceId, Value};
+use agent_trace::span::{Evidence, Link, Span, SpanId, SpanKind, Status, TraceId, Value};
 use unicode_width::UnicodeWidthStr;
 
 use super::{TreeLimits, TreeView};
@@ -40,6 +40,21 @@ fn push(view: &mut TreeView, trace: u8, line: &Line) {
 
 /// The same with more attributes.
 fn push_with(view: &mut TreeView, trace: u8, line: &Line, more: &[(&'static str, Value)]) {
+    push_span(view, trace, line, more, Vec::new());
+}
+
+/// The same with links.
+fn push_linked(view: &mut TreeView, trace: u8, line: &Line, links: Vec<Link>) {
+    push_span(view, trace, line, &[], links);
+}
+
+fn push_span(
+    view: &mut TreeView,
+    trace: u8,
+    line: &Line,
+    more: &[(&'static str, Value)],
+    links: Vec<Link>,
+) {
     let (span_id, parent, evidence, kind, service, name, status, start_us, end_us) = *line;
     let attribute = match status {
         Ok(code) => (HTTP_RESPONSE_STATUS_CODE, Value::Int(code)),
@@ -63,7 +78,7 @@ fn push_with(view: &mut TreeView, trace: u8, line: &Line, more: &[(&'static str,
             Status::Unset
         },
         attributes: [&[attribute], more].concat(),
-        links: Vec::new(),
+        links,
         process: agent_common::abi::ProcessKey::default(),
     };
     let facts = ProcessFacts {
@@ -317,6 +332,46 @@ fn a_trace_is_drawn_when_it_is_quiet() {
     check(&mut view, 5_999, 0);
     check(&mut view, 6_000, 1);
     check(&mut view, 60_000, 0);
+}
+
+#[test]
+fn a_trace_is_not_drawn_while_a_job_in_it_is_at_work() {
+    let mut view = TreeView::new(LIMITS, false);
+    let shop = shop();
+    push(&mut view, 1, &shop[5]);
+    push(&mut view, 1, &shop[0]); // its parent comes later
+    view.tick(3 * SECOND);
+    assert_eq!(view.take_output(), "");
+    push(&mut view, 1, &shop[3]);
+    push(&mut view, 1, &shop[4]);
+    view.tick(3 * SECOND + 500_000_000);
+    let text = view.take_output();
+    assert!(
+        text.contains("  4 spans") && !text.contains("not seen"),
+        "{text}"
+    );
+    // One that never comes.
+    push(&mut view, 2, &shop[5]);
+    push(&mut view, 2, &shop[0]);
+    view.tick(9 * SECOND);
+    assert!(view.take_output().contains("(parent not seen)"));
+}
+
+#[test]
+fn a_span_that_is_linked_to_another_trace_names_it() {
+    let mut view = TreeView::new(LIMITS, false);
+    let shop = shop();
+    let link = |trace| Link {
+        trace_id: TraceId([trace; 16]),
+        span_id: id(9),
+        attributes: Vec::new(),
+    };
+    push_linked(&mut view, 1, &shop[5], vec![link(1), link(0xab)]);
+    push_linked(&mut view, 2, &shop[5], vec![link(2)]);
+    view.finish();
+    let text = view.take_output();
+    assert_eq!(text.matches('↪').count(), 1, "{text}");
+    assert!(text.contains(" ↪abababab "), "{text}");
 }
 
 #[test]
