@@ -62,7 +62,7 @@ class Mosquitto:
     def worker(self):
         import paho.mqtt.client as mqtt
 
-        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="worker")
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"worker{os.getpid()}")
         client.on_message = lambda client, data, message: work(message.payload)
         client.on_subscribe = lambda *args: print("ready", flush=True)
         client.connect("127.0.0.1", PORT)
@@ -86,8 +86,9 @@ class Postgresql:
 
         connection = self.connect()
         with connection.transaction():
-            connection.execute("create table mails (id bigserial primary key, body text, state text not null default 'new')")
-            connection.execute("create table log (id bigserial primary key, line text)")
+            connection.execute("select pg_advisory_xact_lock(1)")  # Two workers at once.
+            connection.execute("create table if not exists mails (id bigserial primary key, body text, state text not null default 'new')")
+            connection.execute("create table if not exists log (id bigserial primary key, line text)")
         print("ready", flush=True)
         take = "select id, body from mails where state = 'new' order by id limit 1 for update skip locked"
         while True:
