@@ -393,3 +393,30 @@ fn a_job_that_waits_in_the_process_that_took_it_begins_when_a_child_takes_it_and
     );
     assert!(attribute(work, "error.type").is_none(), "{work:?}");
 }
+
+#[test]
+fn what_a_thread_puts_for_many_after_a_read_that_was_no_work_are_traces_of_their_own() {
+    let mut world = World::default();
+    let (mut web, mut worker) = two(&mut world);
+    // A client's own thread (paho's): it reads an answer, then writes what two requests gave it. The kernel makes both part of one trace.
+    world.write(&mut web, &command(&["PING"]), Some(ids(1, 1, None)));
+    world.read(&mut web, b"+PONG\r\n", context(7, 0));
+    for (payload, span) in [("to alice", 2), ("to bob", 3)] {
+        let of_the_read = Some(ids(7, span, Some((7, evidence::THREAD))));
+        world.write(
+            &mut web,
+            &command(&["LPUSH", "mails", payload]),
+            of_the_read,
+        );
+    }
+    world.read(&mut web, b":1\r\n:2\r\n", None);
+    for (payload, span) in [("to alice", 4), ("to bob", 5)] {
+        ask(&mut world, &mut worker, "mails", 50 + span);
+        world.read(&mut worker, &popped("mails", payload), context(span, 0));
+    }
+    let outcome = world.run();
+    let work = consumers(&outcome);
+    assert_eq!(parent(&outcome, 4), Some(2));
+    assert_eq!(parent(&outcome, 5), Some(3));
+    assert_ne!(work[0].trace_id, work[1].trace_id);
+}

@@ -10,7 +10,7 @@ use std::ops::{AddAssign, Range};
 use suture_tests::{Kind, ReceivedSpan, jobs};
 
 /// Examples that are shown.
-const EXAMPLES: usize = 4;
+const EXAMPLES: usize = 3;
 
 /// A job that was put.
 pub struct Job {
@@ -103,8 +103,10 @@ pub struct Measured {
     pub puts: Score,
     /// CONSUMER spans: children of the message's PRODUCER.
     pub work: Score,
-    /// CLIENT spans of workers: children of the attempt that made them, in the trace of the request.
+    /// CLIENT spans of workers: children of the attempt that made them.
     pub calls: Score,
+    /// Of these, how many are in the trace of the request that put the job.
+    pub whole: usize,
     /// Attempts after the first: linked to the one before.
     pub links: Score,
     /// Some of what is not right.
@@ -115,6 +117,7 @@ impl Measured {
     fn say(&mut self, what: &str, id: &str, span: Option<&ReceivedSpan>) {
         if self.examples.len() < EXAMPLES {
             let line = span.map(ReceivedSpan::line).unwrap_or_default();
+            let line = line.split(" {").next().unwrap_or_default();
             self.examples.push(format!("{what}: {id} {line}"));
         }
     }
@@ -203,6 +206,7 @@ impl<'a> Session<'a> {
             }
         }
         self.judge_messages(&mut measured, window, jobs, &traces);
+        self.judge_traces(&mut measured, window);
         for job in jobs {
             let attempts: Vec<&ReceivedSpan> =
                 served.get(job.id.as_str()).map_or_else(Vec::new, |served| {
@@ -262,7 +266,6 @@ impl<'a> Session<'a> {
                     (false, true) => linked += 1,
                     (false, false) => root_work += 1,
                 }
-                measured.say(if is_put { "root" } else { "root work" }, "", Some(span));
                 continue;
             }
             let is_true = match (is_put, job) {
@@ -284,8 +287,11 @@ impl<'a> Session<'a> {
                 // Its producer is right; nobody knows whose it is.
                 if is_put {
                     root_puts += 1;
-                } else {
+                } else if work.right < due_work {
                     work.right += 1;
+                } else {
+                    work.doubled += 1;
+                    measured.say("doubled", "", Some(span));
                 }
                 continue;
             };
@@ -313,6 +319,20 @@ impl<'a> Session<'a> {
                     let what = format!("{counts:?} of (1, {}) messages", job.attempts());
                     measured.say(&what, &job.path(), None);
                 }
+            }
+        }
+    }
+
+    /// Messages that are roots have a trace each: the calls in it are one job's.
+    fn judge_traces(&self, measured: &mut Measured, window: &Range<u64>) {
+        let mut roots: BTreeMap<&[u8], usize> = BTreeMap::new();
+        let is_root = |span: &&&ReceivedSpan| span.parent.is_none() && window.contains(&span.start);
+        for span in self.messages.iter().filter(is_root) {
+            let count = roots.entry(&span.trace_id).or_default();
+            *count += 1;
+            if *count > 1 {
+                measured.puts.wrong += 1;
+                measured.say("WRONG: another root in its trace", "", Some(span));
             }
         }
     }
@@ -378,24 +398,36 @@ impl<'a> Session<'a> {
             }
             return;
         };
+        let is_message = work.kind == Kind::Consumer && jobs::is_message(work, self.port);
         let place = attempts.iter().position(|one| one.span_id == work.span_id);
         let is_right = match place {
             Some(place) => !is_retried || place == attempt || attempts.len() < 2,
-            None => false,
+            // In no request's trace: then no other job's calls may be there, nor may this one's be anywhere else.
+            None => {
+                !self.is_in_a_request(work)
+                    && self.names(work).iter().all(|name| *name == id)
+                    && (is_retried || !self.has_work_elsewhere(id, work))
+            }
         };
-        let is_unjoined = work.kind == Kind::Consumer
-            && place.is_none()
-            && jobs::is_message(work, self.port)
-            && self.names(work).iter().all(|name| *name == id);
-        if is_right {
+        if is_message && is_right {
             measured.calls.right += 1;
-        } else if is_unjoined && !self.is_in_a_request(work) {
-            measured.calls.root += 1;
-            measured.say("call of unjoined work", path, Some(call));
+            measured.whole += usize::from(place.is_some());
         } else {
             measured.calls.wrong += 1;
             measured.say("WRONG", path, Some(call));
         }
+    }
+
+    /// Whether a call of this job is below other work than this.
+    fn has_work_elsewhere(&self, id: &str, work: &ReceivedSpan) -> bool {
+        (0..2).any(|step| {
+            let calls = self.at(&format!("/leaf/{id}/{step}"), Kind::Client);
+            calls.iter().any(|call| {
+                call.parent
+                    .as_ref()
+                    .is_some_and(|parent| *parent != work.span_id)
+            })
+        })
     }
 
     /// Whether a request that put something is in its trace.

@@ -33,7 +33,7 @@ pub struct Floors {
     pub puts: f64,
     /// Work under its message.
     pub work: f64,
-    /// Calls in the request's trace.
+    /// Calls under their work.
     pub calls: f64,
     /// Attempts that are linked.
     pub links: f64,
@@ -150,10 +150,87 @@ pub const ALL: &[Queue] = &[
             NONE,
         )
     },
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message("amqplib", Server::Rabbitmq, Program::Node("amqplib"), NONE)
+    },
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message("amqp091-go", Server::Rabbitmq, Program::Go("amqp091"), NONE)
+    },
+    message(
+        "kafka-python",
+        Server::Kafka,
+        Program::Python("kafka_python"),
+        NONE,
+    ),
+    message(
+        "confluent-kafka",
+        Server::Kafka,
+        Program::Python("confluent"),
+        NONE,
+    ),
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message("kafkajs", Server::Kafka, Program::Node("kafkajs"), NONE)
+    },
+    message("franz-go", Server::Kafka, Program::Go("franz"), NONE),
+    message("nats-py", Server::Nats, Program::Asyncio("nats_core"), NONE),
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message(
+            "nats-py-jetstream",
+            Server::Nats,
+            Program::Asyncio("nats_stream"),
+            NONE,
+        )
+    },
+    message("nats.go", Server::Nats, Program::Go("nats"), NONE),
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message(
+            "nats.go-jetstream",
+            Server::Nats,
+            Program::Go("stream"),
+            NONE,
+        )
+    },
+    message("nats.js", Server::Nats, Program::Node("nats_core"), NONE),
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message(
+            "nats.js-jetstream",
+            Server::Nats,
+            Program::Node("nats_stream"),
+            NONE,
+        )
+    },
+    message(
+        "paho-3.1.1",
+        Server::Mosquitto,
+        Program::Python("paho_v3"),
+        NONE,
+    ),
+    message(
+        "paho-5",
+        Server::Mosquitto,
+        Program::Python("paho_v5"),
+        NONE,
+    ),
     message(
         "psycopg-skip-locked",
         Server::Postgresql,
         Program::Broker(System::Postgresql),
         NONE,
     ),
+    Queue {
+        again: Some(Again::Redelivered("retry")),
+        calls: 2,
+        ..message(
+            "procrastinate",
+            Server::Postgresql,
+            Program::Python("procrastinate_jobs"),
+            NONE,
+        )
+    },
 ];
