@@ -19,6 +19,7 @@ use rustc_hash::FxHashMap;
 
 use super::candidates::Candidates;
 use super::outcome_of;
+use super::parcel::Parcel;
 use super::posts::{Found, Posts};
 use super::units::{At, UnitKey};
 use crate::aged::{Aged, FOR_EVER};
@@ -57,6 +58,8 @@ pub(crate) struct Work {
     pub(super) units: FxHashMap<UnitKey, At>,
     /// The latest attempt of each job, and how many came before it.
     attempts: Aged<Key, (SpanId, u32)>,
+    /// The latest delivery of each message that is no job's, by who put it and where to: the broker may deliver it once more.
+    deliveries: Aged<(SpanId, u64), (SpanId, u32)>,
     pub(super) candidates: Candidates,
 }
 
@@ -70,6 +73,7 @@ impl Work {
             by_key: FxHashMap::default(),
             units: FxHashMap::default(),
             attempts: Aged::new(ATTEMPTS_MAX, FOR_EVER),
+            deliveries: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             candidates: Candidates::default(),
         }
     }
@@ -133,9 +137,11 @@ impl Shared {
         socket: SocketKey,
     ) -> bool {
         let (consumer, at_ns) = (exchange.ids.span, exchange.start_ktime_ns);
-        match self.work.posts.take(keys, consumer, at_ns) {
+        let is_again = exchange.message.as_deref().is_some_and(Parcel::is_again);
+        match self.work.posts.take(keys, consumer, at_ns, is_again) {
             Found::By(producer, put_ns, job) => {
                 self.is_message(producer, &exchange);
+                self.delivered_again(producer, &mut exchange, is_again);
                 exchange.ids.origin = Origin::Kernel(producer, Evidence::Message);
                 if let Some(parcel) = &mut exchange.message {
                     parcel.queue_ns = Some(at_ns.saturating_sub(put_ns));
@@ -190,6 +196,27 @@ impl Shared {
             },
         );
         true
+    }
+
+    /// Links a message that is no job's, and that its broker delivers once more, to the delivery before.
+    fn delivered_again(&mut self, producer: SpanId, exchange: &mut Exchange, is_again: bool) {
+        let Some(parcel) = exchange.message.as_deref_mut() else {
+            return;
+        };
+        if parcel.job.is_some() {
+            return;
+        }
+        let to = (producer, parcel.recipient());
+        let before = self.work.deliveries.get(&to).copied();
+        let mut number = 0;
+        if let (true, Some((span, before))) = (is_again, before) {
+            number = parcel.retries.unwrap_or(before + 1);
+            parcel.before = Some(span);
+            parcel.retries = Some(number);
+        }
+        let latest = (exchange.ids.span, number);
+        let at_ns = exchange.start_ktime_ns;
+        self.work.deliveries.put(to, latest, at_ns);
     }
 
     /// A job is put again: the attempt that runs is over, and it did not succeed.

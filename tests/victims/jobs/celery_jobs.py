@@ -32,7 +32,7 @@ def step(ident, number):
 def retry(self, ident):
     call(ident, self.request.retries)
     if self.request.retries == 0:
-        raise self.retry(countdown=0)
+        raise self.retry(countdown=0.1)
 
 
 @app.task(bind=True, acks_late=True, reject_on_worker_lost=True)

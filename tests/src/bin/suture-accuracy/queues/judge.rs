@@ -9,6 +9,8 @@ use std::ops::{AddAssign, Range};
 
 use suture_tests::{Kind, ReceivedSpan, jobs};
 
+/// How long after its last call work may end, ns.
+const LATE_NS: u64 = 300_000_000;
 /// Examples that are shown.
 const EXAMPLES: usize = 3;
 
@@ -109,6 +111,8 @@ pub struct Measured {
     pub whole: usize,
     /// Attempts after the first: linked to the one before.
     pub links: Score,
+    /// CONSUMER spans that end long after what was done for them, or whose end was not seen.
+    pub late: usize,
     /// Some of what is not right.
     pub examples: Vec<String>,
 }
@@ -232,6 +236,14 @@ impl<'a> Session<'a> {
         self.messages.iter().filter(of).copied().collect()
     }
 
+    /// Whether nobody saw the end of this work, or something else was taken for it.
+    fn is_late(&self, work: &ReceivedSpan) -> bool {
+        let below = self.below.get(work.span_id.as_slice());
+        let last = below.into_iter().flatten().map(|span| span.end).max();
+        let is_late = last.is_some_and(|last| last.saturating_add(LATE_NS) < work.end);
+        is_late || work.attributes.contains_key("suture.unfinished")
+    }
+
     fn judge_messages(
         &self,
         measured: &mut Measured,
@@ -277,6 +289,10 @@ impl<'a> Session<'a> {
             let names = self.names(span);
             let is_of_another =
                 job.is_some_and(|job| !names.is_empty() && !names.contains(job.id.as_str()));
+            if !is_put && self.is_late(span) {
+                measured.late += 1;
+                measured.say("ends late", "", Some(span));
+            }
             let score = if is_put { &mut puts } else { &mut work };
             if !is_true || is_of_another {
                 score.wrong += 1;

@@ -1,7 +1,7 @@
 //! The lines that are printed for queues.
 //!
 //! In: a row's loads. Out: a line for each, and one verdict. Always holds: each line has the same columns, in the order right, link, root, wrong,
-//! missing, doubled; `whole` are calls whose trace begins at or before the request that put their job.
+//! missing, doubled; `late` is work that ends more than 0.3 s after its last call, or whose end was not seen; `whole` are calls whose trace begins at or before the request that put their job.
 
 use super::judge::Score;
 use super::rows::Queue;
@@ -14,7 +14,7 @@ const TARGET: f64 = 99.9;
 pub fn head() -> String {
     let columns = "right link root wrong miss doubl";
     format!(
-        "{:<22} {:>6} {:>5} | {:<34} | {:<34} | {:<40} | {:<34}\n{:<22} {:>6} {:>5} | {columns:<34} | {columns:<34} | {columns:<34} whole | {columns:<34}",
+        "{:<22} {:>6} {:>5} | {:<34} | {:<39} | {:<40} | {:<34}\n{:<22} {:>6} {:>5} | {columns:<34} | {columns:<34} late | {columns:<34} whole | {columns:<34}",
         "queue",
         "in",
         "jobs",
@@ -44,12 +44,13 @@ fn columns(score: &Score) -> String {
 pub fn line(queue: &Queue, load: &Load) -> String {
     let measured = &load.measured;
     format!(
-        "{:<22} {:>6} {:>5} | {} | {} | {} {:>5} | {}",
+        "{:<22} {:>6} {:>5} | {} | {} {:>4} | {} {:>5} | {}",
         queue.name,
         load.in_flight(),
         load.jobs,
         columns(&measured.puts),
         columns(&measured.work),
+        measured.late,
         columns(&measured.calls),
         measured.whole,
         columns(&measured.links)

@@ -86,6 +86,9 @@ fn complaints(queue: &Queue, load: &stage::Load) -> Vec<String> {
             ));
         }
     }
+    if load.measured.late > queue.floors.late && !load.is_first {
+        found.push(format!("{at}: {} deliveries end late", load.measured.late));
+    }
     if !load.failures.is_empty() {
         found.push(format!(
             "{at}: {} requests were not answered",
