@@ -196,7 +196,11 @@ impl Lane {
                 Event::Fetching => {
                     self.is_pulled = true;
                     let at_ns = moved_ktime(moved.record);
-                    shared.unit_fetches(moved.unit, self.socket, at_ns);
+                    if self.protocol == protocol::KAFKA {
+                        shared.fetches_ahead(moved.record.process, self.socket, at_ns);
+                    } else {
+                        shared.unit_fetches(moved.unit, self.socket, at_ns);
+                    }
                 }
                 other => self.either(other, moved, shared),
             }

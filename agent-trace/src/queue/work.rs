@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 
 use agent_common::abi::{ProcessKey, SocketKey};
-use agent_protocol::queue::{Committed, Key, KeyKind, Settle, System};
+use agent_protocol::queue::{Key, KeyKind, Settle, System};
 use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::FxHashMap;
 
@@ -61,6 +61,8 @@ pub(crate) struct Work {
     /// The latest delivery of each message that is no job's, by who put it and where to: the broker may deliver it once more.
     deliveries: Aged<(SpanId, u64), (SpanId, u32)>,
     pub(super) candidates: Candidates,
+    /// Processes that commit offsets.
+    pub(super) committers: Aged<ProcessKey, ()>,
 }
 
 impl Work {
@@ -75,6 +77,7 @@ impl Work {
             attempts: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             deliveries: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             candidates: Candidates::default(),
+            committers: Aged::new(UNITS_MAX, FOR_EVER),
         }
     }
 
@@ -94,6 +97,14 @@ impl Work {
             }
         }
         Some(open)
+    }
+
+    /// Work of which this holds, in the order of its ids.
+    pub(super) fn open_where(&self, which: impl Fn(&Open) -> bool) -> Vec<SpanId> {
+        let fits = self.open.iter().filter(|(_, open)| which(open));
+        let mut found: Vec<SpanId> = fits.map(|(span, _)| *span).collect();
+        found.sort_unstable();
+        found
     }
 
     fn is_working(&self, unit: UnitKey) -> bool {
@@ -329,43 +340,12 @@ impl Shared {
         }
     }
 
-    /// A group is done with a partition up to an offset.
-    pub(crate) fn committed(&mut self, process: ProcessKey, committed: &Committed, at_ns: u64) {
-        let is_done = |open: &Open| {
-            open.exchange.process == process
-                && open.exchange.message.as_deref().is_some_and(|parcel| {
-                    parcel.partition == Some(committed.partition)
-                        && (committed.destination.is_empty()
-                            || parcel.destination == committed.destination)
-                        && parcel
-                            .offset
-                            .is_some_and(|offset| offset < committed.offset)
-                })
-        };
-        let mut done: Vec<SpanId> = self
-            .work
-            .open
-            .iter()
-            .filter(|(_, open)| is_done(open))
-            .map(|(span, _)| *span)
-            .collect();
-        done.sort_unstable();
-        for consumer in done {
-            self.settled(consumer, Settle::Ack, at_ns);
-        }
-    }
-
     /// A process ended.
     pub(crate) fn worker_exited(&mut self, process: ProcessKey, at_ns: u64) {
         self.work.units.retain(|unit, _| unit.process != process);
-        let mut gone: Vec<SpanId> = self
+        let gone = self
             .work
-            .open
-            .iter()
-            .filter(|(_, open)| open.exchange.process == process)
-            .map(|(span, _)| *span)
-            .collect();
-        gone.sort_unstable();
+            .open_where(|open| open.exchange.process == process);
         for consumer in gone {
             self.end_work(
                 consumer,
@@ -392,8 +372,7 @@ impl Shared {
 
     /// The tracer stops.
     pub(crate) fn abandon_work(&mut self, at_ns: u64) -> u64 {
-        let mut open: Vec<SpanId> = self.work.open.keys().copied().collect();
-        open.sort_unstable();
+        let open = self.work.open_where(|_| true);
         let count = open.len() as u64;
         for consumer in open {
             self.end_work(consumer, Outcome::Unfinished, at_ns);

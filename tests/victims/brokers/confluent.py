@@ -16,7 +16,7 @@ def put(kind, ident):
     if producer is None:
         producer = Producer({"bootstrap.servers": AT, "linger.ms": 0})
     done = threading.Event()
-    producer.produce("mails", f"{kind} {ident}".encode(), on_delivery=lambda error, message: done.set())
+    producer.produce("mails", f"{kind} {ident}".encode(), key=ident, on_delivery=lambda error, message: done.set())
     while not done.is_set():
         producer.poll(0.01)
 

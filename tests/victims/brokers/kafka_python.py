@@ -12,7 +12,7 @@ def put(kind, ident):
     global producer
     if producer is None:
         producer = KafkaProducer(bootstrap_servers=AT)
-    producer.send("mails", f"{kind} {ident}".encode()).get(20)
+    producer.send("mails", f"{kind} {ident}".encode(), key=ident.encode()).get(20)
 
 
 def main():

@@ -18,7 +18,7 @@ async def connected():
 
 
 async def put(kind, ident):
-    await (await connected()).publish("mails", f"{kind} {ident}".encode())
+    await (await connected()).publish(f"mails.{ident}", f"{kind} {ident}".encode())
 
 
 async def attempt(session, body, again):
@@ -34,7 +34,7 @@ async def main():
         async def on(message):
             await attempt(session, message.data, False)
 
-        await (await connected()).subscribe("mails", queue="mailers", cb=on)
+        await (await connected()).subscribe("mails.*", queue="mailers", cb=on)
         await (await connected()).flush()
         print("ready", flush=True)
         await asyncio.Event().wait()

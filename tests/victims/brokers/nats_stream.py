@@ -10,7 +10,7 @@ from nats_core import attempt, connected
 
 
 async def put(kind, ident):
-    await (await connected()).jetstream().publish("mails.new", f"{kind} {ident}".encode())
+    await (await connected()).jetstream().publish(f"mails.{ident}", f"{kind} {ident}".encode())
 
 
 async def fetches(session, pulled):

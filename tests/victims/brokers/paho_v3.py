@@ -21,14 +21,14 @@ def put(kind, ident):
     if client is None:
         client = connected("shop")
         client.loop_start()
-    client.publish("mails", f"{kind} {ident}", qos=1).wait_for_publish(20)
+    client.publish(f"mails/{ident}", f"{kind} {ident}", qos=1).wait_for_publish(20)
 
 
 def main():
     worker = connected("worker")
     worker.on_message = lambda client, own, message: attempt(message.payload, False)
     worker.on_subscribe = lambda *_: print("ready", flush=True)
-    worker.subscribe("$share/mailers/mails", qos=1)
+    worker.subscribe("$share/mailers/mails/+", qos=1)
     worker.loop_forever()
 
 

@@ -32,7 +32,7 @@ func putAmqp(body string) error {
 	if err := channel.Confirm(false); err != nil {
 		return err
 	}
-	sent, err := channel.PublishWithDeferredConfirm("", "mails", false, false, amqp.Publishing{Body: []byte(body)})
+	sent, err := channel.PublishWithDeferredConfirm("", "mails", false, false, amqp.Publishing{CorrelationId: ident(body), Body: []byte(body)})
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ func openFranz(broker string) (err error) {
 }
 
 func putFranz(body string) error {
-	return franz.ProduceSync(context.Background(), kgo.StringRecord(body)).FirstErr()
+	return franz.ProduceSync(context.Background(), kgo.KeyStringRecord(ident(body), body)).FirstErr()
 }
 
 func workFranz(int) error {

@@ -24,6 +24,11 @@ var libraries = map[string]library{
 	"stream":  {openStream, putStream, workStream},
 }
 
+func ident(body string) string {
+	_, ident, _ := strings.Cut(body, " ")
+	return ident
+}
+
 // Returns whether it is done: `again` fails once.
 func attempt(body string, again bool) bool {
 	kind, ident, _ := strings.Cut(body, " ")

@@ -18,14 +18,14 @@ func openNats(broker string) (err error) {
 }
 
 func putNats(body string) error {
-	if err := core.Publish("mails", []byte(body)); err != nil {
+	if err := core.Publish("mails."+ident(body), []byte(body)); err != nil {
 		return err
 	}
 	return core.Flush()
 }
 
 func workNats(int) error {
-	_, err := core.QueueSubscribe("mails", "mailers", func(message *nats.Msg) {
+	_, err := core.QueueSubscribe("mails.*", "mailers", func(message *nats.Msg) {
 		attempt(string(message.Data), false)
 	})
 	if err != nil {
@@ -43,7 +43,7 @@ func openStream(broker string) (err error) {
 }
 
 func putStream(body string) error {
-	_, err := stream.Publish(context.Background(), "mails.new", []byte(body))
+	_, err := stream.Publish(context.Background(), "mails."+ident(body), []byte(body))
 	return err
 }
 

@@ -6,7 +6,7 @@ const channel = await connection.createConfirmChannel();
 await channel.assertQueue('mails');
 
 await run(async body => {
-  channel.sendToQueue('mails', Buffer.from(body));
+  channel.sendToQueue('mails', Buffer.from(body), { correlationId: body.split(' ')[1] });
   await channel.waitForConfirms();
 }, async () => {
   await channel.prefetch(count);

@@ -10,7 +10,7 @@ await run(async body => {
     const made = kafka.producer();
     producer = made.connect().then(() => made);
   }
-  await (await producer).send({ topic: 'mails', messages: [{ value: body }] });
+  await (await producer).send({ topic: 'mails', messages: [{ key: body.split(' ')[1], value: body }] });
 }, async () => {
   const admin = kafka.admin();
   await admin.connect();

@@ -5,7 +5,7 @@ const { jetstream, jetstreamManager } = modules('@nats-io/jetstream');
 const connection = await modules('@nats-io/transport-node').connect({ servers: `127.0.0.1:${port}` });
 const stream = jetstream(connection);
 
-await run(body => stream.publish('mails.new', body), async () => {
+await run(body => stream.publish(`mails.${body.split(' ')[1]}`, body), async () => {
   const manager = await jetstreamManager(connection);
   await manager.streams.add({ name: 'MAILS', subjects: ['mails.>'] });
   await manager.consumers.add('MAILS', { durable_name: 'mailers', ack_policy: 'explicit' });

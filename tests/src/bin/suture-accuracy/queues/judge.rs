@@ -2,7 +2,7 @@
 //!
 //! In: all spans of a session, the window of one load, its jobs. Out: how many messages, deliveries, calls and retries have their true parents.
 //! Always holds: a request's SERVER span and a worker's CLIENT span name the job in their paths; what lies between has no name, so that it is judged by
-//! the trace it is in and by the calls below it. Roots that no path names fill, one for one, the places that are empty.
+//! the trace it is in, by the calls below it, and by what its key or topic says. Roots that no path names fill, one for one, the places that are empty.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{AddAssign, Range};
@@ -121,7 +121,7 @@ impl Measured {
     fn say(&mut self, what: &str, id: &str, span: Option<&ReceivedSpan>) {
         if self.examples.len() < EXAMPLES {
             let line = span.map(ReceivedSpan::line).unwrap_or_default();
-            let line = line.split(" {").next().unwrap_or_default();
+            let line = line.split(" ms {").next().unwrap_or_default();
             self.examples.push(format!("{what}: {id} {line}"));
         }
     }
@@ -139,6 +139,22 @@ pub struct Session<'a> {
 /// Whose call a path is.
 fn named(path: &str) -> &str {
     path.split('/').nth(2).unwrap_or_default()
+}
+
+/// The job that a message names by itself: in the key of Kafka's, AMQP's correlation id, in the subject or topic of others.
+fn said(span: &ReceivedSpan) -> Option<&str> {
+    let named = [
+        "messaging.kafka.message.key",
+        "messaging.message.conversation_id",
+    ];
+    let named = named.map(|key| span.text(key));
+    // (Celery's correlation id is its job's, longer than ours.)
+    if let Some(id) = named.into_iter().find(|id| id.len() == 16) {
+        return Some(id);
+    }
+    let destination = span.text("messaging.destination.name");
+    let (_, last) = destination.split_once(['.', '/'])?;
+    (last.len() == 16).then_some(last)
 }
 
 impl<'a> Session<'a> {
@@ -287,8 +303,11 @@ impl<'a> Session<'a> {
                 (false, _) => fits(Kind::Producer),
             };
             let names = self.names(span);
-            let is_of_another =
-                job.is_some_and(|job| !names.is_empty() && !names.contains(job.id.as_str()));
+            let said = said(span);
+            let is_of_another = job.is_some_and(|job| {
+                (!names.is_empty() && !names.contains(job.id.as_str()))
+                    || said.is_some_and(|said| said != job.id)
+            }) || (!is_put && parent.and_then(self::said) != said);
             if !is_put && self.is_late(span) {
                 measured.late += 1;
                 measured.say("ends late", "", Some(span));
