@@ -80,6 +80,8 @@ counters! {
     MessageUnknown = "message_unknown",
     /// Deliveries of messages that look like another one that was put; their spans are roots.
     MessageAmbiguous = "message_ambiguous",
+    /// Writes of messages by a client's own loop, which may have been another request's than it seems; their spans are roots.
+    MessageByClient = "message_by_client",
     /// What was said to or by a broker and could not be read.
     MessageUnparsed = "message_unparsed",
     /// Reads that brought several messages: what their reader does next is nobody's.

@@ -347,7 +347,7 @@ impl Graph {
         }
         if facts.kernel_trace != TraceId::default()
             && facts.kernel_trace != decision.trace
-            && !self.is_doubted(facts.origin)
+            && !self.stands_alone(facts.origin)
             && !self.aliases.has(&facts.kernel_trace)
         {
             self.aliases.put(facts.kernel_trace, decision.trace, now_ns);
@@ -462,15 +462,18 @@ impl Graph {
     fn is_missing(&self, origin: Origin) -> bool {
         match origin {
             Origin::Kernel(producer, Evidence::Message) => !self.posted.has(&producer),
-            Origin::Kernel(parent, _) => self.contexts.resolve(parent) != Whose::Nobody,
-            Origin::None | Origin::Carried { .. } | Origin::Wire(_) => false,
+            _ => matches!(origin, Origin::Kernel(..)) && !self.contexts.is_nobodys(origin),
         }
+    }
+
+    fn stands_alone(&self, origin: Origin) -> bool {
+        self.is_doubted(origin) || self.contexts.is_nobodys(origin)
     }
 
     fn root(&self, id: SpanId, facts: &Facts) -> Decision {
         let trace = match self.aliases.get(&facts.kernel_trace) {
-            // The trace the kernel made it part of is another's.
-            _ if self.is_doubted(facts.origin) => derived_trace(id),
+            // The trace the kernel made it part of is another's, or what a unit did between two jobs.
+            _ if self.stands_alone(facts.origin) => derived_trace(id),
             Some(trace) => *trace,
             None if facts.kernel_trace == TraceId::default() => derived_trace(id),
             None => facts.kernel_trace,

@@ -393,3 +393,68 @@ fn a_job_that_waits_in_the_process_that_took_it_begins_when_a_child_takes_it_and
     );
     assert!(attribute(work, "error.type").is_none(), "{work:?}");
 }
+
+#[test]
+fn what_a_thread_puts_for_many_after_a_read_that_was_no_work_are_traces_of_their_own() {
+    let mut world = World::default();
+    let (mut web, mut worker) = two(&mut world);
+    // A client's own thread (paho's): it reads an answer, then writes what two requests gave it. The kernel makes both part of one trace.
+    world.write(&mut web, &command(&["PING"]), Some(ids(1, 1, None)));
+    world.read(&mut web, b"+PONG\r\n", context(7, 0));
+    for (payload, span) in [("to alice", 2), ("to bob", 3)] {
+        let of_the_read = Some(ids(7, span, Some((7, evidence::THREAD))));
+        world.write(
+            &mut web,
+            &command(&["LPUSH", "mails", payload]),
+            of_the_read,
+        );
+    }
+    world.read(&mut web, b":1\r\n:2\r\n", None);
+    for (payload, span) in [("to alice", 4), ("to bob", 5)] {
+        ask(&mut world, &mut worker, "mails", 50 + span);
+        world.read(&mut worker, &popped("mails", payload), context(span, 0));
+    }
+    let outcome = world.run();
+    let work = consumers(&outcome);
+    assert_eq!(parent(&outcome, 4), Some(2));
+    assert_eq!(parent(&outcome, 5), Some(3));
+    assert_ne!(work[0].trace_id, work[1].trace_id);
+}
+
+#[test]
+fn what_goroutines_put_through_one_buffer_is_nobody_s() {
+    for (kind_of_unit, is_child) in [(evidence::THREAD, true), (evidence::GOROUTINE, false)] {
+        let mut world = World::default();
+        let mut web = redis(1, 10, 10);
+        web.protocol = protocol::NATS;
+        web.remote.1 = 4222;
+        world.connect(&web, ids(80, 80, None));
+        world.state(&web, 2, 1, 0);
+        world.read(&mut web, b"INFO {}\r\n", None);
+        world.write(&mut web, b"CONNECT {}\r\nPING\r\n", None);
+        let (_, mut served) = pair(2, 999, 10);
+        served.tid = web.tid;
+        world.conn(&served);
+        world.read(
+            &mut served,
+            b"GET /signup HTTP/1.1\r\nHost: shop\r\n\r\n",
+            Some(ids(5, 5, None)),
+        );
+        world.write(
+            &mut web,
+            b"PUB mails 8\r\nto alice\r\n",
+            Some(ids(5, 6, Some((5, kind_of_unit)))),
+        );
+        world.write(
+            &mut served,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            None,
+        );
+        let outcome = world.run();
+        assert_eq!(parent(&outcome, 6).is_some(), is_child);
+        assert_eq!(
+            outcome.span(6).trace_id == outcome.span(5).trace_id,
+            is_child
+        );
+    }
+}

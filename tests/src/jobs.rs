@@ -168,7 +168,7 @@ pub fn check(
         },
     );
     for span in spans {
-        complaints.unless(!of_process(span, &crew.redis.pids()), || {
+        complaints.unless(!of_process(span, &crew.redis.running.pids()), || {
             format!("of the broker: {}", span.line())
         });
     }

@@ -26,6 +26,7 @@ mod scenarios {
     pub mod option_agents;
     pub mod proxies;
     pub mod receiver;
+    mod redeliveries;
     pub mod redis_jobs;
     pub mod retries;
     pub mod scope;

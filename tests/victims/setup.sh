@@ -80,10 +80,26 @@ if stale java "$here/java/Victim.java"; then
 fi
 [ "${1:-}" = accuracy ] || exit 0
 
+if ! command -v mvn >/dev/null 2>&1 || ! command -v nats-server >/dev/null 2>&1; then
+  echo "victims/setup.sh: missing: mvn (Debian package maven) or nats-server (nats-server); Kafka and NATS cannot be measured" >&2; exit 1
+fi
+
 if stale accuracy-node "$here/accuracy/node/package.json" "$here/accuracy/node/package-lock.json"; then
   rm -rf "$cache/accuracy-node"; mkdir -p "$cache/accuracy-node"
   cp "$here/accuracy/node/package.json" "$here/accuracy/node/package-lock.json" "$cache/accuracy-node/"
   (cd "$cache/accuracy-node" && npm ci --silent --no-audit --no-fund); built
+fi
+if stale brokers-node "$here/brokers/node/package.json" "$here/brokers/node/package-lock.json"; then
+  rm -rf "$cache/brokers-node"; mkdir -p "$cache/brokers-node"
+  cp "$here/brokers/node/package.json" "$here/brokers/node/package-lock.json" "$cache/brokers-node/"
+  (cd "$cache/brokers-node" && npm ci --silent --no-audit --no-fund); built
+fi
+if stale brokers-go "$here/brokers/go/go.mod" "$here/brokers/go/go.sum" "$here/brokers/go/"*.go; then
+  (cd "$here/brokers/go" && CGO_ENABLED=0 go build -o "$cache/brokers-go" .); built
+fi
+if stale kafka "$here/brokers/kafka/pom.xml"; then
+  rm -rf "$cache/kafka"; mkdir -p "$cache/kafka"
+  mvn --quiet --batch-mode -f "$here/brokers/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/kafka/lib"; built
 fi
 if stale accuracy-java "$here/accuracy/java/"*.java; then
   rm -rf "$cache/accuracy-java"; javac -d "$cache/accuracy-java" "$here/accuracy/java/"*.java; built

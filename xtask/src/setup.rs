@@ -163,6 +163,7 @@ impl ServicesStayOff {
                 "postgresql" => "postgresql.service",
                 "rabbitmq-server" => "rabbitmq-server.service",
                 "mosquitto" => "mosquitto.service",
+                "nats-server" => "nats-server.service",
                 _ => continue,
             };
             if process::probe(process::as_root("systemctl").args(["disable", unit])).is_none() {
@@ -232,6 +233,8 @@ const ACCURACY: &[Package] = &[
     package("libapache2-mod-php", "measuring Apache's prefork"),
     program("puma", "puma", "measuring Puma"),
     package("ruby-sinatra", "measuring Puma"),
+    program("nats-server", "nats-server", "measuring NATS"),
+    program("mvn", "maven", "Kafka's jars"),
 ];
 
 /// Makes sure that the scenarios' real programs are there: Debian's, and those that `tests/victims/setup.sh` builds.

@@ -9,6 +9,7 @@
 
 use crate::aged::Aged;
 use crate::ahead;
+use crate::graph::Origin;
 use crate::span::SpanId;
 
 /// Contexts that share a place: a cache line's.
@@ -101,6 +102,11 @@ impl Contexts {
             Some((_, consumer)) => Whose::Of(consumer),
             None => Whose::Itself,
         }
+    }
+
+    /// Whether an origin is a context that is nobody's: what its unit does has no more in common than the unit.
+    pub(crate) fn is_nobodys(&self, origin: Origin) -> bool {
+        matches!(origin, Origin::Kernel(parent, _) if self.resolve(parent) == Whose::Nobody)
     }
 
     /// Forgets what is too old.

@@ -69,6 +69,7 @@ pub(crate) struct Lane {
 }
 
 /// What one segment's events have in common.
+#[derive(Clone, Copy)]
 struct Moved<'a> {
     record: &'a SegmentRecord,
     /// The kernel's ids; for reads only where the unit has a context.
@@ -180,6 +181,9 @@ impl Lane {
     }
 
     fn wrote(&mut self, moved: &Moved<'_>, events: &mut Vec<Event>, shared: &mut Shared) {
+        let is_put = |event: &&Event| matches!(event, Event::Sent(_) | Event::Moved(_));
+        let count = events.iter().filter(is_put).count();
+        let moved = &puts::of_its_writer(self.protocol, count, moved, shared);
         let mut puts = 0;
         for event in events.drain(..) {
             match event {
@@ -196,7 +200,11 @@ impl Lane {
                 Event::Fetching => {
                     self.is_pulled = true;
                     let at_ns = moved_ktime(moved.record);
-                    shared.unit_fetches(moved.unit, self.socket, at_ns);
+                    if self.protocol == protocol::KAFKA {
+                        shared.fetches_ahead(moved.record.process, self.socket, at_ns);
+                    } else {
+                        shared.unit_fetches(moved.unit, self.socket, at_ns);
+                    }
                 }
                 other => self.either(other, moved, shared),
             }

@@ -2,7 +2,10 @@
 //!
 //! In: events of a conversation. Out: what a span says of the message. Always holds: nothing of its body. Refuses: nothing.
 
+use std::hash::{Hash, Hasher};
+
 use agent_protocol::queue::{Delivered, Job, Message, Sent};
+use rustc_hash::FxHasher;
 
 use crate::span::SpanId;
 
@@ -84,5 +87,17 @@ impl Parcel {
             batch,
             ..Self::of(protocol, delivered.message)
         }
+    }
+
+    /// Whether the broker says that it delivered it before.
+    pub(crate) fn is_again(&self) -> bool {
+        self.redelivered || self.retries.is_some_and(|retries| retries > 0)
+    }
+
+    /// The queue, or the group at a topic, that it was delivered to: each has a copy of its own.
+    pub(crate) fn recipient(&self) -> u64 {
+        let mut hasher = FxHasher::default();
+        (&self.destination, &self.group).hash(&mut hasher);
+        hasher.finish()
     }
 }

@@ -30,6 +30,8 @@ struct Post {
     waiting: u32,
     /// Two of them looked alike.
     is_ambiguous: bool,
+    /// An equal one was put before it.
+    has_twin: bool,
     /// It may be delivered more often than it was put, so that deliveries do not tell when all equal ones are through.
     is_fan_out: bool,
 }
@@ -101,6 +103,7 @@ impl Posts {
             job: put.job.filter(|name| !name.is_empty()).map(Box::from),
             waiting: 1,
             is_ambiguous: false,
+            has_twin: false,
             is_fan_out: put.is_fan_out,
         };
         if let Some(before) = self.posts.get_mut(&key) {
@@ -109,6 +112,7 @@ impl Posts {
                     || (put.is_fan_out && before.at_ns.saturating_add(FAN_OUT_NS) > put.at_ns);
                 post.waiting = before.waiting.saturating_add(1);
                 post.is_ambiguous = overlaps;
+                post.has_twin = true;
             }
             post.job = post.job.or(before.job.take());
             *before = post;
@@ -121,8 +125,14 @@ impl Posts {
         self.by_age.push_back((put.at_ns, key));
     }
 
-    /// A message was delivered to `consumer` at `at_ns`.
-    pub(crate) fn take(&mut self, keys: &[Key], consumer: SpanId, at_ns: u64) -> Found {
+    /// A message was delivered to `consumer` at `at_ns`; `is_again`: not for the first time, so that it may be older than the latest equal one.
+    pub(crate) fn take(
+        &mut self,
+        keys: &[Key],
+        consumer: SpanId,
+        at_ns: u64,
+        is_again: bool,
+    ) -> Found {
         let mut found = Found::Unknown;
         for key in keys {
             let Some(post) = self.posts.get_mut(key) else {
@@ -131,7 +141,8 @@ impl Posts {
             if post.at_ns > at_ns {
                 continue;
             }
-            let is_ambiguous = key.kind == KeyKind::Payload && post.is_ambiguous;
+            let is_ambiguous =
+                key.kind == KeyKind::Payload && (post.is_ambiguous || is_again && post.has_twin);
             post.waiting = post.waiting.saturating_sub(1);
             if post.waiting == 0 && is_ambiguous && !post.is_fan_out {
                 self.posts.remove(key);
@@ -233,15 +244,15 @@ mod tests {
     fn equal_payloads_that_wait_at_once_are_nobodys() {
         let mut posts = Posts::new(8);
         put(&mut posts, &[PAYLOAD], 1, 10, false);
-        assert_eq!(posts.take(&[PAYLOAD], id(9), 20), by(1, 10));
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 20, false), by(1, 10));
         put(&mut posts, &[PAYLOAD], 2, 30, false);
         put(&mut posts, &[PAYLOAD], 3, 40, false);
-        assert_eq!(posts.take(&[PAYLOAD], id(9), 50), Found::Ambiguous);
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 50, false), Found::Ambiguous);
         put(&mut posts, &[PAYLOAD], 4, 55, false);
-        assert_eq!(posts.take(&[PAYLOAD], id(9), 60), Found::Ambiguous);
-        assert_eq!(posts.take(&[PAYLOAD], id(9), 70), Found::Ambiguous);
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 60, false), Found::Ambiguous);
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 70, false), Found::Ambiguous);
         put(&mut posts, &[PAYLOAD], 5, 80, false);
-        assert_eq!(posts.take(&[PAYLOAD], id(9), 90), by(5, 80));
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 90, false), by(5, 80));
     }
 
     #[test]
@@ -249,39 +260,60 @@ mod tests {
         let mut posts = Posts::new(8);
         put(&mut posts, &[PAYLOAD], 1, 10, true);
         for _ in 0..3 {
-            assert_eq!(posts.take(&[PAYLOAD], id(9), 20), by(1, 10));
+            assert_eq!(posts.take(&[PAYLOAD], id(9), 20, false), by(1, 10));
         }
         put(&mut posts, &[PAYLOAD], 2, 30, true);
-        assert_eq!(posts.take(&[PAYLOAD], id(9), 40), Found::Ambiguous);
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 40, false), Found::Ambiguous);
     }
 
     #[test]
     fn a_late_second_delivery_does_not_make_the_next_equal_message_certain() {
         let mut posts = Posts::new(8);
         put(&mut posts, &[PAYLOAD], 1, 10, true);
-        assert_eq!(posts.take(&[PAYLOAD], id(9), 20), by(1, 10));
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 20, false), by(1, 10));
         put(&mut posts, &[PAYLOAD], 2, 30, true);
         // Of the first one, to another consumer.
-        assert_eq!(posts.take(&[PAYLOAD], id(9), 40), Found::Ambiguous);
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 40, false), Found::Ambiguous);
         put(&mut posts, &[PAYLOAD], 3, 50, true);
         // Of the second one.
-        assert_eq!(posts.take(&[PAYLOAD], id(9), 60), Found::Ambiguous);
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 60, false), Found::Ambiguous);
+    }
+
+    #[test]
+    fn what_is_delivered_again_is_not_the_latest_of_equal_messages() {
+        let mut posts = Posts::new(8);
+        put(&mut posts, &[PAYLOAD], 1, 10, true);
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 20, false), by(1, 10));
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 25, true), by(1, 10));
+        let later = 30 + super::FAN_OUT_NS;
+        put(&mut posts, &[PAYLOAD], 2, later, true);
+        assert_eq!(
+            posts.take(&[PAYLOAD], id(9), later + 1, true),
+            Found::Ambiguous
+        );
+        assert_eq!(
+            posts.take(&[PAYLOAD], id(9), later + 2, false),
+            by(2, later)
+        );
     }
 
     #[test]
     fn each_attempt_of_a_job_belongs_to_the_latest_put() {
         let mut posts = Posts::new(8);
         put(&mut posts, &[JOB], 1, 10, false);
-        assert_eq!(posts.take(&[JOB, PAYLOAD], id(9), 20), by(1, 10));
-        assert_eq!(posts.take(&[JOB], id(9), 30), by(1, 10));
+        assert_eq!(posts.take(&[JOB, PAYLOAD], id(9), 20, false), by(1, 10));
+        assert_eq!(posts.take(&[JOB], id(9), 30, false), by(1, 10));
         put(&mut posts, &[JOB], 2, 40, false);
-        assert_eq!(posts.take(&[JOB], id(9), 50), by(2, 40));
+        assert_eq!(posts.take(&[JOB], id(9), 50, false), by(2, 40));
     }
 
     #[test]
     fn a_delivery_waits_for_the_record_of_its_put() {
         let mut posts = Posts::new(8);
-        assert_eq!(posts.take(&[JOB, PAYLOAD], id(9), 20), Found::Unknown);
+        assert_eq!(
+            posts.take(&[JOB, PAYLOAD], id(9), 20, false),
+            Found::Unknown
+        );
         assert_eq!(put(&mut posts, &[JOB, PAYLOAD], 1, 10, false), Some(id(9)));
         posts.sweep(10_000_000_000);
         assert_eq!(put(&mut posts, &[JOB], 2, 30, false), None);

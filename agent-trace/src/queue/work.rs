@@ -13,12 +13,13 @@
 use std::collections::VecDeque;
 
 use agent_common::abi::{ProcessKey, SocketKey};
-use agent_protocol::queue::{Committed, Key, KeyKind, Settle, System};
+use agent_protocol::queue::{Key, KeyKind, Settle, System};
 use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::FxHashMap;
 
 use super::candidates::Candidates;
 use super::outcome_of;
+use super::parcel::Parcel;
 use super::posts::{Found, Posts};
 use super::units::{At, UnitKey};
 use crate::aged::{Aged, FOR_EVER};
@@ -57,7 +58,11 @@ pub(crate) struct Work {
     pub(super) units: FxHashMap<UnitKey, At>,
     /// The latest attempt of each job, and how many came before it.
     attempts: Aged<Key, (SpanId, u32)>,
+    /// The latest delivery of each message that is no job's, by who put it and where to: the broker may deliver it once more.
+    deliveries: Aged<(SpanId, u64), (SpanId, u32)>,
     pub(super) candidates: Candidates,
+    /// Processes that commit offsets.
+    pub(super) committers: Aged<ProcessKey, ()>,
 }
 
 impl Work {
@@ -70,7 +75,9 @@ impl Work {
             by_key: FxHashMap::default(),
             units: FxHashMap::default(),
             attempts: Aged::new(ATTEMPTS_MAX, FOR_EVER),
+            deliveries: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             candidates: Candidates::default(),
+            committers: Aged::new(UNITS_MAX, FOR_EVER),
         }
     }
 
@@ -90,6 +97,14 @@ impl Work {
             }
         }
         Some(open)
+    }
+
+    /// Work of which this holds, in the order of its ids.
+    pub(super) fn open_where(&self, which: impl Fn(&Open) -> bool) -> Vec<SpanId> {
+        let fits = self.open.iter().filter(|(_, open)| which(open));
+        let mut found: Vec<SpanId> = fits.map(|(span, _)| *span).collect();
+        found.sort_unstable();
+        found
     }
 
     fn is_working(&self, unit: UnitKey) -> bool {
@@ -133,9 +148,11 @@ impl Shared {
         socket: SocketKey,
     ) -> bool {
         let (consumer, at_ns) = (exchange.ids.span, exchange.start_ktime_ns);
-        match self.work.posts.take(keys, consumer, at_ns) {
+        let is_again = exchange.message.as_deref().is_some_and(Parcel::is_again);
+        match self.work.posts.take(keys, consumer, at_ns, is_again) {
             Found::By(producer, put_ns, job) => {
                 self.is_message(producer, &exchange);
+                self.delivered_again(producer, &mut exchange, is_again);
                 exchange.ids.origin = Origin::Kernel(producer, Evidence::Message);
                 if let Some(parcel) = &mut exchange.message {
                     parcel.queue_ns = Some(at_ns.saturating_sub(put_ns));
@@ -190,6 +207,27 @@ impl Shared {
             },
         );
         true
+    }
+
+    /// Links a message that is no job's, and that its broker delivers once more, to the delivery before.
+    fn delivered_again(&mut self, producer: SpanId, exchange: &mut Exchange, is_again: bool) {
+        let Some(parcel) = exchange.message.as_deref_mut() else {
+            return;
+        };
+        if parcel.job.is_some() {
+            return;
+        }
+        let to = (producer, parcel.recipient());
+        let before = self.work.deliveries.get(&to).copied();
+        let mut number = 0;
+        if let (true, Some((span, before))) = (is_again, before) {
+            number = parcel.retries.unwrap_or(before + 1);
+            parcel.before = Some(span);
+            parcel.retries = Some(number);
+        }
+        let latest = (exchange.ids.span, number);
+        let at_ns = exchange.start_ktime_ns;
+        self.work.deliveries.put(to, latest, at_ns);
     }
 
     /// A job is put again: the attempt that runs is over, and it did not succeed.
@@ -302,43 +340,12 @@ impl Shared {
         }
     }
 
-    /// A group is done with a partition up to an offset.
-    pub(crate) fn committed(&mut self, process: ProcessKey, committed: &Committed, at_ns: u64) {
-        let is_done = |open: &Open| {
-            open.exchange.process == process
-                && open.exchange.message.as_deref().is_some_and(|parcel| {
-                    parcel.partition == Some(committed.partition)
-                        && (committed.destination.is_empty()
-                            || parcel.destination == committed.destination)
-                        && parcel
-                            .offset
-                            .is_some_and(|offset| offset < committed.offset)
-                })
-        };
-        let mut done: Vec<SpanId> = self
-            .work
-            .open
-            .iter()
-            .filter(|(_, open)| is_done(open))
-            .map(|(span, _)| *span)
-            .collect();
-        done.sort_unstable();
-        for consumer in done {
-            self.settled(consumer, Settle::Ack, at_ns);
-        }
-    }
-
     /// A process ended.
     pub(crate) fn worker_exited(&mut self, process: ProcessKey, at_ns: u64) {
         self.work.units.retain(|unit, _| unit.process != process);
-        let mut gone: Vec<SpanId> = self
+        let gone = self
             .work
-            .open
-            .iter()
-            .filter(|(_, open)| open.exchange.process == process)
-            .map(|(span, _)| *span)
-            .collect();
-        gone.sort_unstable();
+            .open_where(|open| open.exchange.process == process);
         for consumer in gone {
             self.end_work(
                 consumer,
@@ -365,8 +372,7 @@ impl Shared {
 
     /// The tracer stops.
     pub(crate) fn abandon_work(&mut self, at_ns: u64) -> u64 {
-        let mut open: Vec<SpanId> = self.work.open.keys().copied().collect();
-        open.sort_unstable();
+        let open = self.work.open_where(|_| true);
         let count = open.len() as u64;
         for consumer in open {
             self.end_work(consumer, Outcome::Unfinished, at_ns);

@@ -7,8 +7,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::broker::{Broker, Server};
 use super::{Serving, Victim};
-use crate::process::{Folder, Running, built, free_port, program, source};
+use crate::process::{Running, built, free_port, program, source};
 
 /// Who puts jobs and works on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Library {
     Celery,
     /// The same without results.
     CeleryNoResults,
+    /// The same over RabbitMQ.
+    CeleryRabbitmq,
     /// RQ: a child for each job.
     Rq,
     /// Sidekiq: threads.
@@ -33,6 +36,16 @@ pub enum Library {
     Asynq,
 }
 
+impl Library {
+    /// Where it keeps its jobs.
+    pub const fn server(self) -> Server {
+        match self {
+            Self::CeleryRabbitmq => Server::Rabbitmq,
+            _ => Server::Redis,
+        }
+    }
+}
+
 /// See the module. The worker ends first, Redis last.
 pub struct Crew {
     /// The worker.
@@ -40,10 +53,9 @@ pub struct Crew {
     /// Whoever puts jobs.
     pub shop: Victim,
     /// Redis.
-    pub redis: Running,
+    pub redis: Broker,
     /// Redis' port.
     pub port: u16,
-    _folder: Folder,
 }
 
 fn python(redis: u16, leaf: &Victim, of: &str) -> Result<Command> {
@@ -85,7 +97,11 @@ fn asynq(redis: u16, leaf: &Victim) -> Result<Command> {
     Ok(environment(command, redis, leaf))
 }
 
-fn shop(library: Library, redis: u16, leaf: &Victim) -> Result<Victim> {
+/// Starts whoever puts jobs.
+///
+/// # Errors
+/// When it does not start.
+pub fn shop(library: Library, redis: u16, leaf: &Victim) -> Result<Victim> {
     let port = free_port()?;
     let mut command = match library {
         Library::Sidekiq => {
@@ -113,6 +129,7 @@ fn shop(library: Library, redis: u16, leaf: &Victim) -> Result<Victim> {
     if !matches!(library, Library::Sidekiq | Library::BullMq | Library::Asynq) {
         command.arg(module(library));
     }
+    celery_environment(library, redis, &mut command);
     let serving = match library {
         // asynq's puts were children of their requests in one run and all roots in another, on 2026-11-27 (contexts counted as multiplexed):
         // why is not known yet.
@@ -122,8 +139,24 @@ fn shop(library: Library, redis: u16, leaf: &Victim) -> Result<Victim> {
     Victim::start("the shop", serving, port, &mut command, None)
 }
 
+/// What differs from Celery with Redis and results.
+fn celery_environment(library: Library, port: u16, command: &mut Command) {
+    if matches!(library, Library::CeleryNoResults | Library::CeleryRabbitmq) {
+        command.env("IGNORE_RESULT", "1");
+    }
+    if library == Library::CeleryRabbitmq {
+        command.env(
+            "BROKER_URL",
+            format!("amqp://guest:guest@127.0.0.1:{port}//"),
+        );
+    }
+}
+
 /// The worker, and what it writes when it is ready.
-fn worker(
+///
+/// # Errors
+/// When its program is not there.
+pub fn worker(
     library: Library,
     redis: u16,
     leaf: &Victim,
@@ -132,14 +165,14 @@ fn worker(
     let at_once = count.to_string();
     let module = module(library);
     Ok(match library {
-        Library::Celery | Library::CeleryNoResults => {
+        Library::Celery | Library::CeleryNoResults | Library::CeleryRabbitmq => {
             let mut command = python(redis, leaf, "celery")?;
             command.args([
                 "-A", module, "worker", "--pool", "prefork", "-l", "INFO", "-c", &at_once,
             ]);
-            if library == Library::CeleryNoResults {
-                command.env("IGNORE_RESULT", "1");
-            }
+            // Workers of one host need names of their own; a port that was free a moment ago is one.
+            command.args(["-n", &format!("worker{}@%h", free_port()?)]);
+            celery_environment(library, redis, &mut command);
             (command, " ready.")
         }
         Library::Rq => {
@@ -183,33 +216,35 @@ fn worker(
     })
 }
 
+/// Starts a program, and waits until it wrote `is_ready`.
+///
+/// # Errors
+/// When it does not.
+pub(super) fn ready(name: &str, command: &mut Command, is_ready: &str) -> Result<Running> {
+    let mut running = Running::start(name, command)?;
+    let log = running.log_path().to_owned();
+    running.wait_for("its readiness", || {
+        std::fs::read_to_string(&log)
+            .unwrap_or_default()
+            .contains(is_ready)
+    })?;
+    Ok(running)
+}
+
 /// Starts all of it; the worker works on `count` jobs at once (RQ's always on one).
 ///
 /// # Errors
 /// When one of them cannot be started.
 pub fn crew(library: Library, leaf: &Victim, count: usize) -> Result<Crew> {
-    let (port, folder) = super::fresh()?;
-    let mut command = Command::new(program(&["redis-server"], "redis-server")?);
-    command
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--dir"])
-        .arg(folder.path());
-    let mut redis = Running::start("redis-server", &mut command)?;
-    redis.wait_for_port(port)?;
+    let redis = Broker::start(library.server())?;
+    let port = redis.port;
     let shop = shop(library, port, leaf)?;
     let (mut command, is_ready) = worker(library, port, leaf, count)?;
-    let mut worker = Running::start("the worker", &mut command)?;
-    let log = worker.log_path().to_owned();
-    worker.wait_for("its readiness", || {
-        std::fs::read_to_string(&log)
-            .unwrap_or_default()
-            .contains(is_ready)
-    })?;
+    let worker = ready("the worker", &mut command, is_ready)?;
     Ok(Crew {
         worker,
         shop,
         redis,
         port,
-        _folder: folder,
     })
 }

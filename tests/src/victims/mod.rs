@@ -5,6 +5,7 @@
 //! Always holds: a launcher returns when its port accepts; every process is ended when the [`Victim`] is dropped.
 //! Refuses: to start with anything missing; the error names the program and Debian's package.
 
+pub mod broker;
 pub mod brokers;
 pub mod compiled;
 pub mod jobs;
@@ -13,6 +14,7 @@ pub mod python;
 pub mod retries;
 pub mod scripts;
 pub mod servers;
+pub mod teams;
 
 use std::process::Command;
 

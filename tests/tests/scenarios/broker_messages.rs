@@ -22,7 +22,7 @@ fn put_all(crew: &Crew, kind: &str, ids: &[String], at_once: usize) {
 /// Waits until so many messages were worked on.
 fn worked(scene: &Scene, crew: &Crew, count: usize) -> Vec<ReceivedSpan> {
     let _ = scene.receiver().wait_until(
-        |spans| spans.iter().filter(of(Kind::Consumer, crew.port)).count() >= count,
+        |spans| spans.iter().filter(of(Kind::Consumer, crew.port())).count() >= count,
         Duration::from_secs(15),
     );
     scene.receiver().settle(Duration::from_millis(800))
@@ -45,7 +45,7 @@ fn check_message(
     let in_trace = |kind: Kind| {
         let mut found: Vec<&ReceivedSpan> = spans
             .iter()
-            .filter(of(kind, crew.port))
+            .filter(of(kind, crew.port()))
             .filter(|span| span.trace_id == served.trace_id)
             .collect();
         found.sort_by_key(|span| span.start);
@@ -114,11 +114,11 @@ fn check_system(system: System, kinds: &[(&str, usize)]) {
         check_message(&mut complaints, &crew, &spans, path, *deliveries);
     }
     for span in &spans {
-        complaints.unless(!of_process(span, &crew.broker.pids()), || {
+        complaints.unless(!of_process(span, &crew.broker.running.pids()), || {
             format!("of the broker: {}", span.line())
         });
     }
-    let puts = spans.iter().filter(of(Kind::Producer, crew.port)).count();
+    let puts = spans.iter().filter(of(Kind::Producer, crew.port())).count();
     complaints.unless(puts == asked.len() + 1, || format!("{puts} puts"));
     unique(&mut complaints, &spans);
 
@@ -140,7 +140,7 @@ fn check_system(system: System, kinds: &[(&str, usize)]) {
 fn check_equal(complaints: &mut Complaints, crew: &Crew, spans: &[ReceivedSpan], system: System) {
     let mut joined = 0;
     let mut parents = std::collections::HashSet::new();
-    for work in spans.iter().filter(of(Kind::Consumer, crew.port)) {
+    for work in spans.iter().filter(of(Kind::Consumer, crew.port())) {
         let Some(parent) = &work.parent else { continue };
         joined += 1;
         let put = spans.iter().find(|span| &span.span_id == parent);

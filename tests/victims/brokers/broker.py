@@ -2,11 +2,13 @@
 
 Usage: broker.py SYSTEM shop PORT (serves `/put/KIND/ID`, a thread for each connection) or broker.py SYSTEM worker. SYSTEM: rabbitmq (pika),
 mosquitto (paho), postgresql (psycopg: SKIP LOCKED). BROKER_PORT, LEAF_URL: where. For `work` the worker calls LEAF_URL/leaf/ID/0 and is done; for
-`again` (rabbitmq) it gives the message back after that, and calls /leaf/ID/1 when it comes again; for `same` it calls nothing, and the message has no id.
+`again` (rabbitmq) it gives the message back after that, and calls /leaf/ID/1 when it comes again; for `killed` (rabbitmq) it kills itself instead, for
+`refused` (rabbitmq) it refuses it, and calls /leaf/ID/1 when that comes from the queue of dead letters; for `same` it calls nothing, and the message has no id.
 """
 
 import json
 import os
+import signal
 import sys
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,26 +31,42 @@ class Rabbitmq:
 
         self.connect = lambda: pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", PORT))
 
+    def declare(self, channel):
+        to_dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+        channel.queue_declare("mails", arguments=to_dead)
+        channel.queue_declare("dead")
+
     def put(self, body):
         connection = self.connect()
         channel = connection.channel()
-        channel.queue_declare("mails")
+        self.declare(channel)
         channel.confirm_delivery()
         channel.basic_publish("", "mails", body)
         connection.close()
 
     def worker(self):
         channel = self.connect().channel()
-        channel.queue_declare("mails")
+        self.declare(channel)
         channel.basic_qos(prefetch_count=1)
 
         def on(channel, method, properties, body):
-            if work(body, method.redelivered):
+            is_done = work(body, method.redelivered)
+            kind = json.loads(body)["kind"]
+            if kind == "killed" and not method.redelivered:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if kind == "refused":
+                channel.basic_reject(method.delivery_tag, requeue=False)
+            elif is_done:
                 channel.basic_ack(method.delivery_tag)
             else:
                 channel.basic_nack(method.delivery_tag, requeue=True)
 
+        def on_dead(channel, method, properties, body):
+            work(body, True)
+            channel.basic_ack(method.delivery_tag)
+
         channel.basic_consume("mails", on)
+        channel.basic_consume("dead", on_dead)
         print("ready", flush=True)
         channel.start_consuming()
 
@@ -62,7 +80,7 @@ class Mosquitto:
     def worker(self):
         import paho.mqtt.client as mqtt
 
-        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="worker")
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"worker{os.getpid()}")
         client.on_message = lambda client, data, message: work(message.payload)
         client.on_subscribe = lambda *args: print("ready", flush=True)
         client.connect("127.0.0.1", PORT)
@@ -86,8 +104,9 @@ class Postgresql:
 
         connection = self.connect()
         with connection.transaction():
-            connection.execute("create table mails (id bigserial primary key, body text, state text not null default 'new')")
-            connection.execute("create table log (id bigserial primary key, line text)")
+            connection.execute("select pg_advisory_xact_lock(1)")  # Two workers at once.
+            connection.execute("create table if not exists mails (id bigserial primary key, body text, state text not null default 'new')")
+            connection.execute("create table if not exists log (id bigserial primary key, line text)")
         print("ready", flush=True)
         take = "select id, body from mails where state = 'new' order by id limit 1 for update skip locked"
         while True:

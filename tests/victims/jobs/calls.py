@@ -17,3 +17,10 @@ def both(ident):
     call(ident, 0)
     time.sleep(0.02)
     call(ident, 1)
+
+
+def attempt(body, again):
+    """Works on a message `KIND ID`; returns whether it is done: `again` fails once."""
+    kind, ident = body.decode().split()
+    call(ident, int(again))
+    return again or kind != "again"

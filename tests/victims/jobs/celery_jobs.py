@@ -1,4 +1,4 @@
-"""Celery with Redis as broker and as result backend."""
+"""Celery with Redis as broker and as result backend, or with the broker at BROKER_URL and no results."""
 
 import os
 import signal
@@ -7,7 +7,10 @@ from celery import Celery, chain
 
 from calls import REDIS_PORT, both, call
 
-app = Celery("celery_jobs", broker=f"redis://127.0.0.1:{REDIS_PORT}/0", backend=f"redis://127.0.0.1:{REDIS_PORT}/1")
+if "BROKER_URL" in os.environ:
+    app = Celery("celery_jobs", broker=os.environ["BROKER_URL"])
+else:
+    app = Celery("celery_jobs", broker=f"redis://127.0.0.1:{REDIS_PORT}/0", backend=f"redis://127.0.0.1:{REDIS_PORT}/1")
 app.conf.broker_connection_retry_on_startup = True
 if os.environ.get("IGNORE_RESULT"):
     app.conf.task_ignore_result = True
@@ -29,7 +32,7 @@ def step(ident, number):
 def retry(self, ident):
     call(ident, self.request.retries)
     if self.request.retries == 0:
-        raise self.retry(countdown=0)
+        raise self.retry(countdown=0.1)
 
 
 @app.task(bind=True, acks_late=True, reject_on_worker_lost=True)

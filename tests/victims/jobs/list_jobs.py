@@ -1,10 +1,11 @@
 """redis-py alone: lists, streams and channels; run as a program, it is their workers (as many threads as argv[1] says for lists)."""
 
+import os
 import sys
 import threading
 import time
 
-from redis import Redis
+from redis import Redis, ResponseError
 
 from calls import REDIS_PORT, both
 
@@ -52,13 +53,16 @@ def heard():
 
 
 if __name__ == "__main__":
-    redis.xgroup_create("orders", "packers", mkstream=True)
+    try:
+        redis.xgroup_create("orders", "packers", mkstream=True)
+    except ResponseError:
+        pass  # Another worker did.
     count = int(sys.argv[1])
     for _ in range(count):
         threading.Thread(target=listed, args=("list",)).start()
         threading.Thread(target=listed, args=("equal",)).start()
     for nth in range(count):
-        threading.Thread(target=streamed, args=(f"packer-{nth}",)).start()
+        threading.Thread(target=streamed, args=(f"packer-{os.getpid()}-{nth}",)).start()
     threading.Thread(target=heard).start()
     time.sleep(0.5)
     print("ready", flush=True)

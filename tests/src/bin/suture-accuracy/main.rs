@@ -1,13 +1,15 @@
-//! `suture-accuracy [RUNTIME…] [--shape S,S…] [--concurrency N,N…] [--requests N]`: how often a call has its true parent.
+//! `suture-accuracy [RUNTIME…] [QUEUE…] [--shape S,S…] [--concurrency N,N…] [--requests N]`: how often a span has its true parent.
 //!
 //! In: a built agent (`SUTURE_BIN`), the victims. Out: a table on stdout, a line for each runtime and shape of calls: right,
-//! root, wrong, missing, doubled for the calls' spans, the same for the spans of who answers them, and the evidence.
+//! root, wrong, missing, doubled for the calls' spans, the same for the spans of who answers them, and the evidence; then a line for each queue and
+//! number of jobs in flight (`queues` names all of these, `runtimes` all others). Brokers, shops and workers are older than the agent, but with `--agent-first`.
 //! Always holds: the truth is the id in the path, and what is compared are the exported spans alone. Refuses: to end with
 //! 0 when a span was wrong, missing or doubled, or a runtime has fallen below its floor.
 #![allow(clippy::print_stdout, reason = "the table is this program's product")]
 
 mod judge;
 mod load;
+mod queues;
 mod runtimes;
 mod shape;
 mod stage;
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
+use queues::rows::Queue;
 use runtimes::Runtime;
 use shape::Shape;
 use stage::{Row, Session};
@@ -27,9 +30,44 @@ const ANSWERS_FLOOR: f64 = 100.0;
 /// What is measured.
 struct Wanted {
     runtimes: Vec<&'static Runtime>,
+    queues: Vec<&'static Queue>,
     shapes: Vec<Shape>,
-    concurrency: Vec<usize>,
-    requests: usize,
+    /// None: what is usual there.
+    concurrency: Option<Vec<usize>>,
+    requests: Option<usize>,
+    agent_first: bool,
+}
+
+impl Wanted {
+    fn concurrency(&self, usual: &[usize]) -> Vec<usize> {
+        self.concurrency.clone().unwrap_or_else(|| usual.to_vec())
+    }
+
+    /// Adds the rows of this name.
+    fn add(&mut self, word: &str) -> Result<()> {
+        let (runtimes, queues) = (self.runtimes.len(), self.queues.len());
+        let fits = |name: &str, all: &str| word == name || word == all;
+        self.runtimes.extend(
+            runtimes::ALL
+                .iter()
+                .filter(|row| fits(row.name, "runtimes")),
+        );
+        self.queues.extend(
+            queues::rows::ALL
+                .iter()
+                .filter(|row| fits(row.name, "queues")),
+        );
+        if (runtimes, queues) == (self.runtimes.len(), self.queues.len()) {
+            let runtimes = runtimes::ALL.iter().map(|row| row.name);
+            let queues = queues::rows::ALL.iter().map(|row| row.name);
+            let names: Vec<&str> = runtimes.chain(queues).collect();
+            bail!(
+                "{word}: unknown; allowed are --shape S,S…, --concurrency N,N…, --requests N, --agent-first, runtimes, queues, and {}",
+                names.join(", ")
+            );
+        }
+        Ok(())
+    }
 }
 
 fn shape_named(name: &str) -> Result<Shape> {
@@ -43,9 +81,11 @@ fn shape_named(name: &str) -> Result<Shape> {
 fn wanted() -> Result<Wanted> {
     let mut wanted = Wanted {
         runtimes: Vec::new(),
+        queues: Vec::new(),
         shapes: shape::ALL.to_vec(),
-        concurrency: vec![1, 8, 64, 256],
-        requests: 200,
+        concurrency: None,
+        requests: None,
+        agent_first: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -62,30 +102,25 @@ fn wanted() -> Result<Wanted> {
                     .collect::<Result<_>>()?;
             }
             "--concurrency" => {
-                wanted.concurrency = value()?
+                let numbers = value()?
                     .split(',')
                     .map(str::parse)
-                    .collect::<Result<_, _>>()
+                    .collect::<Result<_, _>>();
+                let numbers = numbers
                     .context("--concurrency wants numbers with commas between, such as 1,8,64")?;
+                wanted.concurrency = Some(numbers);
             }
             "--requests" => {
-                wanted.requests = value()?.parse().context("--requests wants a number")?;
+                let number = value()?.parse().context("--requests wants a number")?;
+                wanted.requests = Some(number);
             }
-            name => match runtimes::ALL.iter().find(|runtime| runtime.name == name) {
-                Some(runtime) => wanted.runtimes.push(runtime),
-                None => {
-                    let names: Vec<&str> =
-                        runtimes::ALL.iter().map(|runtime| runtime.name).collect();
-                    bail!(
-                        "{word}: unknown; allowed are --shape S,S…, --concurrency N,N…, --requests N, and the runtimes {}",
-                        names.join(", ")
-                    )
-                }
-            },
+            "--agent-first" => wanted.agent_first = true,
+            name => wanted.add(name)?,
         }
     }
-    if wanted.runtimes.is_empty() {
-        wanted.runtimes = runtimes::ALL.iter().collect();
+    if wanted.runtimes.is_empty() && wanted.queues.is_empty() {
+        wanted.add("runtimes")?;
+        wanted.add("queues")?;
     }
     Ok(wanted)
 }
@@ -134,16 +169,19 @@ fn complaints(runtime: &Runtime, rows: &[Row]) -> Vec<String> {
     found
 }
 
-fn print_session(runtime: &Runtime, wanted: &Wanted, rows: &[Row], stderr: &str) -> Vec<String> {
+fn print_session(
+    runtime: &Runtime,
+    wanted: &Wanted,
+    concurrency: &[usize],
+    rows: &[Row],
+    stderr: &str,
+) -> Vec<String> {
     for shape in &wanted.shapes {
         let of_shape: Vec<&Row> = rows.iter().filter(|row| row.shape == *shape).collect();
         if of_shape.is_empty() {
             continue;
         }
-        println!(
-            "{}",
-            table::line(runtime, *shape, &of_shape, &wanted.concurrency)
-        );
+        println!("{}", table::line(runtime, *shape, &of_shape, concurrency));
         for row in of_shape {
             for example in row.measured.examples.iter().chain(row.failures.first()) {
                 println!("    at {}: {example}", row.concurrency);
@@ -161,10 +199,14 @@ fn print_session(runtime: &Runtime, wanted: &Wanted, rows: &[Row], stderr: &str)
     found
 }
 
-fn main() -> Result<ExitCode> {
-    let wanted = wanted()?;
-    println!("{}", table::head(&wanted.concurrency));
+/// Measures the runtimes; returns what is wrong, and what was not measured.
+fn measure_runtimes(wanted: &Wanted) -> Result<(Vec<String>, Vec<&'static str>)> {
     let (mut found, mut skipped) = (Vec::new(), Vec::new());
+    if wanted.runtimes.is_empty() {
+        return Ok((found, skipped));
+    }
+    let concurrency = wanted.concurrency(&[1, 8, 64, 256]);
+    println!("{}", table::head(&concurrency));
     for runtime in &wanted.runtimes {
         let has = |shape: &&Shape| runtime.floors.iter().any(|(own, _)| own == *shape);
         let shapes: Vec<Shape> = wanted.shapes.iter().filter(has).copied().collect();
@@ -173,8 +215,8 @@ fn main() -> Result<ExitCode> {
         }
         let plan = stage::Plan {
             shapes: &shapes,
-            concurrency: &wanted.concurrency,
-            requests: wanted.requests,
+            concurrency: &concurrency,
+            requests: wanted.requests.unwrap_or(200),
         };
         match stage::measure(runtime, &plan)
             .with_context(|| format!("measuring {}", runtime.name))?
@@ -184,9 +226,26 @@ fn main() -> Result<ExitCode> {
                 skipped.push(runtime.name);
             }
             Session::Measured(rows, stderr) => {
-                found.extend(print_session(runtime, &wanted, &rows, &stderr));
+                found.extend(print_session(runtime, wanted, &concurrency, &rows, &stderr));
             }
         }
+    }
+    Ok((found, skipped))
+}
+
+fn main() -> Result<ExitCode> {
+    let wanted = wanted()?;
+    let (mut found, skipped) = measure_runtimes(&wanted)?;
+    let of_queues = queues::Wanted {
+        concurrency: wanted.concurrency(&[1, 8, 64]),
+        requests: wanted.requests.unwrap_or(100),
+        agent_first: wanted.agent_first,
+    };
+    if !wanted.queues.is_empty() {
+        println!("{}", queues::head());
+    }
+    for queue in &wanted.queues {
+        found.extend(queues::measure(queue, &of_queues)?);
     }
     if !skipped.is_empty() {
         println!("not measured on this machine: {}", skipped.join(", "));
