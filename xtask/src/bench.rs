@@ -17,8 +17,12 @@ use crate::{
 /// # Errors
 /// A build failed, or the benchmark did.
 pub fn run(args: &[OsString]) -> Result<()> {
-    setup::packages(&[program("wrk", "wrk", "load on HTTP servers")])?;
-    setup::victims()?;
+    setup::packages(&[
+        program("wrk", "wrk", "load on HTTP servers"),
+        program("redis-benchmark", "redis-tools", "load on Redis"),
+    ])?;
+    // Kafka is among them.
+    setup::accuracy_victims()?;
     measure("suture-bench", args)
 }
 

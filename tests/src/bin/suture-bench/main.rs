@@ -1,6 +1,6 @@
-//! `suture-bench [syscalls] [load] [memory] [--rounds N] [--seconds N] [--minutes-of-load N]`: the published figures.
+//! `suture-bench [syscalls] [load] [queues] [memory] [--rounds N] [--seconds N] [--minutes-of-load N]`: the published figures.
 //!
-//! In: a built agent (`SUTURE_BIN`), wrk, nginx, the Go victim. Out: a table on stdout, medians of paired rounds with
+//! In: a built agent (`SUTURE_BIN`), wrk, nginx, the Go victim, Redis, Kafka. Out: a table on stdout, medians of paired rounds with
 //! and without the agent, in turn. Always holds: both sides of a pair run the same program for the same time on the
 //! same machine within seconds. Refuses: to print a figure for a part that did not run.
 #![allow(clippy::print_stdout, reason = "the table is this program's product")]
@@ -8,6 +8,7 @@
 mod load;
 mod memory;
 mod proc;
+mod queues;
 mod syscalls;
 
 use anyhow::{Context, Result, bail};
@@ -70,23 +71,24 @@ fn main() -> Result<()> {
                 .with_context(|| format!("{word} {value}: not a number"))
         };
         match word.as_str() {
-            "syscalls" | "load" | "memory" => parts.push(word.as_str()),
+            "syscalls" | "load" | "queues" | "memory" => parts.push(word.as_str()),
             "--rounds" => plan.rounds = number()? as usize,
             "--seconds" => plan.seconds = number()?,
             "--memory-seconds" => plan.memory_seconds = number()?,
             _ => bail!(
-                "{word}: unknown; allowed are syscalls, load, memory, --rounds N, --seconds N, --memory-seconds N"
+                "{word}: unknown; allowed are syscalls, load, queues, memory, --rounds N, --seconds N, --memory-seconds N"
             ),
         }
     }
     if parts.is_empty() {
-        parts = vec!["syscalls", "load", "memory"];
+        parts = vec!["syscalls", "load", "queues", "memory"];
     }
     println!("machine: {}; {} rounds; medians", machine(), plan.rounds);
     for part in parts {
         match part {
             "syscalls" => syscalls::run(plan)?,
             "load" => load::run(plan)?,
+            "queues" => queues::run(plan)?,
             _ => memory::run(plan)?,
         }
     }
