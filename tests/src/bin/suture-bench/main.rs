@@ -1,4 +1,4 @@
-//! `suture-bench [syscalls] [load] [queues] [memory] [--rounds N] [--seconds N] [--minutes-of-load N]`: the published figures.
+//! `suture-bench [syscalls] [load] [runtimes] [queues] [memory] [--rounds N] [--seconds N] [--minutes-of-load N]`: the published figures.
 //!
 //! In: a built agent (`SUTURE_BIN`), wrk, nginx, the Go victim, Redis, Kafka. Out: a table on stdout, medians of paired rounds with
 //! and without the agent, in turn. Always holds: both sides of a pair run the same program for the same time on the
@@ -9,6 +9,7 @@ mod load;
 mod memory;
 mod proc;
 mod queues;
+mod runtimes;
 mod syscalls;
 
 use anyhow::{Context, Result, bail};
@@ -71,23 +72,24 @@ fn main() -> Result<()> {
                 .with_context(|| format!("{word} {value}: not a number"))
         };
         match word.as_str() {
-            "syscalls" | "load" | "queues" | "memory" => parts.push(word.as_str()),
+            "syscalls" | "load" | "runtimes" | "queues" | "memory" => parts.push(word.as_str()),
             "--rounds" => plan.rounds = number()? as usize,
             "--seconds" => plan.seconds = number()?,
             "--memory-seconds" => plan.memory_seconds = number()?,
             _ => bail!(
-                "{word}: unknown; allowed are syscalls, load, queues, memory, --rounds N, --seconds N, --memory-seconds N"
+                "{word}: unknown; allowed are syscalls, load, runtimes, queues, memory, --rounds N, --seconds N, --memory-seconds N"
             ),
         }
     }
     if parts.is_empty() {
-        parts = vec!["syscalls", "load", "queues", "memory"];
+        parts = vec!["syscalls", "load", "runtimes", "queues", "memory"];
     }
     println!("machine: {}; {} rounds; medians", machine(), plan.rounds);
     for part in parts {
         match part {
             "syscalls" => syscalls::run(plan)?,
             "load" => load::run(plan)?,
+            "runtimes" => runtimes::run(plan)?,
             "queues" => queues::run(plan)?,
             _ => memory::run(plan)?,
         }
