@@ -24,6 +24,7 @@ mod scenarios {
     pub mod namespaces;
     pub mod option;
     pub mod option_agents;
+    mod parents;
     pub mod proxies;
     pub mod receiver;
     pub mod redis_jobs;
@@ -34,6 +35,7 @@ mod scenarios {
     pub mod sockets;
     mod turns;
     pub mod victims;
+    mod virtual_threads;
     pub mod vm_context;
     pub mod vm_http1;
     pub mod vm_ports;

@@ -75,8 +75,8 @@ fi
 if stale go-units "$here/go/go.mod" "$here/go/units/main.go"; then
   (cd "$here/go" && CGO_ENABLED=0 go build -o "$cache/go-units" ./units); built
 fi
-if stale java "$here/java/Victim.java"; then
-  rm -rf "$cache/java"; javac -d "$cache/java" "$here/java/Victim.java"; built
+if stale java "$here/java/"*.java; then
+  rm -rf "$cache/java"; javac -d "$cache/java" "$here/java/"*.java; built
 fi
 if stale accuracy-java "$here/accuracy/java/"*.java; then
   rm -rf "$cache/accuracy-java"; javac -d "$cache/accuracy-java" "$here/accuracy/java/"*.java; built

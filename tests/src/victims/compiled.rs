@@ -85,6 +85,22 @@ pub fn java(leaf: Option<&Victim>) -> Result<Victim> {
     Victim::start("java httpserver", Serving::Thread, port, &mut command, None)
 }
 
+/// Java's virtual threads as tests/victims/java/Threads.java has them: one for each of the `connections`, or one `loop` for all of them.
+///
+/// # Errors
+/// When it is not built.
+pub fn java_threads(release: u32, kind: &str, options: &[&str], leaf: &Victim) -> Result<Victim> {
+    let port = free_port()?;
+    let mut command = Command::new(Java::Release(release).program()?);
+    command
+        .args(["-XX:TieredStopAtLevel=1", "-Xmx64m", "-cp"])
+        .arg(built("java")?)
+        .args(["Threads", kind, &port.to_string()])
+        .args(options)
+        .env("LEAF_URL", leaf.url());
+    Victim::start("java threads", Serving::Loop, port, &mut command, None)
+}
+
 /// What serves in Java for `cargo xtask accuracy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JavaShapes {

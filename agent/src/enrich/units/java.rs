@@ -51,7 +51,7 @@ const FIRST: u32 = 21;
 /// Collectors that move objects only while all Java threads stand still, and say when they do.
 const STANDING: &[&str] = &["UseSerialGC", "UseParallelGC", "UseG1GC"];
 /// Threads looked at; a JVM that has just begun has some ten.
-const THREADS_MAX: usize = 512;
+const THREADS_MAX: usize = 128;
 /// As many must agree.
 const THREADS_MIN: usize = 3;
 /// Tries: threads begin and end, and objects move, while they are looked at.
@@ -113,7 +113,8 @@ pub fn find(root: &ProcRoot, tgid: u32, maps: &[u8]) -> Result<Units, Refusal> {
     let release = jvm
         .constant("Abstract_VM_Version", "_vm_major_version")
         .ok_or(Refusal::Release)?;
-    if release < FIRST {
+    // HotSpot of Java 8 calls itself 25, and has no such field.
+    if release < FIRST || jvm.offset("JavaThread", "_vthread").is_none() {
         return Err(Refusal::WithoutVirtualThreads);
     }
     let (_, by) = RELEASES
@@ -226,9 +227,12 @@ fn threads(jvm: &Structs) -> Option<Vec<JavaThread>> {
 fn slot(jvm: &Structs, threads: &[JavaThread]) -> Option<u32> {
     let mut common: Option<HashSet<u64>> = None;
     for thread in threads {
-        let here: HashSet<u64> = SLOTS
-            .step_by(8)
-            .filter(|offset| jvm.word(thread.pthread + offset) == Some(thread.address))
+        let count = (SLOTS.end - SLOTS.start) / 8;
+        let slots = jvm.words(thread.pthread + SLOTS.start, count as usize)?;
+        let here: HashSet<u64> = (0..count)
+            .zip(slots)
+            .filter(|(_, word)| *word == thread.address)
+            .map(|(index, _)| SLOTS.start + 8 * index)
             .collect();
         common = Some(match common {
             Some(before) => before.intersection(&here).copied().collect(),
@@ -238,3 +242,8 @@ fn slot(jvm: &Structs, threads: &[JavaThread]) -> Option<u32> {
     let common = common.filter(|slots| slots.len() == 1 && threads.len() >= THREADS_MIN)?;
     u32::try_from(*common.iter().next()?).ok()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test may panic")]
+#[path = "java_tests.rs"]
+mod tests;

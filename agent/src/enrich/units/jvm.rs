@@ -157,6 +157,14 @@ impl Structs {
         Some(u64::from_le_bytes(word))
     }
 
+    /// Words that follow each other.
+    pub(super) fn words(&self, address: u64, count: usize) -> Option<Vec<u64>> {
+        let mut bytes = vec![0; count * 8];
+        self.memory.read_exact_at(&mut bytes, address).ok()?;
+        let words = bytes.chunks_exact(8).map(|word| word.try_into().ok());
+        words.map(|word| Some(u64::from_le_bytes(word?))).collect()
+    }
+
     /// A name; cut if it is long.
     fn text(&self, address: u64) -> Option<String> {
         let mut bytes = [0; NAME];
