@@ -14,8 +14,8 @@ pub use maps::{
     header_state, option_state, unit_flag,
 };
 pub use units::{
-    Runtime, UnitContext, UnitKey, cpython_variant, go_variant, goroutine_note, runtime, unit_kind,
-    unit_note,
+    Runtime, UnitContext, UnitKey, cpython_variant, go_variant, goroutine_note, java_variant,
+    runtime, unit_kind, unit_note,
 };
 
 /// Sixteen bytes (a trace id, an address) as two words in memory order: BPF copies and compares a word in one instruction,
@@ -165,6 +165,8 @@ pub mod evidence {
     pub const OPTION: u8 = 9;
     /// haproxy made this call for the client whose request it is.
     pub const SESSION: u8 = 10;
+    /// The virtual thread that serves a request made this call.
+    pub const VIRTUAL_THREAD: u8 = 11;
 }
 
 /// What an option said beside the ids ([`ExchangeIds::said`]).

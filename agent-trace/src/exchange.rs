@@ -91,6 +91,7 @@ impl Ids {
             evidence::TURN => Evidence::Turn,
             evidence::GOROUTINE => Evidence::Goroutine,
             evidence::SESSION => Evidence::Session,
+            evidence::VIRTUAL_THREAD => Evidence::VirtualThread,
             evidence::CONTEXT => Evidence::Context,
             evidence::REPLY => Evidence::Reply,
             evidence::ASYNC => Evidence::Async,

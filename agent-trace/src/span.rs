@@ -44,6 +44,8 @@ pub enum Evidence {
     Session,
     /// The goroutine that serves the parent made this call.
     Goroutine,
+    /// The virtual thread of a JVM that serves the parent made this call.
+    VirtualThread,
     /// The contextvars Context in which the parent's request was read, or a copy of it, made this call.
     Context,
     /// The event loop had just read the reply to a call of the parent.
@@ -66,6 +68,7 @@ impl Evidence {
             Self::Thread
             | Self::Turn
             | Self::Goroutine
+            | Self::VirtualThread
             | Self::Context
             | Self::Reply
             | Self::Async
@@ -88,6 +91,7 @@ impl Evidence {
             Self::Thread => "thread",
             Self::Turn => "turn",
             Self::Goroutine => "goroutine",
+            Self::VirtualThread => "virtual_thread",
             Self::Session => "session",
             Self::Context => "context",
             Self::Reply => "reply",

@@ -24,6 +24,7 @@ mod scenarios {
     pub mod namespaces;
     pub mod option;
     pub mod option_agents;
+    mod parents;
     pub mod proxies;
     pub mod receiver;
     mod redeliveries;
@@ -35,6 +36,7 @@ mod scenarios {
     pub mod sockets;
     mod turns;
     pub mod victims;
+    mod virtual_threads;
     pub mod vm_context;
     pub mod vm_http1;
     pub mod vm_ports;

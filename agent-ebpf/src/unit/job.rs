@@ -3,7 +3,7 @@
 //! In: a broker's client read something. Out: the unit's context, made by this read, and the one before. Always holds: a unit that
 //! serves a request keeps that; whether the read brought a message, and whether the context counts at all, user space says, which reads the
 //! protocol: a context of which it knows nothing is nobody's parent. Refuses: event loops, where who reads is not who works (contextvars'
-//! Contexts, turns, sessions; Twisted, whose callbacks share a turn).
+//! Contexts, turns, sessions; Twisted, whose callbacks share a turn); virtual threads.
 //!
 //! A client that waits for its one connection with epoll (pika 1.4's BlockingConnection, seen with strace) calls back in the turn that read: what
 //! it does until it waits again is that message's. Loops that run others' callbacks as well do so in Contexts (asyncio, trio).
@@ -13,7 +13,7 @@
 //! ```
 
 use agent_common::abi::{
-    Conn, UnitKey, cpython_variant, demand, evidence, goroutine_note, runtime, unit_flag, unit_kind,
+    Conn, cpython_variant, demand, evidence, goroutine_note, runtime, unit_flag,
 };
 
 use super::{class_of, cpython, current, go, is_variant, many};
@@ -31,13 +31,17 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
     if class == runtime::GO {
         return goroutine(task, conn, now);
     }
+    if class == runtime::JAVA && many::is_located(task) {
+        return 0;
+    }
     let is_threaded = class == runtime::NATIVE
+        || class == runtime::JAVA
         || class == runtime::THREADED
         || (class == runtime::CPYTHON && cpython::is_in_a_context(task) == 0);
     if !is_threaded {
         return 0;
     }
-    if class != runtime::NATIVE && is_blocking == 0 {
+    if class != runtime::NATIVE && class != runtime::JAVA && is_blocking == 0 {
         // Asked for with the connection's first answers: the first job's calls come later.
         is_armed(demand::LOOPS);
     }
@@ -68,11 +72,7 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
 /// The same for a goroutine.
 #[inline(always)]
 fn goroutine(task: Task, conn: &mut Conn, now: u64) -> u64 {
-    let mut unit = UnitKey {
-        id: 0,
-        tgid: 0,
-        kind: unit_kind::THREAD,
-    };
+    let mut unit = many::nobody();
     if many::locate(task, &mut unit) == 0 {
         return 0;
     }

@@ -1,4 +1,4 @@
-//! Units of which a thread runs many: goroutines, contextvars Contexts, turns of an event loop.
+//! Units of which a thread runs many: goroutines, contextvars Contexts, virtual threads, turns of an event loop.
 //!
 //! In: the current task and what user space found about its runtime. Out: the unit that runs, and the request it works for.
 //! Always holds: an entry of the map is the context of the unit with that key now; whoever makes a unit anew (the runtime
@@ -17,7 +17,7 @@ use agent_common::{
 };
 use aya_ebpf::helpers::bpf_probe_read_user;
 
-use super::{go, haproxy};
+use super::{go, haproxy, java};
 use crate::{
     ids::copy,
     maps::{RUNTIMES, UNITS, count},
@@ -58,6 +58,10 @@ pub(crate) fn locate(task: Task, unit: &mut UnitKey) -> u64 {
             None => return 0,
             client => (client, unit_kind::SESSION),
         },
+        runtime::JAVA => match java::mounted(task, known) {
+            java::PLATFORM => return 0,
+            id => (Some(id), unit_kind::VIRTUAL_THREAD),
+        },
         _ => return 0,
     };
     let Some(id) = id else {
@@ -70,12 +74,29 @@ pub(crate) fn locate(task: Task, unit: &mut UnitKey) -> u64 {
     1
 }
 
+/// No unit yet.
+#[inline(always)]
+pub(crate) fn nobody() -> UnitKey {
+    UnitKey {
+        id: 0,
+        tgid: 0,
+        kind: unit_kind::THREAD,
+    }
+}
+
+/// Whether a unit that is no thread runs on the current thread.
+#[inline(always)]
+pub(crate) fn is_located(task: Task) -> bool {
+    locate(task, &mut nobody()) != 0
+}
+
 /// Evidence of a call that the very unit makes which read the request.
 #[inline(always)]
 fn own_evidence(kind: u32) -> u64 {
     u64::from(match kind {
         unit_kind::CONTEXT => evidence::CONTEXT,
         unit_kind::SESSION => evidence::SESSION,
+        unit_kind::VIRTUAL_THREAD => evidence::VIRTUAL_THREAD,
         _ => evidence::ASYNC,
     })
 }
@@ -85,6 +106,9 @@ fn own_evidence(kind: u32) -> u64 {
 pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
     if go::is_goroutine(&conn.unit) {
         return go::enter(conn, now);
+    }
+    if conn.unit.kind == unit_kind::VIRTUAL_THREAD {
+        return java::enter(conn, now);
     }
     let of = (&conn.trace_id, conn.span_id);
     put_new(&conn.unit, of, now, own_evidence(conn.unit.kind))
@@ -130,7 +154,9 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
     if span_id != conn.span_id {
         return 1;
     }
-    if go::is_goroutine(&conn.unit) && go::keeps(&conn.unit, place) {
+    if go::is_goroutine(&conn.unit) && go::keeps(&conn.unit, place)
+        || conn.unit.kind == unit_kind::VIRTUAL_THREAD && java::keeps(place)
+    {
         return 1;
     }
     let _ = UNITS.remove(conn.unit);
@@ -154,7 +180,9 @@ pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
         count(Counter::ContextAged, 1);
         return 0;
     }
-    if go::is_goroutine(unit) && go::is_void(known) {
+    if go::is_goroutine(unit) && go::is_void(known)
+        || unit.kind == unit_kind::VIRTUAL_THREAD && java::is_void(known)
+    {
         count(Counter::Multiplexed, 1);
         return 0;
     }

@@ -9,7 +9,7 @@
 //!   (none) ----------------> LIVE ------------------------------------------------> (none)      (jobs: see `job`)
 //!                             | second request read while the first is unanswered
 //!                             v
-//!                      MULTIPLEX (sticky: never counts again)        [NATIVE, THREADED]
+//!                      MULTIPLEX (sticky: never counts again)        [NATIVE, THREADED, JAVA's platform threads]
 //!   epoll_wait: sets EPOLL (sticky) for THREADED; ends the turn's context for TURN_PROXY, and what was read from a broker in this turn
 //! ```
 //!
@@ -19,6 +19,7 @@
 pub(crate) mod cpython;
 pub(crate) mod go;
 mod haproxy;
+mod java;
 pub(crate) mod job;
 pub(crate) mod many;
 pub(crate) mod node;
@@ -210,8 +211,10 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
 
 /// The current unit is about to wait with epoll.
 #[inline(always)]
-pub(crate) fn wait(key: u64) {
+pub(crate) fn wait(task: Task) {
+    let key = task.pid_tgid();
     match class_of_process((key >> 32) as u32) {
+        runtime::JAVA => java::waits(task),
         runtime::THREADED | runtime::CPYTHON => {
             if let Some(thread) = current(key) {
                 thread.unit.flags |= unit_flag::EPOLL;
@@ -246,10 +249,12 @@ pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut Excha
             tgid: 0,
             kind: 0,
         };
-        if many::locate(task, &mut unit) == 0 {
+        if many::locate(task, &mut unit) != 0 {
+            return many::context(&unit, now, ids);
+        }
+        if class != runtime::JAVA {
             return 0;
         }
-        return many::context(&unit, now, ids);
     }
     if thread.unit.flags & unit_flag::LIVE == 0 {
         return 0;
@@ -281,7 +286,7 @@ pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut Excha
                         && (unit.flags & unit_flag::EPOLL == 0
                             || unit.flags & unit_flag::TURN != 0)))
         }
-        runtime::NATIVE => {
+        runtime::NATIVE | runtime::JAVA => {
             unit.flags & unit_flag::MULTIPLEX == 0 && unit.flags & unit_flag::BLOCKING != 0
         }
         _ => false,

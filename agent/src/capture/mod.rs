@@ -176,12 +176,17 @@ impl Kernel {
         }
     }
 
-    /// Forgets contexts that goroutines no longer work under: those that ended are not seen to end, their memory waits for the next ones.
-    fn sweep_goroutines(&mut self, now_ns: u64) -> usize {
+    /// Forgets contexts that goroutines and virtual threads no longer work under: those that ended are not seen to end.
+    fn sweep_units(&mut self, now_ns: u64) -> usize {
         let is_old = |key: &UnitKey, value: &UnitContext| {
-            let kinds = [unit_kind::GOROUTINE, unit_kind::HANDED];
-            let is_own = value.evidence & unit_note::EVIDENCE == u64::from(evidence::GOROUTINE)
-                && value.evidence & goroutine_note::ANSWERED == 0;
+            let kinds = [
+                unit_kind::GOROUTINE,
+                unit_kind::HANDED,
+                unit_kind::VIRTUAL_THREAD,
+            ];
+            let is_own = key.kind == unit_kind::VIRTUAL_THREAD
+                || value.evidence & unit_note::EVIDENCE == u64::from(evidence::GOROUTINE)
+                    && value.evidence & goroutine_note::ANSWERED == 0;
             let most = if is_own {
                 CONTEXT_AGE_MAX_NS
             } else {
@@ -275,6 +280,6 @@ impl Kernel {
         for key in &gone {
             let _ = self.peers.remove(key);
         }
-        idle.len() + gone.len() + self.sweep_goroutines(now_ns)
+        idle.len() + gone.len() + self.sweep_units(now_ns)
     }
 }

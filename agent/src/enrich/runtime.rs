@@ -118,9 +118,9 @@ const LIBRARIES: &[(&str, u8, &str)] = &[
         runtime::MULTIPLEXING,
         "the .NET runtime is loaded",
     ),
-    // A JVM may run blocking servers (one request per thread) or NIO and virtual threads (not): its sockets tell.
+    // A JVM may run blocking servers (one request per thread) or NIO (not): its sockets tell. See also `java`.
     (
-        "libjvm.so",
+        JVM,
         runtime::NATIVE,
         "a JVM is loaded: only blocking sockets tie requests to threads",
     ),
@@ -146,6 +146,9 @@ const LIBRARIES: &[(&str, u8, &str)] = &[
     ("libruby", runtime::THREADED, "Ruby is loaded"),
     ("libphp", runtime::THREADED, "PHP is loaded"),
 ];
+
+/// HotSpot.
+const JVM: &str = "libjvm.so";
 
 /// Modules with which nginx does more than one thing in a turn of its loop: Lua code and JavaScript wait for sockets of their
 /// own and go on when those are ready, among other requests' events.
@@ -231,9 +234,17 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
         None => found(class, fact),
     };
     for (part, class, fact) in LIBRARIES {
-        if mapped(part) {
-            return safe(*class, fact);
+        if !mapped(part) {
+            continue;
         }
+        if *part == JVM {
+            match units::java::find(root, tgid, &maps) {
+                Ok(units) => return units.into(),
+                Err(units::java::Refusal::WithoutVirtualThreads) => {}
+                Err(reason) => return Finding::unread(*class, reason.as_str()),
+            }
+        }
+        return safe(*class, fact);
     }
     match without_version(name) {
         // One thread, one request, unless the thread waits in epoll (asyncio), which the kernel side sees.

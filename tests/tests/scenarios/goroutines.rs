@@ -2,7 +2,6 @@
 //!
 //! Always holds: a call's path has the id of the request it was made for, so a wrong parent is seen whatever the others do.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use suture_tests::check::{Complaints, of_process};
@@ -11,66 +10,18 @@ use suture_tests::scene::{times, unique_ids};
 use suture_tests::victims::{compiled, leaf};
 use suture_tests::{Kind, ReceivedSpan, Scene};
 
-/// What a call's parent must be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Parent {
-    /// The request that it was made for.
-    Its,
-    /// That, or none: who asked for it went through a lock or a queue that nobody watches.
-    ItsOrNone,
-}
+use super::parents::{Expected, Parent, of_calls};
 
-/// Sends `count` requests to `/NAME/ID`, and looks at each call for one of them.
 fn calls_have_parents(name: &str, calls: usize, parent: Parent, in_flight: usize) {
     let scene = Scene::open().unwrap();
     let leaf = leaf().unwrap();
     let victim = compiled::go_units(Some(&leaf)).unwrap();
-    let agent = scene.agent().start().unwrap();
-    let ids = unique_ids(times(200).max(in_flight));
-    let paths: Vec<String> = ids.iter().map(|id| format!("/{name}/{id}")).collect();
-    get_all(victim.port, &paths, in_flight).unwrap();
-    let pids = victim.pids();
-    let is_call = |span: &ReceivedSpan| {
-        span.kind == Kind::Client && of_process(span, &pids) && span.path().starts_with("/leaf/")
+    let expected = Expected {
+        calls,
+        parent,
+        is_asked_ahead: false,
     };
-    // What does not come is complained about below.
-    let _ = scene.receiver().wait_until(
-        |spans| spans.iter().filter(|span| is_call(span)).count() >= calls * ids.len(),
-        Duration::from_secs(10),
-    );
-    let spans = scene.receiver().settle(Duration::from_millis(500));
-    agent.stop().unwrap();
-    let served: BTreeMap<String, &ReceivedSpan> = spans
-        .iter()
-        .filter(|span| span.kind == Kind::Server && of_process(span, &pids))
-        .map(|span| (span.path().to_owned(), span))
-        .collect();
-    let mut complaints = Complaints::default();
-    let (mut right, mut roots, mut evidence) = (0, 0, BTreeMap::<String, usize>::new());
-    for span in spans.iter().filter(|span| is_call(span)) {
-        *evidence.entry(span.evidence().to_owned()).or_default() += 1;
-        let id = span.path().split('/').nth(2).unwrap_or_default();
-        let own = served.get(&format!("/{name}/{id}"));
-        match (&span.parent, own) {
-            (Some(parent), Some(own))
-                if *parent == own.span_id && span.trace_id == own.trace_id =>
-            {
-                right += 1
-            }
-            (None, _) => {
-                roots += 1;
-                complaints.unless(parent == Parent::ItsOrNone || id == "none", || {
-                    format!("a root: {}", span.line())
-                });
-            }
-            _ => complaints.unless(false, || format!("wrong parent: {}", span.line())),
-        }
-    }
-    println!("{name}, {in_flight} in flight: {right} right, {roots} roots; {evidence:?}");
-    complaints.unless(right + roots >= calls * ids.len(), || {
-        format!("{} calls instead of {}", right + roots, calls * ids.len())
-    });
-    complaints.verdict(name).unwrap();
+    of_calls(&scene, &victim, name, expected, in_flight);
 }
 
 macro_rules! handed_over {

@@ -7,6 +7,8 @@
 pub mod cpython;
 pub mod go;
 pub mod haproxy;
+pub mod java;
+mod jvm;
 pub mod node;
 
 use agent_common::abi::Runtime;

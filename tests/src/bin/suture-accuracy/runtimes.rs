@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 use suture_tests::victims::Victim;
-use suture_tests::victims::compiled::{self, JavaShapes};
+use suture_tests::victims::compiled::{self, Java, JavaShapes};
 use suture_tests::victims::nginx::{Behind, PhpFpm, nginx};
 use suture_tests::victims::python::{EventLoop, Worker, event_loop, gunicorn, http_server};
 use suture_tests::victims::scripts::{NodeShapes, node_shapes, webrick};
@@ -51,6 +51,10 @@ const ALL_RIGHT: Target = Target::Percent(100.0);
 const NEARLY: Target = Target::Percent(99.9);
 /// One thread serves one request.
 const BY_THREAD: &[(Shape, f64)] = &[(Seq, 100.0), (Timer, 100.0), (Pool, 100.0), (Fail, 100.0)];
+/// The same where now and then it cannot be told which thread that is.
+const NEARLY_BY_THREAD: &[(Shape, f64)] = &[(Seq, 99.0), (Timer, 99.0), (Pool, 99.0), (Fail, 99.0)];
+/// The same where that can seldom be told.
+const BY_MOVED: &[(Shape, f64)] = &[(Seq, 0.0), (Timer, 0.0), (Pool, 0.0), (Fail, 0.0)];
 /// The calls are made by other threads.
 const BY_OTHERS: &[(Shape, f64)] = &[(Fanout, 0.0), (Handover, 0.0), (Background, 0.0)];
 const BY_PROXY: &[(Shape, f64)] = &[(Seq, 100.0), (Fail, 100.0)];
@@ -131,17 +135,15 @@ fn php_fpm(leaf: &Victim) -> Result<Started> {
     }))
 }
 
-fn java_virtual(leaf: &Victim) -> Result<Started> {
-    match compiled::java_21() {
-        Some(java) => work(compiled::java_shapes(
-            JavaShapes::Virtual,
-            Some(&java),
-            leaf,
-        )?),
-        None => Ok(Started::Skipped(
-            "no JDK 21 or later under /usr/lib/jvm, which virtual threads need".to_owned(),
-        )),
-    }
+/// A virtual thread for each request, by the Java `release` with `options`. Until the kernel has seen the first one read a request nothing is
+/// told of how threads wait with epoll, so that one is sent ahead.
+fn java_virtual(release: u32, options: &[&str], collects: bool, leaf: &Victim) -> Result<Started> {
+    let java = Java::Release(release);
+    let caller = compiled::java_shapes_by(java, JavaShapes::Virtual, options, collects, leaf)?;
+    Ok(Started::Stage(Stage {
+        is_asked_ahead: true,
+        ..Stage::work(caller)
+    }))
 }
 
 /// All of them.
@@ -215,22 +217,41 @@ pub const ALL: &[Runtime] = &[
         |leaf| work(puma(leaf)?),
     ),
     runtime("java-httpserver", ALL_RIGHT, BY_THREAD, |leaf| {
-        work(compiled::java_shapes(JavaShapes::Fixed, None, leaf)?)
+        work(compiled::java_shapes(JavaShapes::Fixed, leaf)?)
+    }),
+    runtime("java-virtual", ALL_RIGHT, BY_THREAD, |leaf| {
+        java_virtual(25, &["-XX:+UseSerialGC"], false, leaf)
+    }),
+    runtime("java-virtual-zgc", ALL_RIGHT, BY_THREAD, |leaf| {
+        java_virtual(25, &["-XX:+UseZGC", "-Xmx64m"], true, leaf)
+    }),
+    // Calls that are made while garbage is collected are roots.
+    runtime("java-virtual-21", ALL_RIGHT, NEARLY_BY_THREAD, |leaf| {
+        java_virtual(21, &["-XX:+UseG1GC"], false, leaf)
     }),
     runtime(
-        "java-virtual",
-        ALL_RIGHT,
-        &[(Seq, 0.0), (Timer, 0.0), (Pool, 0.0), (Fail, 0.0)],
-        java_virtual,
+        "java-virtual-21-serial",
+        Target::Evidence,
+        BY_MOVED,
+        |leaf| java_virtual(21, &["-XX:+UseSerialGC", "-Xmx64m"], true, leaf),
     ),
+    runtime(
+        "java-virtual-21-parallel",
+        Target::Evidence,
+        BY_MOVED,
+        |leaf| java_virtual(21, &["-XX:+UseParallelGC", "-Xmx64m"], true, leaf),
+    ),
+    runtime("java-virtual-21-g1", Target::Evidence, BY_MOVED, |leaf| {
+        java_virtual(21, &["-XX:+UseG1GC", "-Xmx64m"], true, leaf)
+    }),
     runtime("java-executor", Target::Evidence, BY_OTHERS, |leaf| {
-        work(compiled::java_shapes(JavaShapes::Fixed, None, leaf)?)
+        work(compiled::java_shapes(JavaShapes::Fixed, leaf)?)
     }),
     runtime(
         "java-completable",
         Target::Evidence,
         &[(Seq, 0.0), (Fanout, 0.0), (Handover, 0.0)],
-        |leaf| work(compiled::java_shapes(JavaShapes::Futures, None, leaf)?),
+        |leaf| work(compiled::java_shapes(JavaShapes::Futures, leaf)?),
     ),
     runtime("go", ALL_RIGHT, BY_GOROUTINE, |leaf| {
         work(compiled::go(Some(leaf))?)

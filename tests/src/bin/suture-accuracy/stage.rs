@@ -54,6 +54,8 @@ pub struct Stage {
     pub caller: Victim,
     /// php-fpm, which is behind the caller and is measured in its place.
     pub fpm: Option<PhpFpm>,
+    /// A request that is not judged goes before all others.
+    pub is_asked_ahead: bool,
 }
 
 impl Stage {
@@ -64,6 +66,7 @@ impl Stage {
             asked: Asked::Work,
             caller,
             fpm: None,
+            is_asked_ahead: false,
         }
     }
 
@@ -128,6 +131,12 @@ pub fn measure(runtime: &Runtime, plan: &Plan<'_>) -> Result<Session> {
         .agent()
         .env("OTEL_BSP_MAX_QUEUE_SIZE", "200000")
         .start()?;
+    if stage.is_asked_ahead {
+        /// Longer than the agent takes to hear what the kernel's side asks for.
+        const HEARD: Duration = Duration::from_millis(500);
+        load::send(stage.port, &["/".to_owned()], 1)?;
+        std::thread::sleep(HEARD);
+    }
     let mut caller = stage.pids();
     let mut loads = Vec::new();
     for shape in plan.shapes {

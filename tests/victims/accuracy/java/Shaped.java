@@ -5,7 +5,10 @@ import java.net.InetSocketAddress;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
-/** com.sun.net.httpserver for `cargo xtask accuracy`. Usage: Shaped fixed|virtual|futures PORT. */
+/**
+ * com.sun.net.httpserver for `cargo xtask accuracy`. Usage: Shaped fixed|virtual|futures PORT [collect], where the last word
+ * means that garbage is collected all the time.
+ */
 public final class Shaped {
     public static void main(String[] args) throws Exception {
         String kind = args[0];
@@ -14,6 +17,20 @@ public final class Shaped {
         server.setExecutor(kind.equals("virtual") ? virtual() : Executors.newFixedThreadPool(8));
         server.createContext("/", exchange -> handle(kind, exchange));
         server.start();
+        if (args.length > 2) {
+            new Thread(Shaped::collect, "collect").start();
+        }
+    }
+
+    /** What is used is moved all the time: every fourth of the arrays goes. */
+    private static void collect() {
+        byte[][] kept = new byte[4096][];
+        for (int turn = 0; ; turn++) {
+            for (int place = turn % 4; place < kept.length; place += 4) {
+                kept[place] = new byte[1 + place % 997];
+            }
+            System.gc();
+        }
     }
 
     /** By reflection, because the other two are for Java 17 too. */
