@@ -7,7 +7,7 @@
 use anyhow::Result;
 use suture_tests::AgentCommand;
 use suture_tests::process::Folder;
-use suture_tests::victims::compiled::{self, JavaShapes};
+use suture_tests::victims::compiled::{self, Java, JavaShapes};
 use suture_tests::victims::nginx::{Behind, nginx};
 use suture_tests::victims::python::{EventLoop, event_loop, http_server};
 use suture_tests::victims::scripts::{NodeShapes, node_shapes};
@@ -79,10 +79,10 @@ pub fn run(plan: Plan) -> Result<()> {
         &units("axum + reqwest (tasks)", servers::axum(&leaf)?),
         plan,
     )?;
-    if let Some(java) = compiled::java_21() {
-        let victim = compiled::java_shapes(JavaShapes::Virtual, Some(&java), &leaf)?;
-        one(&units("java (virtual threads)", victim), plan)?;
-    }
+    let java = Java::Release(25);
+    let options = &["-XX:+UseSerialGC"];
+    let victim = compiled::java_shapes_by(java, JavaShapes::Virtual, options, false, &leaf)?;
+    one(&units("java (virtual threads)", victim), plan)?;
     let go = compiled::go(Some(&leaf))?;
     one(&carried("go net/http (goroutines)", go, WORK), plan)?;
     let proxy = nginx(1, &Behind::ProxyKeepAlive(&leaf))?;
