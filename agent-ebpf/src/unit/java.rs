@@ -38,7 +38,7 @@ const VOID_KEPT_NS: u64 = 10_000_000_000;
 const OWN: u64 = evidence::VIRTUAL_THREAD as u64;
 
 /// The id of the virtual thread that is mounted on the current thread, [`PLATFORM`], or one that is no thread's.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn mounted(task: Task, known: &Runtime) -> u64 {
     let found = if known.variant & java_variant::OWNER_ID != 0 {
         by_owner_id(task, known)

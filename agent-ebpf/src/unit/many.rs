@@ -163,6 +163,20 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
     1
 }
 
+/// [`running`]: the thread itself is the unit.
+pub(crate) const NO_UNIT: u64 = 2;
+
+/// The context of the unit that runs on the current thread: fills `ids` and returns 1 if there is one. Not part of its caller, whose frame would be
+/// larger, under which Node.js' own functions need the stack.
+#[inline(never)]
+pub(crate) fn running(task: Task, now: u64, ids: &mut ExchangeIds) -> u64 {
+    let mut unit = nobody();
+    if locate(task, &mut unit) == 0 {
+        return NO_UNIT;
+    }
+    context(&unit, now, ids)
+}
+
 /// The context of the unit `unit`: fills `ids` and returns 1 if there is one.
 #[inline(always)]
 pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {

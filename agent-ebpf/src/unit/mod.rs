@@ -244,13 +244,9 @@ pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut Excha
             return 1;
         }
     } else if many::has_many(class) {
-        let mut unit = UnitKey {
-            id: 0,
-            tgid: 0,
-            kind: 0,
-        };
-        if many::locate(task, &mut unit) != 0 {
-            return many::context(&unit, now, ids);
+        let found = many::running(task, now, ids);
+        if found != many::NO_UNIT {
+            return found;
         }
         if class != runtime::JAVA {
             return 0;

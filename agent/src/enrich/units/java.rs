@@ -55,7 +55,7 @@ const THREADS_MAX: usize = 128;
 /// As many must agree.
 const THREADS_MIN: usize = 3;
 /// Tries: threads begin and end, and objects move, while they are looked at.
-const TRIES: usize = 3;
+const TRIES: usize = 10;
 /// Where in glibc's `struct pthread` the slots of thread-specific data are (0x310 in 2.36), with room for other versions.
 const SLOTS: std::ops::Range<u64> = 0x280..0x900;
 /// Ids are given out one after the other.
