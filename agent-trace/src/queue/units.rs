@@ -118,8 +118,8 @@ impl Shared {
         });
     }
 
-    /// A client of Kafka asks for more, which it does before it works on what it has (kafka-python 3.0, seen with strace): only of a group that
-    /// never commits is that taken for an end, and of no thread does it tell that it is free.
+    /// A client of Kafka asks for more, which it does ahead of the work on what it has (kafka-python 3.0 and librdkafka 2.16 from a thread of their
+    /// own): only of a group that never commits is that taken for an end, and of no thread does it tell that it is free.
     pub(crate) fn fetches_ahead(&mut self, process: ProcessKey, socket: SocketKey, at_ns: u64) {
         if self.work.committers.has(&process) {
             return;

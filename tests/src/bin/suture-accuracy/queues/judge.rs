@@ -228,27 +228,22 @@ impl<'a> Session<'a> {
         self.judge_messages(&mut measured, window, jobs, &traces);
         self.judge_traces(&mut measured, window);
         for job in jobs {
-            let attempts: Vec<&ReceivedSpan> =
-                served.get(job.id.as_str()).map_or_else(Vec::new, |served| {
-                    self.of_trace(Kind::Consumer, &served.trace_id)
-                });
+            let trace = served.get(job.id.as_str()).map(|span| &span.trace_id);
+            let attempts = self.attempts(trace, &job.id);
             self.judge_links(&mut measured, job, &attempts);
-            for (path, attempt) in job.steps() {
-                self.judge_call(
-                    &mut measured,
-                    &path,
-                    &job.id,
-                    &attempts,
-                    attempt,
-                    job.fails_once,
-                );
+            for step in job.steps() {
+                let whole = self.judge_call(&mut measured, job, &attempts, &step);
+                measured.whole += usize::from(whole.is_some() && whole == trace);
             }
         }
         measured
     }
 
-    fn of_trace(&self, kind: Kind, trace: &[u8]) -> Vec<&'a ReceivedSpan> {
-        let of = |span: &&&ReceivedSpan| span.kind == kind && span.trace_id == trace;
+    /// Work in the trace of the request, or that names the job itself.
+    fn attempts(&self, trace: Option<&Vec<u8>>, id: &str) -> Vec<&'a ReceivedSpan> {
+        let of = |span: &&&ReceivedSpan| {
+            span.kind == Kind::Consumer && (trace == Some(&span.trace_id) || said(span) == Some(id))
+        };
         self.messages.iter().filter(of).copied().collect()
     }
 
@@ -404,20 +399,19 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Returns the trace of a call that is right.
     fn judge_call(
         &self,
         measured: &mut Measured,
-        path: &str,
-        id: &str,
+        job: &Job,
         attempts: &[&ReceivedSpan],
-        attempt: usize,
-        is_retried: bool,
-    ) {
+        (path, attempt): &(String, usize),
+    ) -> Option<&'a Vec<u8>> {
         let calls = self.at(path, Kind::Client);
         let Some(call) = calls.first() else {
             measured.calls.missing += 1;
             measured.say("missing", path, None);
-            return;
+            return None;
         };
         measured.calls.doubled += calls.len() - 1;
         if calls.len() > 1 {
@@ -431,26 +425,26 @@ impl<'a> Session<'a> {
                 measured.calls.root += 1;
                 measured.say("root call", path, Some(call));
             }
-            return;
+            return None;
         };
         let is_message = work.kind == Kind::Consumer && jobs::is_message(work, self.port);
         let place = attempts.iter().position(|one| one.span_id == work.span_id);
         let is_right = match place {
-            Some(place) => !is_retried || place == attempt || attempts.len() < 2,
+            Some(place) => !job.fails_once || place == *attempt || attempts.len() < 2,
             // In no request's trace: then no other job's calls may be there, nor may this one's be anywhere else.
             None => {
                 !self.is_in_a_request(work)
-                    && self.names(work).iter().all(|name| *name == id)
-                    && (is_retried || !self.has_work_elsewhere(id, work))
+                    && self.names(work).iter().all(|name| *name == job.id)
+                    && (job.fails_once || !self.has_work_elsewhere(&job.id, work))
             }
         };
-        if is_message && is_right {
-            measured.calls.right += 1;
-            measured.whole += usize::from(place.is_some());
-        } else {
+        if !is_message || !is_right {
             measured.calls.wrong += 1;
             measured.say("WRONG", path, Some(call));
+            return None;
         }
+        measured.calls.right += 1;
+        Some(&work.trace_id)
     }
 
     /// Whether a call of this job is below other work than this.

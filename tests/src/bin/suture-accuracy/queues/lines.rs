@@ -73,14 +73,17 @@ pub fn verdict(queue: &Queue, loads: &[Load]) -> String {
     let [puts, work, calls, links] = all;
     let whole = 100.0 * whole as f64
         / (calls.right + calls.root + calls.wrong + calls.missing).max(1) as f64;
+    let retries = match queue.again {
+        Some(_) => format!("{:.2} % of retries", links.percent()),
+        None => "no retries".to_owned(),
+    };
     let reached = whole >= TARGET && all.iter().all(|score| score.percent() >= TARGET);
     format!(
-        "{:<22} = {:.2} % of messages, {:.2} % of deliveries, {:.2} % of calls, {:.2} % of retries right, {:.2} % of calls in the request's trace; {} wrong (target {TARGET} %: {})",
+        "{:<22} = {:.2} % of messages, {:.2} % of deliveries, {:.2} % of calls, {retries} right; {:.2} % of calls in the request's trace; {} wrong (target {TARGET} %: {})",
         queue.name,
         puts.percent(),
         work.percent(),
         calls.percent(),
-        links.percent(),
         whole,
         all.iter().map(|score| score.wrong).sum::<usize>(),
         if reached { "reached" } else { "MISSED" }

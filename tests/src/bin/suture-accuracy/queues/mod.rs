@@ -4,6 +4,8 @@
 //! those of the worker's calls is the truth; only exported spans are compared.
 
 mod judge;
+#[cfg(test)]
+mod judge_tests;
 mod lines;
 pub mod rows;
 mod stage;
