@@ -9,7 +9,7 @@
 
 use std::{collections::HashMap, fs::File, os::unix::fs::FileExt, path::Path};
 
-use agent_common::abi::{Runtime, runtime};
+use agent_common::abi::{Runtime, node_variant, runtime};
 use memchr::memmem;
 use object::{Object, ObjectSection, ObjectSegment, ReadCache, read::elf::ElfFile64};
 
@@ -86,6 +86,9 @@ impl Places {
         let mut known = Runtime::of(runtime::NODE);
         known.offsets[0] = IDS;
         known.offsets[1] = self.depth;
+        if self.timers.is_some() {
+            known.variant = node_variant::TIMERS;
+        }
         Units {
             runtime: known,
             probes,
@@ -323,7 +326,7 @@ fn calls_with_ids(code: &[u8], address: u64, push: u64) -> Option<usize> {
 mod tests {
     use std::{fs::File, path::Path};
 
-    use agent_common::abi::runtime;
+    use agent_common::abi::{node_variant, runtime};
 
     use super::{IDS, places};
 
@@ -334,6 +337,7 @@ mod tests {
         assert_eq!(units.runtime.class, runtime::NODE);
         assert_eq!(units.runtime.offsets[0], IDS);
         assert_ne!(units.runtime.offsets[1], 0);
+        assert_eq!(units.runtime.variant, node_variant::TIMERS);
         let programs: Vec<&str> = units.probes.iter().map(|probe| probe.program).collect();
         assert_eq!(
             programs[..3],
