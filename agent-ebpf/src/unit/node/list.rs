@@ -56,8 +56,8 @@ pub(crate) fn drains() -> Option<()> {
             environment.cause.via = LIST_VIA;
         }
     }
-    // One of which nothing was seen waits for nothing: most often it is the runtime's own.
-    if (item != 0 || last != low) && environment.cause.span_id != environment.alone {
+    // One of which nothing was seen is most often the runtime's own: a clock's tick, a connection's time-out, undici's next look at its queue.
+    if item != 0 && environment.cause.span_id != environment.alone {
         lose(environment, lost::FOREIGN);
     }
     Some(())
