@@ -18,12 +18,15 @@ use agent_common::{
     limits::ASYNC_AGE_MAX_NS,
 };
 
-use super::intervals::find;
+use super::intervals::{copy_cause, find};
 use crate::{ids::now, maps::CONNS};
 
 /// Places of [`Environment::unlisted`].
 const REQUESTS: usize = 0;
 const CALLS: usize = 1;
+
+/// In place of a socket's address: no reply, but something of the request's that comes again.
+const AGAIN_VIA: u64 = 2;
 
 /// Whether the request that was found is alone.
 #[inline(always)]
@@ -136,12 +139,22 @@ pub(crate) fn runs(environment: &mut Environment) {
         return;
     }
     let id = environment.resource;
+    let cause = &raw mut environment.cause;
     // What was made in its turns is its own, also when it comes again: a connection that closes.
-    let is_own = environment.kind == turn::OTHER
-        && find(environment, id).is_some_and(|interval| interval.cause.span_id == alone);
-    if !is_own {
-        lose(environment, lost::FOREIGN);
+    if environment.kind == turn::OTHER
+        && let Some(interval) = find(environment, id)
+        && interval.cause.span_id == alone
+    {
+        let from = &raw const interval.cause;
+        // SAFETY: two parts of the same map value.
+        unsafe { copy_cause(&mut *cause, &*from) };
+        environment.kind = turn::REPLY;
+        if environment.cause.via == 0 {
+            environment.cause.via = AGAIN_VIA;
+        }
+        return;
     }
+    lose(environment, lost::FOREIGN);
 }
 
 #[inline(always)]

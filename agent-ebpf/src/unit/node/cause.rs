@@ -73,7 +73,11 @@ fn resolve(environment: &mut Environment) -> u64 {
     let is_same = environment.item == id;
     environment.item = id;
     let Some(interval) = find(environment, id) else {
-        return 0;
+        return if is_list {
+            resolve_made(environment, trigger)
+        } else {
+            0
+        };
     };
     let is_again = is_list && use_up(interval, id) != 0 && !is_same;
     let from = &raw const interval.cause;
@@ -86,6 +90,26 @@ fn resolve(environment: &mut Environment) -> u64 {
     // SAFETY: as above.
     unsafe { copy_cause(&mut *found, from) };
     u64::from(evidence::ASYNC)
+}
+
+/// Of what was made in a list by something of which nothing was seen, `trigger` says who made it (undici's queue goes on in a microtask that an immediate makes). It
+/// is believed where that is a lone request.
+#[inline(always)]
+fn resolve_made(environment: &mut Environment, trigger: u64) -> u64 {
+    let alone = environment.alone;
+    if trigger == 0 || alone == 0 {
+        return 0;
+    }
+    let found = &raw mut environment.found;
+    match find(environment, trigger) {
+        Some(interval) if interval.cause.span_id == alone => {
+            let from = &raw const interval.cause;
+            // SAFETY: two parts of the same map value.
+            unsafe { copy_cause(&mut *found, &*from) };
+            u64::from(evidence::ASYNC)
+        }
+        _ => 0,
+    }
 }
 
 /// Whether JavaScript runs within a callback scope: else something that V8 had to do runs microtasks, outside of all turns.
