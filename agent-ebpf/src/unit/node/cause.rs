@@ -16,7 +16,7 @@ use agent_common::{
 
 use super::{
     CERTAIN, alone, existing,
-    intervals::{copy_cause, find, remember, use_up},
+    intervals::{copy_cause, find, is_forgotten, remember, use_up},
     is_open, read_ids, unit,
 };
 use crate::{
@@ -73,6 +73,9 @@ fn resolve(environment: &mut Environment) -> u64 {
     let is_same = environment.item == id;
     environment.item = id;
     let Some(interval) = find(environment, id) else {
+        if is_forgotten(environment) {
+            count(Counter::AsyncForgotten, 1);
+        }
         return if is_list {
             resolve_made(environment, trigger)
         } else {
