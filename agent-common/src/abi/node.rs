@@ -130,6 +130,8 @@ pub struct Environment {
     pub newest: u64,
     /// One of [`lost`]: why that one is not alone.
     pub lost: u64,
+    /// The request that was read, until its turn begins; `span_id` 0: none.
+    pub arrived: Open,
     /// Requests that are unanswered.
     pub open: [Open; LISTED],
     /// Client connections (`struct sock`) whose call has no reply yet; 0: a free place.
@@ -156,6 +158,11 @@ impl Environment {
             via: 0,
             ktime_ns: 0,
         };
+        const NO_REQUEST: Open = Open {
+            server: 0,
+            span_id: 0,
+            ktime_ns: 0,
+        };
         Self {
             hooks: 0,
             ids: 0,
@@ -174,11 +181,8 @@ impl Environment {
             alone: 0,
             newest: 0,
             lost: lost::NOT,
-            open: [Open {
-                server: 0,
-                span_id: 0,
-                ktime_ns: 0,
-            }; LISTED],
+            arrived: NO_REQUEST,
+            open: [NO_REQUEST; LISTED],
             calls: [0; LISTED],
             unlisted: [Unlisted {
                 count: 0,

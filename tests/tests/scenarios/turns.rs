@@ -172,7 +172,7 @@ fn a_call_in_a_turn_that_was_handed_over_is_nobody_elses_child() {
             ("limited", 2),
             ("queued_once", 1),
         ] {
-            stage.ask(&[shape], times(80), in_flight, Wanted::NoneWrong);
+            stage.ask(&[shape], times(60), in_flight, Wanted::NoneWrong);
         }
         stage.ask(
             &[("waits", 1), ("tells", 2)],

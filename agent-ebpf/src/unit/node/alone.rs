@@ -56,11 +56,30 @@ pub(crate) fn refusal(environment: &Environment) -> Counter {
     }
 }
 
-/// A request was read.
-#[inline(never)]
-pub(crate) fn arrives(environment: &mut Environment, server: u64, span_id: u64, now: u64) -> u64 {
+/// A request was read. What that means is worked out when its turn begins: programs that see bytes have enough to do for the verifier.
+#[inline(always)]
+pub(crate) fn comes(environment: &mut Environment, server: u64, span_id: u64, now: u64) {
     environment.alone = 0;
     environment.newest = span_id;
+    if environment.arrived.span_id != 0 {
+        unlist(environment, REQUESTS, now);
+    }
+    let arrived = &mut environment.arrived;
+    // SAFETY: a field of a map value; the address may be a pointer to the verifier, which may be kept.
+    unsafe { core::ptr::write_volatile(&raw mut arrived.server, server) };
+    arrived.span_id = span_id;
+    arrived.ktime_ns = now;
+}
+
+/// The turn of the request that was read begins.
+#[inline(never)]
+pub(crate) fn arrives(environment: &mut Environment) -> u64 {
+    let Open {
+        server,
+        span_id,
+        ktime_ns: now,
+    } = environment.arrived;
+    environment.arrived.span_id = 0;
     environment.lost = lost::NOT;
     find_open(environment, now);
     find_calls(environment, now);
@@ -74,8 +93,7 @@ pub(crate) fn arrives(environment: &mut Environment, server: u64, span_id: u64, 
     for place in 0..LISTED {
         let open = open_at(environment, place);
         if open.span_id == 0 {
-            // SAFETY: a field of a map value; the address may be a pointer to the verifier, which may be kept.
-            unsafe { core::ptr::write_volatile(&raw mut open.server, server) };
+            open.server = server;
             open.span_id = span_id;
             open.ktime_ns = now;
             return 1;
@@ -107,7 +125,7 @@ pub(crate) fn called(environment: &mut Environment, sk: u64) -> u64 {
     for place in 0..LISTED {
         let call = call_at(environment, place);
         if *call == 0 {
-            // SAFETY: a word of a map value; see `arrives`.
+            // SAFETY: a word of a map value; see `comes`.
             unsafe { core::ptr::write_volatile(call, sk) };
             return 1;
         }

@@ -146,7 +146,7 @@ pub(crate) fn read_request(
         return 0;
     };
     if reading.begins {
-        alone::arrives(environment, socket.sk, conn.span_id, reading.now);
+        alone::comes(environment, socket.sk, conn.span_id, reading.now);
     } else if environment.alone != conn.span_id {
         alone::lose(environment, lost::CROWDED);
     }
@@ -204,6 +204,9 @@ pub(crate) fn opens(hooks: u64, scope: u64) -> Option<()> {
         environment.depth = user_word(scope)? + u64::from(known.offsets[1]);
         environment.variant = u64::from(known.variant);
         environment.hooks = hooks;
+    }
+    if environment.arrived.span_id != 0 {
+        alone::arrives(environment);
     }
     if read_ids(environment) == 0 {
         return None;
