@@ -15,7 +15,7 @@ pub use maps::{
 };
 pub use units::{
     Runtime, UnitContext, UnitKey, cpython_variant, go_variant, goroutine_note, java_variant,
-    runtime, unit_kind, unit_note,
+    node_variant, runtime, unit_kind, unit_note,
 };
 
 /// Sixteen bytes (a trace id, an address) as two words in memory order: BPF copies and compares a word in one instruction,

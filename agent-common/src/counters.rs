@@ -63,6 +63,12 @@ counters! {
     TurnHanded = "turn_handed",
     /// Calls in such a thread for which no exact cause is left.
     TurnDoubted = "turn_doubted",
+    /// Calls of a Node.js request that was not alone on its thread: another one was unanswered, or a call had no reply.
+    TurnCrowded = "turn_not_alone",
+    /// Calls of a lone Node.js request after something ran on its thread that is not known to be its own.
+    TurnForeign = "turn_foreign",
+    /// Calls of a Node.js request on a thread with more requests or calls at once than are listed.
+    TurnUnlisted = "turn_unlisted",
     /// Contexts that were older than the maximum age.
     ContextAged = "context_aged",
     /// io_uring instances set up by processes in scope; what they do through it is not seen.

@@ -359,7 +359,7 @@ pub(crate) fn was_read<S: Sock>(
             unit::enter(call.task, &socket.key, conn, reading);
         }
         if conn.role == role::CLIENT && conn.unit.kind == unit_kind::ASYNC {
-            unit::node::read_reply(call.task, socket.key.sk, conn);
+            unit::node::read_reply(call.task, socket.key.sk, conn, turned);
         }
     }
     let segment = Segment {
@@ -402,7 +402,7 @@ pub(crate) fn failed(key: &SocketKey, call: Call, way: u8) -> Option<()> {
         && conn.last_direction == direction::TX
         && conn.unit.kind == unit_kind::ASYNC
     {
-        unit::node::read_reply(call.task, key.sk, conn);
+        unit::node::read_reply(call.task, key.sk, conn, true);
     }
     let scratch = &mut *scratch()?;
     let now = now();

@@ -19,7 +19,7 @@ use anyhow::Context;
 use crate::{
     attach::{self, Options},
     capture::Kernel,
-    config::Config,
+    config::{Config, NodeTurns},
     doctor,
     enrich::{
         host::HostFacts,
@@ -66,7 +66,7 @@ struct Running {
 fn classify(
     root: &ProcRoot,
     scope: Option<&[u32]>,
-    node_turns: bool,
+    node_turns: NodeTurns,
     ktime_ns: u64,
 ) -> anyhow::Result<Running> {
     let own = std::process::id();

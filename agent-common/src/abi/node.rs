@@ -8,7 +8,9 @@ use core::mem::size_of;
 use super::Words;
 
 /// Intervals of async ids that are remembered: with what is before them an environment fits an allocation of 64 KiB.
-pub const INTERVALS: usize = 880;
+pub const INTERVALS: usize = 870;
+/// Unanswered requests of a thread that are listed, and calls without a reply.
+pub const LISTED: usize = 8;
 
 /// What began the turn ([`Environment::kind`]).
 pub mod turn {
@@ -22,6 +24,18 @@ pub mod turn {
     pub const RESOURCE: u64 = 3;
     /// A list of timers or immediates, each with a cause of its own.
     pub const LIST: u64 = 4;
+}
+
+/// Why a request is not alone on its thread ([`Environment::lost`]).
+pub mod lost {
+    /// It is.
+    pub const NOT: u64 = 0;
+    /// Another request is unanswered, or a call has no reply yet.
+    pub const CROWDED: u64 = 1;
+    /// Something ran that is not known to be the request's.
+    pub const FOREIGN: u64 = 2;
+    /// There were more requests or calls than are listed.
+    pub const FULL: u64 = 3;
 }
 
 /// The request something is done for.
@@ -55,6 +69,28 @@ pub struct Interval {
     pub cause: Cause,
 }
 
+/// A request that is unanswered.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Open {
+    /// Address of the server connection's `struct sock`.
+    pub server: u64,
+    /// Span of the server exchange; 0: a free place.
+    pub span_id: u64,
+    /// CLOCK_MONOTONIC when it was last seen to be open.
+    pub ktime_ns: u64,
+}
+
+/// Requests and calls beyond those that are listed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unlisted {
+    /// How many have not ended.
+    pub count: u64,
+    /// CLOCK_MONOTONIC when the last of them began.
+    pub ktime_ns: u64,
+}
+
 /// Value of the map of environments, keyed by tgid << 32 | tid.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +121,23 @@ pub struct Environment {
     pub item: u64,
     /// Not 0: an answer was written for another request than the turn's: requests go on in each other's turns here.
     pub handed: u64,
+    /// [`super::Runtime::variant`] of the process.
+    pub variant: u64,
+    /// Span of the request that is alone: when it was read no other one was open and no call had no reply, and nothing but its own turns ran since.
+    /// 0: none.
+    pub alone: u64,
+    /// Span of the request that was read last.
+    pub newest: u64,
+    /// One of [`lost`]: why that one is not alone.
+    pub lost: u64,
+    /// The request that was read, until its turn begins; `span_id` 0: none.
+    pub arrived: Open,
+    /// Requests that are unanswered.
+    pub open: [Open; LISTED],
+    /// Client connections (`struct sock`) whose call has no reply yet; 0: a free place.
+    pub calls: [u64; LISTED],
+    /// Requests and calls for which there was no place.
+    pub unlisted: [Unlisted; 2],
     /// What was found last.
     pub found: Cause,
     /// Where a search stands.
@@ -105,6 +158,11 @@ impl Environment {
             via: 0,
             ktime_ns: 0,
         };
+        const NO_REQUEST: Open = Open {
+            server: 0,
+            span_id: 0,
+            ktime_ns: 0,
+        };
         Self {
             hooks: 0,
             ids: 0,
@@ -119,6 +177,17 @@ impl Environment {
             resolved: 0,
             item: 0,
             handed: 0,
+            variant: 0,
+            alone: 0,
+            newest: 0,
+            lost: lost::NOT,
+            arrived: NO_REQUEST,
+            open: [NO_REQUEST; LISTED],
+            calls: [0; LISTED],
+            unlisted: [Unlisted {
+                count: 0,
+                ktime_ns: 0,
+            }; 2],
             found: NONE,
             search: [0; 2],
             made: 0,

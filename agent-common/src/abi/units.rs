@@ -55,6 +55,14 @@ pub mod go_variant {
     pub const FOLLOWED: u8 = 1;
 }
 
+/// Bits of [`Runtime::variant`] of `runtime::NODE`.
+pub mod node_variant {
+    /// A call counts only while its request is alone on its thread.
+    pub const ALONE: u8 = 1;
+    /// Timers and immediates of a list are told apart.
+    pub const TIMERS: u8 = 2;
+}
+
 /// What else is known of a unit's context: bits of [`UnitContext::evidence`] above the evidence itself.
 pub mod unit_note {
     /// The evidence's own bits.

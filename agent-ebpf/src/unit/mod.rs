@@ -134,7 +134,7 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
     let Some(thread) = current(key) else { return 0 };
     let class = class_of(thread, key, now);
     if class == runtime::NODE {
-        return node::read_request(task, socket, conn, now);
+        return node::read_request(task, socket, conn, reading);
     }
     let mut reads_outside = false;
     if class == runtime::CPYTHON {

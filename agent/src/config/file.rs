@@ -89,7 +89,7 @@ fn capture(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigEr
     );
     set(
         &mut config.capture.node_turns,
-        section.parsed("node_turns", value::on_or_off)?,
+        section.parsed("node_turns", value::node_turns)?,
     );
     section.finish()
 }

@@ -71,8 +71,20 @@ pub struct Capture {
     pub message_bytes: u32,
     /// Clients of brokers are followed.
     pub queues: bool,
-    /// Calls of Node.js programs are given to requests by the turns of their event loop.
-    pub node_turns: bool,
+    /// When calls of Node.js programs are given to requests by the turns of their event loop.
+    pub node_turns: NodeTurns,
+}
+
+/// `capture.node_turns`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeTurns {
+    /// Never.
+    Off,
+    /// While a request is alone on its thread.
+    #[default]
+    Auto,
+    /// Always.
+    On,
 }
 
 /// `[http]`.
@@ -132,8 +144,8 @@ impl Default for Config {
                 hooks: None,
                 message_bytes: MESSAGE_CAPTURE_DEFAULT as u32,
                 queues: true,
-                // A lock that requests share gave a wrong parent in one of 240 calls (seen with turns.js, shape `locked`).
-                node_turns: false,
+                // Always on, a lock that requests share gives wrong parents (turns.js, `locked`: 1 of 240), and so does an event (`waits`).
+                node_turns: NodeTurns::Auto,
             },
             scope: Scope::default(),
             export: OtlpSettings::default(),

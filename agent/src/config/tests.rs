@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_trace::config::{QueryPolicy, Sampler};
 
-use super::{Compression, Config, ConfigError, PrintFormat, Protocol, file};
+use super::{Compression, Config, ConfigError, NodeTurns, PrintFormat, Protocol, file};
 use crate::cli::RunArgs;
 
 fn file(text: &str) -> Result<Config, String> {
@@ -25,6 +25,15 @@ fn load(args: &RunArgs, variables: &[(&str, &str)]) -> Result<Config, ConfigErro
             .find(|(key, _)| *key == name)
             .map(|(_, value)| (*value).to_owned()))
     })
+}
+
+#[test]
+fn turns_of_node_count_while_a_request_is_alone_unless_asked_otherwise() {
+    let turns = |text| file(text).unwrap().capture.node_turns;
+    assert_eq!(turns(""), NodeTurns::Auto);
+    assert_eq!(turns("[capture]\nnode_turns = 'auto'"), NodeTurns::Auto);
+    assert_eq!(turns("[capture]\nnode_turns = 'on'"), NodeTurns::On);
+    assert_eq!(turns("[capture]\nnode_turns = 'off'"), NodeTurns::Off);
 }
 
 #[test]
@@ -48,6 +57,10 @@ fn messages_name_file_line_key_and_what_is_allowed() {
     check_message(
         "[export]\nprotocol = 'http'",
         "suture.toml:2: `protocol` in [export]: unknown protocol `http`; allowed: grpc, http/protobuf",
+    );
+    check_message(
+        "[capture]\nnode_turns = 'always'",
+        "suture.toml:2: `node_turns` in [capture]: unknown word `always`; allowed: off, auto, on",
     );
     check_message(
         "[corelation]\nkeys = ['x-request-id']",

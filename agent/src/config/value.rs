@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agent_trace::config::{QueryPolicy, Sampler};
 
-use super::Headers;
+use super::{Headers, NodeTurns};
 use crate::attach::table::Way;
 
 /// How spans travel to the backend (OpenTelemetry: `OTEL_EXPORTER_OTLP_PROTOCOL`).
@@ -124,6 +124,19 @@ pub fn on_or_off(text: &str) -> Result<bool, String> {
         "on" => Ok(true),
         "off" => Ok(false),
         other => Err(format!("unknown word `{other}`; allowed: on, off")),
+    }
+}
+
+/// Parses when Node.js' turns count.
+///
+/// # Errors
+/// A sentence with the allowed words.
+pub fn node_turns(text: &str) -> Result<NodeTurns, String> {
+    match text {
+        "off" => Ok(NodeTurns::Off),
+        "auto" => Ok(NodeTurns::Auto),
+        "on" => Ok(NodeTurns::On),
+        other => Err(format!("unknown word `{other}`; allowed: off, auto, on")),
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
     path::Path,
 };
 
-use agent_common::abi::{ProcessKey, Runtime, runtime};
+use agent_common::abi::{ProcessKey, Runtime, node_variant, runtime};
 
 use super::{
     elf::ElfMarks,
@@ -26,7 +26,7 @@ use super::{
     proc_root::ProcRoot,
     units::{self, cpython::Refusal},
 };
-use crate::attach::user::Probe;
+use crate::{attach::user::Probe, config::NodeTurns};
 
 /// A runtime and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -316,8 +316,8 @@ pub struct RuntimeClasses {
     due: BTreeSet<(u64, u32)>,
     /// Processes not classified because the table was full.
     refused: u64,
-    /// Node.js' turns are followed.
-    node_turns: bool,
+    /// When Node.js' turns count.
+    node_turns: NodeTurns,
 }
 
 /// One process.
@@ -351,24 +351,30 @@ impl RuntimeClasses {
             known,
             due,
             refused: 0,
-            node_turns: false,
+            node_turns: NodeTurns::Off,
         }
     }
 
-    /// Whether Node.js' turns are followed (`capture.node_turns`).
+    /// When Node.js' turns count (`capture.node_turns`).
     #[must_use]
-    pub fn with_node_turns(mut self, node_turns: bool) -> Self {
+    pub fn with_node_turns(mut self, node_turns: NodeTurns) -> Self {
         self.node_turns = node_turns;
         self
     }
 
     fn find(&mut self, tgid: u32) -> Finding {
-        let finding = find(&self.root, &mut self.elf, tgid);
-        if finding.class() == runtime::NODE && !self.node_turns {
-            return Finding::of(
-                runtime::MULTIPLEXING,
-                "Node.js' turns are followed only with capture.node_turns",
-            );
+        let mut finding = find(&self.root, &mut self.elf, tgid);
+        if finding.class() == runtime::NODE {
+            match self.node_turns {
+                NodeTurns::Off => {
+                    return Finding::of(
+                        runtime::MULTIPLEXING,
+                        "Node.js' turns are not followed: capture.node_turns is off",
+                    );
+                }
+                NodeTurns::Auto => finding.runtime.variant |= node_variant::ALONE,
+                NodeTurns::On => {}
+            }
         }
         finding
     }

@@ -1,17 +1,15 @@
-//! Turns of Node.js' event loop: many requests in flight, each call the child of the request whose id is in its path.
+//! Turns of Node.js' event loop: each call is the child of the request whose id is in its path, or a root where that is not certain.
 
-use std::path::Path;
+use std::time::Duration;
 
 use suture_tests::check::{Complaints, of_process};
-use suture_tests::client::get_all;
+use suture_tests::client::{Connection, get_all, request};
 use suture_tests::process::{Folder, program};
-use suture_tests::scene::{times, unique_ids};
-use suture_tests::victims::compiled;
-use suture_tests::victims::scripts::turns;
-use suture_tests::{Kind, Scene};
-
-/// Requests at once.
-const IN_FLIGHT: usize = 24;
+use suture_tests::scene::{scaled, times, unique_id, unique_ids};
+use suture_tests::victims::nginx::{Behind, nginx};
+use suture_tests::victims::scripts::{NodeShapes, node_shapes, turns};
+use suture_tests::victims::{Victim, compiled};
+use suture_tests::{Agent, Kind, ReceivedSpan, Scene};
 
 /// The shapes of `turns.js` that hand nothing over, and how many calls each makes.
 const SHAPES: &[(&str, usize)] = &[
@@ -31,75 +29,259 @@ const SHAPES: &[(&str, usize)] = &[
     ("timer_fetch", 1),
     ("immediate", 1),
     ("file", 1),
-    ("after", 1),
 ];
 
-/// Sends requests for each shape and looks at the calls' parents.
-fn check(node: &Path, shapes: &[(&str, usize)]) {
-    let scene = Scene::open().unwrap();
-    let leaf = compiled::go(None).unwrap();
-    let victim = turns(node, &leaf).unwrap();
-    let folder = Folder::new().unwrap();
-    let agent = scene
-        .agent()
-        .configured(&folder, "[capture]\nnode_turns = \"on\"\n")
-        .unwrap()
-        .start()
-        .unwrap();
-    // Node compiles what fetch needs with the first one, outside of any turn.
-    get_all(victim.port, &["/fetch/first".to_owned()], 1).unwrap();
-    let mut complaints = Complaints::default();
-    let mut asked = Vec::new();
-    for (shape, calls) in shapes {
-        let ids = unique_ids(times(60));
-        let paths: Vec<String> = ids.iter().map(|id| format!("/{shape}/{id}")).collect();
-        get_all(victim.port, &paths, IN_FLIGHT).unwrap();
-        asked.extend(ids.into_iter().map(|id| (*shape, id, *calls)));
-    }
-    let spans = scene
-        .receiver()
-        .settle(std::time::Duration::from_millis(1500));
-    agent.stop().unwrap();
-    let pids = victim.pids();
-    for (shape, id, calls) in &asked {
-        let served = complaints.only(&format!("{shape}: the SERVER span"), &spans, |span| {
-            span.kind == Kind::Server
-                && of_process(span, &pids)
-                && span.path() == format!("/{shape}/{id}")
-        });
-        let Some(served) = served else { continue };
-        let prefix = format!("/leaf/{id}/");
-        let own: Vec<_> = spans
-            .iter()
-            .filter(|span| {
-                span.kind == Kind::Client
-                    && of_process(span, &pids)
-                    && span.path().starts_with(&prefix)
-            })
-            .collect();
-        complaints.unless(own.len() >= *calls, || {
-            format!("{shape}: {} calls of {id} instead of {calls}", own.len())
-        });
-        for call in own {
-            let is_right =
-                call.parent.as_ref() == Some(&served.span_id) && call.trace_id == served.trace_id;
-            complaints.unless(is_right, || {
-                format!(
-                    "{shape}: the parent is not {}: {}",
-                    served.line(),
-                    call.line()
-                )
-            });
-        }
-    }
-    complaints.verdict("turns of Node.js").unwrap();
+/// What is expected of calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// All are their request's children.
+    Children,
+    /// None is another request's child.
+    NoneWrong,
 }
 
-fn installed() -> std::path::PathBuf {
-    program(&["node"], "nodejs").unwrap()
+/// Requests that were sent.
+struct Asked {
+    /// The path up to the id.
+    prefix: String,
+    id: String,
+    calls: usize,
+    wanted: Wanted,
+}
+
+/// A program that is traced, and what it was asked for.
+struct Stage {
+    scene: Scene,
+    victim: Victim,
+    _leaf: Victim,
+    agent: Agent,
+    asked: Vec<Asked>,
+}
+
+impl Stage {
+    /// `setting` is that of `capture.node_turns`; none: the default.
+    fn start(setting: Option<&str>) -> Self {
+        let scene = Scene::open().unwrap();
+        let leaf = compiled::go(None).unwrap();
+        let node = program(&["node"], "nodejs").unwrap();
+        let victim = turns(&node, &leaf).unwrap();
+        let folder = Folder::new().unwrap();
+        let mut agent = scene.agent();
+        if let Some(setting) = setting {
+            let text = format!("[capture]\nnode_turns = \"{setting}\"\n");
+            agent = agent.configured(&folder, &text).unwrap();
+        }
+        let agent = agent.start().unwrap();
+        // Node compiles what fetch needs with the first one, outside of any turn.
+        get_all(victim.port, &["/fetch/first".to_owned()], 1).unwrap();
+        Self {
+            scene,
+            victim,
+            _leaf: leaf,
+            agent,
+            asked: Vec::new(),
+        }
+    }
+
+    /// Sends `count` requests for each shape, one shape after the other in the list, `in_flight` at once.
+    fn ask(&mut self, shapes: &[(&str, usize)], count: usize, in_flight: usize, wanted: Wanted) {
+        let mut paths = Vec::new();
+        for id in unique_ids(count * shapes.len()) {
+            let (shape, calls) = shapes[paths.len() % shapes.len()];
+            let prefix = format!("/{shape}/");
+            paths.push(format!("{prefix}{id}"));
+            self.asked.push(Asked {
+                prefix,
+                id,
+                calls,
+                wanted,
+            });
+        }
+        get_all(self.victim.port, &paths, in_flight).unwrap();
+    }
+
+    /// Looks at all that was asked for.
+    fn check(self) {
+        let spans = self.scene.receiver().settle(Duration::from_millis(1500));
+        let ended = self.agent.stop().unwrap();
+        let pids = self.victim.pids();
+        let mut complaints = Complaints::default();
+        for asked in &self.asked {
+            judge(&mut complaints, &spans, &pids, asked);
+        }
+        if let Err(complaints) = complaints.verdict("turns of Node.js") {
+            panic!(
+                "{complaints:#}\n--- the agent's stderr ---\n{}",
+                ended.stderr
+            );
+        }
+    }
+}
+
+fn judge(complaints: &mut Complaints, spans: &[ReceivedSpan], pids: &[u32], asked: &Asked) {
+    let path = format!("{}{}", asked.prefix, asked.id);
+    let served = complaints.only(&format!("the SERVER span of {path}"), spans, |span| {
+        span.kind == Kind::Server && of_process(span, pids) && span.path() == path
+    });
+    let Some(served) = served else { return };
+    let called = format!("/leaf/{}/", asked.id);
+    let own: Vec<_> = spans
+        .iter()
+        .filter(|span| {
+            span.kind == Kind::Client && of_process(span, pids) && span.path().starts_with(&called)
+        })
+        .collect();
+    complaints.unless(own.len() >= asked.calls, || {
+        format!("{path}: {} calls instead of {}", own.len(), asked.calls)
+    });
+    for call in own {
+        let is_child =
+            call.parent.as_ref() == Some(&served.span_id) && call.trace_id == served.trace_id;
+        let is_root = call.parent.is_none() && asked.wanted == Wanted::NoneWrong;
+        complaints.unless(is_child || is_root, || {
+            format!("the parent is not {}: {}", served.line(), call.line())
+        });
+    }
 }
 
 #[test]
-fn each_call_is_its_requests() {
-    check(&installed(), SHAPES);
+fn each_call_is_its_requests_where_turns_always_count() {
+    let mut stage = Stage::start(Some("on"));
+    for shape in SHAPES.iter().chain(&[("after", 1)]) {
+        stage.ask(&[*shape], times(60), 24, Wanted::Children);
+    }
+    stage.check();
+}
+
+#[test]
+fn each_call_of_a_lone_request_is_its_own() {
+    let mut stage = Stage::start(None);
+    for shape in SHAPES {
+        stage.ask(&[*shape], times(20), 1, Wanted::Children);
+    }
+    stage.check();
+}
+
+#[test]
+fn a_call_in_a_turn_that_was_handed_over_is_nobody_elses_child() {
+    let mut stage = Stage::start(None);
+    for in_flight in [2, 3, 24] {
+        for shape in [
+            ("locked", 1),
+            ("shared", 1),
+            ("limited", 2),
+            ("queued_once", 1),
+        ] {
+            stage.ask(&[shape], times(60), in_flight, Wanted::NoneWrong);
+        }
+        stage.ask(
+            &[("waits", 1), ("tells", 2)],
+            times(12),
+            in_flight,
+            Wanted::NoneWrong,
+        );
+        stage.ask(SHAPES, times(4), in_flight, Wanted::NoneWrong);
+    }
+    stage.check();
+}
+
+#[test]
+fn what_an_answered_or_aborted_request_left_waiting_is_nobody_elses_child() {
+    let mut stage = Stage::start(None);
+    stage.ask(
+        &[("after", 1), ("sequence", 3)],
+        times(40),
+        1,
+        Wanted::NoneWrong,
+    );
+    stage.ask(&[("ticks", 0)], 1, 1, Wanted::NoneWrong);
+    stage.ask(&[("locked", 1)], times(60), 1, Wanted::NoneWrong);
+    for _ in 0..times(5) {
+        let id = unique_id();
+        let prefix = "/waits/".to_owned();
+        let mut gone = Connection::local(stage.victim.port).unwrap();
+        gone.send(&request("GET", &format!("{prefix}{id}"), &[], b""))
+            .unwrap();
+        std::thread::sleep(scaled(Duration::from_millis(30)));
+        drop(gone);
+        std::thread::sleep(scaled(Duration::from_millis(30)));
+        stage.asked.push(Asked {
+            prefix,
+            id,
+            calls: 1,
+            wanted: Wanted::NoneWrong,
+        });
+        stage.ask(&[("tells", 2)], 1, 1, Wanted::NoneWrong);
+    }
+    std::thread::sleep(scaled(Duration::from_millis(1000)));
+    stage.check();
+}
+
+/// nginx -> `start`'s Node -> a leaf, one request after the other for `path`, each with two calls.
+fn check_chain_behind_nginx(start: impl FnOnce(&Victim) -> Victim, path: &str) {
+    let scene = Scene::open().unwrap();
+    let leaf = compiled::go(None).unwrap();
+    let victim = start(&leaf);
+    let front = nginx(1, &Behind::Proxy(&victim)).unwrap();
+    let agent = scene.agent().start().unwrap();
+    get_all(victim.port, &[format!("{path}first")], 1).unwrap();
+    let ids = unique_ids(times(20));
+    let paths: Vec<String> = ids.iter().map(|id| format!("{path}{id}")).collect();
+    get_all(front.port, &paths, 1).unwrap();
+    let spans = scene.receiver().settle(Duration::from_millis(1500));
+    let ended = agent.stop().unwrap();
+    let mut complaints = Complaints::default();
+    for (id, path) in ids.iter().zip(&paths) {
+        let mut only = |kind, victim: &Victim, path: &str| {
+            complaints.only(&format!("the {kind:?} span of {path}"), &spans, |span| {
+                span.kind == kind && of_process(span, &victim.pids()) && span.path() == path
+            })
+        };
+        let mut chain = vec![
+            only(Kind::Server, &front, path),
+            only(Kind::Client, &front, path),
+            only(Kind::Server, &victim, path),
+        ];
+        let served = chain.len() - 1;
+        let mut pairs = vec![(0, 1), (1, served)];
+        for step in 0..2 {
+            let called = format!("/leaf/{id}/{step}");
+            chain.push(only(Kind::Client, &victim, &called));
+            pairs.push((served, chain.len() - 1));
+            chain.push(only(Kind::Server, &leaf, &called));
+            pairs.push((chain.len() - 2, chain.len() - 1));
+        }
+        for (parent, child) in pairs {
+            let (Some(parent), Some(child)) = (chain[parent], chain[child]) else {
+                continue;
+            };
+            let is_child =
+                child.parent.as_ref() == Some(&parent.span_id) && child.trace_id == parent.trace_id;
+            complaints.unless(is_child, || {
+                format!("the parent is not {}: {}", parent.line(), child.line())
+            });
+        }
+    }
+    if let Err(complaints) = complaints.verdict("nginx -> Node.js -> leaf") {
+        panic!(
+            "{complaints:#}\n--- the agent's stderr ---\n{}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn a_lone_request_through_nginx_is_one_trace_with_axios() {
+    check_chain_behind_nginx(
+        |leaf| node_shapes(NodeShapes::Express, leaf).unwrap(),
+        "/work/timer/",
+    );
+}
+
+#[test]
+fn a_lone_request_through_nginx_is_one_trace_with_fetch() {
+    check_chain_behind_nginx(
+        |leaf| turns(&program(&["node"], "nodejs").unwrap(), leaf).unwrap(),
+        "/slept/",
+    );
 }

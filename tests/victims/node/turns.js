@@ -3,6 +3,7 @@
 'use strict';
 const http = require('node:http');
 const fs = require('node:fs/promises');
+const { EventEmitter, once } = require('node:events');
 const port = Number(process.argv[2]);
 const leafUrl = process.env.LEAF_URL || '';
 const byName = leafUrl.replace('127.0.0.1', 'localhost');
@@ -36,6 +37,9 @@ function shared(id) {
   }
   return token;
 }
+// Who waits for an event goes on in the turn of whoever tells it.
+const told = new EventEmitter();
+const event = () => Promise.race([once(told, 'event'), sleep(1000)]);
 const queue = [];
 let running = 0;
 async function limited(work) {
@@ -77,6 +81,18 @@ const shapes = {
   file: async (id) => { await fs.readFile(__filename); await fetched(leaf(id, 0)); },
   locked: (id) => locked(() => fetched(leaf(id, 0))),
   shared: async (id) => { await shared(id); await fetched(leaf(id, 0)); },
+  // Its answer comes long after its call: nothing shows in time whose call it was.
+  waits: async (id) => { await event(); await fetched(leaf(id, 0)); await sleep(500); },
+  tells: async (id) => { told.emit('event'); await fetched(leaf(id, 0)); await sleep(20); await fetched(leaf(id, 1)); },
+  // Work of no request, which waits for the same lock.
+  ticks: async (id) => {
+    let step = 0;
+    const ticking = setInterval(async () => {
+      step += 1;
+      if (step === 100) clearInterval(ticking);
+      await locked(() => fetched(leaf(id, step)));
+    }, 7);
+  },
   limited: (id) => Promise.all([0, 1].map((step) => limited(() => fetched(leaf(id, step))))),
 };
 

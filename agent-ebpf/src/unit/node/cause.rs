@@ -7,15 +7,16 @@
 use agent_common::{
     abi::{
         Conn, DoubtRecord, ExchangeIds, RecordHead, SocketKey, Thread, evidence, kind,
-        node::{Environment, turn},
+        node::{Environment, lost, turn},
+        node_variant,
     },
     counters::Counter,
     limits::ASYNC_AGE_MAX_NS,
 };
 
 use super::{
-    CERTAIN, existing,
-    intervals::{copy_cause, find, remember, use_up},
+    CERTAIN, alone, existing,
+    intervals::{copy_cause, find, is_forgotten, remember, use_up},
     is_open, read_ids, unit,
 };
 use crate::{
@@ -72,7 +73,14 @@ fn resolve(environment: &mut Environment) -> u64 {
     let is_same = environment.item == id;
     environment.item = id;
     let Some(interval) = find(environment, id) else {
-        return 0;
+        if is_forgotten(environment) {
+            count(Counter::AsyncForgotten, 1);
+        }
+        return if is_list {
+            resolve_made(environment, trigger)
+        } else {
+            0
+        };
     };
     let is_again = is_list && use_up(interval, id) != 0 && !is_same;
     let from = &raw const interval.cause;
@@ -87,10 +95,36 @@ fn resolve(environment: &mut Environment) -> u64 {
     u64::from(evidence::ASYNC)
 }
 
+/// Of what was made in a list by something of which nothing was seen, `trigger` says who made it (undici's queue goes on in a microtask that an immediate makes). It
+/// is believed where that is a lone request.
+#[inline(always)]
+fn resolve_made(environment: &mut Environment, trigger: u64) -> u64 {
+    let alone = environment.alone;
+    if trigger == 0 || alone == 0 {
+        return 0;
+    }
+    let found = &raw mut environment.found;
+    match find(environment, trigger) {
+        Some(interval) if interval.cause.span_id == alone => {
+            let from = &raw const interval.cause;
+            // SAFETY: two parts of the same map value.
+            unsafe { copy_cause(&mut *found, &*from) };
+            u64::from(evidence::ASYNC)
+        }
+        _ => 0,
+    }
+}
+
 /// Whether JavaScript runs within a callback scope: else something that V8 had to do runs microtasks, outside of all turns.
 #[inline(always)]
 fn is_in_scope(environment: &Environment) -> bool {
     user_word(environment.depth).is_some_and(|depth| depth != 0)
+}
+
+/// Whether only calls of lone requests count.
+#[inline(always)]
+fn is_by_the_lone(environment: &Environment) -> bool {
+    environment.variant & u64::from(node_variant::ALONE) != 0
 }
 
 /// Whether the request that was found counts for a call with the evidence `what`.
@@ -101,6 +135,8 @@ fn counts(environment: &Environment, what: u64) -> bool {
     // call, which is not answered then.
     let is_weak = what == u64::from(evidence::REPLY) || environment.found.via != 0;
     let is_refused = match environment.handed {
+        // In the turns of a lone request nobody else goes on, whatever else happened on this thread.
+        _ if is_by_the_lone(environment) => !alone::is(environment),
         0 => false,
         handed::REPLIES => is_weak,
         _ => {
@@ -110,7 +146,14 @@ fn counts(environment: &Environment, what: u64) -> bool {
         }
     };
     if is_refused {
-        count(Counter::TurnDoubted, 1);
+        count(
+            if is_by_the_lone(environment) {
+                alone::refusal(environment)
+            } else {
+                Counter::TurnDoubted
+            },
+            1,
+        );
         return false;
     }
     if !is_open(&environment.found) {
@@ -196,6 +239,15 @@ pub(crate) fn calls(
     let SocketKey { sk, ino: via } = thread.unit.socket;
     let certain = if via == 0 && sk != 0 { CERTAIN } else { 0 };
     conn.unit = unit(task, sk | certain);
+    if let Some(environment) = existing(task.pid_tgid()) {
+        alone::called(environment, key.sk);
+        if found == evidence::NONE {
+            alone::lose(environment, lost::FOREIGN);
+        } else if is_by_the_lone(environment) {
+            // What its clients have queued is its own too.
+            return 1;
+        }
+    }
     if via & !CERTAIN == key.sk && found == evidence::ASYNC && thread.unit.turn_heads != 0 {
         // undici goes on with what it has queued in an immediate that it makes while it reads a reply, in the connection's own callback: a
         // promise's microtask would have no trigger.
@@ -211,10 +263,18 @@ pub(crate) fn answers(task: Task, conn: &Conn) -> u64 {
     let Some(environment) = existing(task.pid_tgid()) else {
         return 0;
     };
+    alone::answered(environment, conn.span_id);
     if read_ids(environment) == 0 || !is_in_scope(environment) || resolve(environment) == 0 {
         return 0;
     }
     if environment.found.span_id != conn.span_id {
+        if is_by_the_lone(environment) {
+            // Calls were given to the other one only while it was alone.
+            if !alone::is(environment) {
+                return 0;
+            }
+            alone::lose(environment, lost::CROWDED);
+        }
         environment.handed |= if environment.found.via & CERTAIN == 0 {
             handed::REPLIES
         } else {

@@ -5,12 +5,9 @@
 //!
 //! Node keeps ids as doubles. Their bits are compared as they are; only a distance is worked out in numbers.
 
-use agent_common::{
-    abi::node::{Cause, Environment, INTERVALS, Interval},
-    counters::Counter,
-};
+use agent_common::abi::node::{Cause, Environment, INTERVALS, Interval};
 
-use crate::{ids::copy, maps::count};
+use crate::ids::copy;
 
 const RING: u64 = INTERVALS as u64;
 /// Rounds of a search: 2^10 > RING.
@@ -84,6 +81,12 @@ pub(crate) fn find(environment: &mut Environment, id: u64) -> Option<&mut Interv
     at(environment, place - 1)
 }
 
+/// Whether what was searched last may have been in an interval that is forgotten.
+#[inline(always)]
+pub(crate) fn is_forgotten(environment: &Environment) -> bool {
+    environment.made > RING && environment.search[0] == 0
+}
+
 /// One more than the place of the interval `id` is in, or 0.
 #[inline(never)]
 fn locate(environment: &mut Environment, id: u64) -> u64 {
@@ -111,9 +114,6 @@ fn locate(environment: &mut Environment, id: u64) -> u64 {
     }
     let above = environment.search[0];
     if above == 0 {
-        if made > RING {
-            count(Counter::AsyncForgotten, 1);
-        }
         return 0;
     }
     let place = (oldest + above - 1) % RING;

@@ -4,9 +4,10 @@
 //! list microtasks run (`RunMicrotasks` is called, also when there are none), so exactly one of them ran since they did last; which one, is told by the execution id at the
 //! moment in which it resolves a promise or awaits. Refuses: one that was not seen doing so.
 
-use agent_common::abi::node::{Environment, turn};
+use agent_common::abi::node::{Environment, lost, turn};
 
 use super::{
+    alone::lose,
     end_turn, existing,
     intervals::{copy_cause, find, remember, use_up},
     is_open, read_ids,
@@ -54,6 +55,10 @@ pub(crate) fn drains() -> Option<()> {
         if environment.cause.via == 0 {
             environment.cause.via = LIST_VIA;
         }
+    }
+    // One of which nothing was seen is most often the runtime's own: a clock's tick, a connection's time-out, undici's next look at its queue.
+    if item != 0 && environment.cause.span_id != environment.alone {
+        lose(environment, lost::FOREIGN);
     }
     Some(())
 }

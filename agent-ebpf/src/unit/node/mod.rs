@@ -20,6 +20,7 @@
 //! {execution, trigger, last given out, default trigger}. In microtasks the execution id is 0. `listOnTimeout` and `processImmediate` call
 //! `MicrotaskQueue::RunMicrotasks` between two timers or immediates, always.
 
+mod alone;
 mod cause;
 mod intervals;
 mod list;
@@ -27,8 +28,8 @@ mod list;
 use agent_common::{
     abi::{
         Conn, Runtime, SocketKey, UnitKey, conn_flag, evidence,
-        node::{Cause, Environment, turn},
-        runtime, unit_kind,
+        node::{Cause, Environment, lost, turn},
+        node_variant, runtime, unit_kind,
     },
     counters::Counter,
 };
@@ -38,7 +39,10 @@ pub(crate) use cause::{answers, calls, connects, context};
 use intervals::{copy_cause, find, remember, use_up};
 pub(crate) use list::{drained, drains, resolves};
 
-use super::many::{runtime_of, user_word};
+use super::{
+    Reading,
+    many::{runtime_of, user_word},
+};
 use crate::{
     ids::copy,
     maps::{CONNS, ENVIRONMENTS, count},
@@ -131,27 +135,40 @@ fn unit(task: Task, server: u64) -> UnitKey {
 
 /// The thread read bytes of the request whose exchange is `conn`'s.
 #[inline(always)]
-pub(crate) fn read_request(task: Task, socket: &SocketKey, conn: &mut Conn, now: u64) -> u64 {
+pub(crate) fn read_request(
+    task: Task,
+    socket: &SocketKey,
+    conn: &mut Conn,
+    reading: Reading,
+) -> u64 {
     conn.unit = unit(task, socket.sk);
     let Some(environment) = environment(task.pid_tgid()) else {
         return 0;
     };
+    if reading.begins {
+        alone::comes(environment, socket.sk, conn.span_id, reading.now);
+    } else if environment.alone != conn.span_id {
+        alone::lose(environment, lost::CROWDED);
+    }
     environment.read_kind = turn::REQUEST;
     let cause = &mut environment.read_cause;
     copy(&mut cause.trace_id, &conn.trace_id);
     cause.span_id = conn.span_id;
     cause.server = socket.sk;
     cause.via = 0;
-    cause.ktime_ns = now;
+    cause.ktime_ns = reading.now;
     1
 }
 
-/// The thread read bytes of the reply to `conn`'s exchange.
+/// The thread read bytes of the reply to `conn`'s exchange, or its end in place of them; its first if it `begins`.
 #[inline(never)]
-pub(crate) fn read_reply(task: Task, sk: u64, conn: &Conn) -> u64 {
+pub(crate) fn read_reply(task: Task, sk: u64, conn: &Conn, begins: bool) -> u64 {
     let Some(environment) = environment(task.pid_tgid()) else {
         return 0;
     };
+    if begins {
+        alone::replied(environment, sk);
+    }
     environment.read_kind = turn::REPLY;
     let is_known = conn.evidence == evidence::ASYNC || conn.evidence == evidence::REPLY;
     let cause = &mut environment.read_cause;
@@ -185,7 +202,11 @@ pub(crate) fn opens(hooks: u64, scope: u64) -> Option<()> {
     if environment.hooks != hooks {
         environment.ids = user_word(hooks + u64::from(known.offsets[0]))?;
         environment.depth = user_word(scope)? + u64::from(known.offsets[1]);
+        environment.variant = u64::from(known.variant);
         environment.hooks = hooks;
+    }
+    if environment.arrived.span_id != 0 {
+        alone::arrives(environment);
     }
     if read_ids(environment) == 0 {
         return None;
@@ -211,11 +232,17 @@ pub(crate) fn opens(hooks: u64, scope: u64) -> Option<()> {
     environment.cause.span_id = 0;
     if resource == 0 {
         environment.kind = turn::LIST;
-    } else if read_kind != turn::OTHER {
+        if known.variant & node_variant::TIMERS == 0 {
+            alone::lose(environment, lost::FOREIGN);
+        }
+        return Some(());
+    }
+    if read_kind != turn::OTHER {
         begin_read(environment, read_kind);
     } else {
         begin_resource(environment);
     }
+    alone::runs(environment);
     Some(())
 }
 

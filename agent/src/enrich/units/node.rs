@@ -2,14 +2,15 @@
 //!
 //! In: the executable, or the library that it is linked with (`libnode.so`). Out: [`Units`]. Always holds: the code itself is looked at: each constructor of
 //! `node::InternalCallbackScope` that calls `push_async_context` must load the ids from the scope in rbx, and that function must go through the pointer
-//! that is read later. Refuses: builds whose code is another; their calls are roots.
+//! that is read later. Refuses: builds whose code is another; their calls are roots. Where timers cannot be told apart (files without symbols, 18.20), calls after
+//! a timer are roots.
 //!
 //! Seen in the code of 18.20.8, 20.20.2, 22.23.3, 24.21.0 (nodejs.org, npm's `node`): the constructors' `movsd 0x8(%rbx),%xmm0` and
 //! `movsd 0x10(%rbx),%xmm1` before the call, and `mov 0x98(%rbx),%rcx` (the pointer to the ids) in the function.
 
 use std::{collections::HashMap, fs::File, os::unix::fs::FileExt, path::Path};
 
-use agent_common::abi::{Runtime, runtime};
+use agent_common::abi::{Runtime, node_variant, runtime};
 use memchr::memmem;
 use object::{Object, ObjectSection, ObjectSegment, ReadCache, read::elf::ElfFile64};
 
@@ -86,6 +87,9 @@ impl Places {
         let mut known = Runtime::of(runtime::NODE);
         known.offsets[0] = IDS;
         known.offsets[1] = self.depth;
+        if self.timers.is_some() {
+            known.variant = node_variant::TIMERS;
+        }
         Units {
             runtime: known,
             probes,
@@ -181,6 +185,8 @@ struct Found {
     scopes: Vec<(u64, u64)>,
     microtasks: Option<u64>,
     drained: Option<u64>,
+    /// Of `microtasks` only a part is a function.
+    is_split: bool,
     resolves: [Option<u64>; RESOLVES.len()],
 }
 
@@ -230,6 +236,13 @@ impl Found {
         if name.contains(".cold") {
             return;
         }
+        // Callers of 18.20 have its beginning in themselves: that it was called between two timers is not seen.
+        if name
+            .strip_prefix(MICROTASKS)
+            .is_some_and(|rest| rest.starts_with(".part"))
+        {
+            self.is_split = true;
+        }
         let place = (address, size);
         if name.starts_with(PUSH) {
             self.push = Some(place);
@@ -256,6 +269,9 @@ impl Found {
     fn timers(&self, in_file: impl Fn(u64) -> Option<u64>) -> Option<Timers> {
         let [first, ..] = self.resolves;
         first?;
+        if self.is_split {
+            return None;
+        }
         let resolves = self.resolves.map(|place| place.and_then(&in_file));
         Some(Timers {
             microtasks: in_file(self.microtasks?)?,
@@ -323,7 +339,7 @@ fn calls_with_ids(code: &[u8], address: u64, push: u64) -> Option<usize> {
 mod tests {
     use std::{fs::File, path::Path};
 
-    use agent_common::abi::runtime;
+    use agent_common::abi::{node_variant, runtime};
 
     use super::{IDS, places};
 
@@ -334,6 +350,7 @@ mod tests {
         assert_eq!(units.runtime.class, runtime::NODE);
         assert_eq!(units.runtime.offsets[0], IDS);
         assert_ne!(units.runtime.offsets[1], 0);
+        assert_eq!(units.runtime.variant, node_variant::TIMERS);
         let programs: Vec<&str> = units.probes.iter().map(|probe| probe.program).collect();
         assert_eq!(
             programs[..3],

@@ -140,11 +140,7 @@ fn complaints(runtime: &Runtime, rows: &[Row]) -> Vec<String> {
         if defects > 0 {
             found.push(format!("{at}: {defects} wrong, missing or doubled"));
         }
-        let floor = runtime
-            .floors
-            .iter()
-            .find(|(shape, _)| *shape == row.shape)
-            .map_or(0.0, |(_, floor)| *floor);
+        let floor = runtime.floor(row.shape, row.concurrency);
         if calls.percent() < floor {
             found.push(format!(
                 "{at}: {:.2} % of the calls are right, and {floor} % have been before",

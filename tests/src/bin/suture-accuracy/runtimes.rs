@@ -39,10 +39,26 @@ pub struct Runtime {
     pub target: Target,
     /// The shapes it has, with the percentage of right calls below which a run fails.
     pub floors: &'static [(Shape, f64)],
+    /// The same where it is another with one request in flight.
+    pub lone_floors: &'static [(Shape, f64)],
     /// In flight at most: what it can hold, or so many that it answers all of them.
     pub most: usize,
     /// Starts it, in front of the leaf.
     pub start: fn(&Victim) -> Result<Started>,
+}
+
+impl Runtime {
+    /// The floor of a shape with so many requests in flight.
+    pub fn floor(&self, shape: Shape, concurrency: usize) -> f64 {
+        let lone = if concurrency == 1 {
+            self.lone_floors
+        } else {
+            &[]
+        };
+        let mut all = lone.iter().chain(self.floors);
+        all.find(|(own, _)| *own == shape)
+            .map_or(0.0, |(_, floor)| *floor)
+    }
 }
 
 /// No bound below what a measurement asks for.
@@ -65,6 +81,14 @@ const BY_LOOP: &[(Shape, f64)] = &[
     (Pool, 0.0),
     (Fail, 0.0),
     (Background, 0.0),
+];
+/// What Node.js reaches with one request in flight: then its turns count. A connection of the request before that closes late is not known to be harmless.
+const BY_LONE_TURN: &[(Shape, f64)] = &[
+    (Seq, 99.0),
+    (Fanout, 99.0),
+    (Timer, 99.0),
+    (Pool, 95.0),
+    (Fail, 90.0),
 ];
 const BY_GOROUTINE: &[(Shape, f64)] = &[
     (Seq, 100.0),
@@ -96,8 +120,17 @@ const fn runtime(
         name,
         target,
         floors,
+        lone_floors: &[],
         most: ANY,
         start,
+    }
+}
+
+/// Node.js with a library.
+const fn by_turns(name: &'static str, start: fn(&Victim) -> Result<Started>) -> Runtime {
+    Runtime {
+        lone_floors: BY_LONE_TURN,
+        ..runtime(name, NEARLY, BY_LOOP, start)
     }
 }
 
@@ -267,16 +300,16 @@ pub const ALL: &[Runtime] = &[
     go_release("go-pie", |leaf| go_built("pie", leaf)),
     go_release("go-cgo-pie", |leaf| go_built("cgo-pie", leaf)),
     runtime("axum-reqwest", NEARLY, BY_LOOP, |leaf| work(axum(leaf)?)),
-    runtime("node-http", NEARLY, BY_LOOP, |leaf| {
+    by_turns("node-http", |leaf| {
         work(node_shapes(NodeShapes::Http, leaf)?)
     }),
-    runtime("node-express-axios", NEARLY, BY_LOOP, |leaf| {
+    by_turns("node-express-axios", |leaf| {
         work(node_shapes(NodeShapes::Express, leaf)?)
     }),
-    runtime("node-fastify-undici", NEARLY, BY_LOOP, |leaf| {
+    by_turns("node-fastify-undici", |leaf| {
         work(node_shapes(NodeShapes::Fastify, leaf)?)
     }),
-    runtime("node-cluster", NEARLY, BY_LOOP, |leaf| {
+    by_turns("node-cluster", |leaf| {
         work(node_shapes(NodeShapes::Cluster, leaf)?)
     }),
     runtime("node-worker", NEARLY, &[(Handover, 0.0)], |leaf| {
