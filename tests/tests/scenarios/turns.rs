@@ -176,7 +176,7 @@ fn a_call_in_a_turn_that_was_handed_over_is_nobody_elses_child() {
         }
         stage.ask(
             &[("waits", 1), ("tells", 2)],
-            times(12),
+            times(4),
             in_flight,
             Wanted::NoneWrong,
         );
