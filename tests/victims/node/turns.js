@@ -39,7 +39,7 @@ function shared(id) {
 }
 // Who waits for an event goes on in the turn of whoever tells it.
 const told = new EventEmitter();
-const event = () => Promise.race([once(told, 'event'), sleep(1000)]);
+const event = () => Promise.race([once(told, 'event'), sleep(400)]);
 const queue = [];
 let running = 0;
 async function limited(work) {
