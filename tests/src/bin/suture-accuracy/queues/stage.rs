@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use suture_tests::scene::unique_ids;
 use suture_tests::victims::compiled;
 use suture_tests::victims::teams::Team;
-use suture_tests::{Kind, Receiver, Scene};
+use suture_tests::{Kind, ReceivedSpan, Receiver, Scene};
 
 use super::Wanted;
 use super::judge::{Job, Measured, Session as Spans};
@@ -88,23 +88,23 @@ fn wait(receiver: &Receiver, jobs: &[Job]) {
         .flat_map(Job::steps)
         .map(|(path, _)| path)
         .collect();
-    let (mut before, mut since) = (0, Instant::now());
-    while since.elapsed() < PAUSE {
-        let count = receiver
-            .spans()
-            .iter()
-            .filter(|span| span.kind == Kind::Client && paths.contains(span.path()))
-            .count();
-        if count >= paths.len() {
-            break;
+    let (mut seen, mut found, mut since) = (0, 0, Instant::now());
+    while since.elapsed() < PAUSE && found < paths.len() {
+        std::thread::sleep(Duration::from_millis(50));
+        // Each span is looked at once: other programs of the host make them, too.
+        let more = receiver.look(|spans| {
+            let new = spans.get(seen..).unwrap_or_default();
+            seen = spans.len();
+            let is_ours =
+                |span: &&ReceivedSpan| span.kind == Kind::Client && paths.contains(span.path());
+            new.iter().filter(is_ours).count()
+        });
+        if more > 0 {
+            (found, since) = (found + more, Instant::now());
         }
-        if count > before {
-            (before, since) = (count, Instant::now());
-        }
-        std::thread::sleep(Duration::from_millis(100));
     }
     // Ends of work that come after its last call.
-    receiver.settle(Duration::from_millis(600));
+    std::thread::sleep(Duration::from_millis(700));
 }
 
 /// Measures a row.
