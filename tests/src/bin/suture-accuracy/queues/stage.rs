@@ -1,6 +1,6 @@
 //! One session of the agent with a broker, a shop and workers.
 //!
-//! In: a row. Out: what each load gave. Always holds: all programs are older than the agent, unless it is asked otherwise; each load is whole (or nothing comes any more) before the
+//! In: a row. Out: what each load gave. Always holds: each load is whole (or nothing comes any more) before the
 //! next begins, so that spans without names belong to the load in whose time they began; spans are read once, when the agent has ended.
 
 use std::collections::HashSet;
@@ -129,13 +129,12 @@ pub fn measure(queue: &Queue, wanted: &Wanted) -> Result<Session> {
             .env("OTEL_BSP_MAX_QUEUE_SIZE", "200000")
             .start()
     };
-    let (team, agent) = if wanted.agent_first {
+    let (team, agent) = if wanted.older {
+        let team = team()?;
+        (team, agent()?)
+    } else {
         let agent = agent()?;
         (team()?, agent)
-    } else {
-        let team = team()?;
-        let agent = agent()?;
-        (team, agent)
     };
     let mut loads = Vec::new();
     let plan =
