@@ -320,6 +320,11 @@ impl Receiver {
         self.shared.lock().spans.clone()
     }
 
+    /// What `at` says of all spans so far, without copying them.
+    pub fn look<R>(&self, at: impl FnOnce(&[ReceivedSpan]) -> R) -> R {
+        at(&self.shared.lock().spans)
+    }
+
     /// All metric points so far.
     pub fn points(&self) -> Vec<MetricPoint> {
         self.shared.lock().points.clone()

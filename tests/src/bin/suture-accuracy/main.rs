@@ -2,7 +2,7 @@
 //!
 //! In: a built agent (`SUTURE_BIN`), the victims. Out: a table on stdout, a line for each runtime and shape of calls: right,
 //! root, wrong, missing, doubled for the calls' spans, the same for the spans of who answers them, and the evidence; then a line for each queue and
-//! number of jobs in flight (`queues` names all of these, `runtimes` all others). Brokers, shops and workers are older than the agent, but with `--agent-first`.
+//! number of jobs in flight (`queues` names all of these, `runtimes` all others). Brokers, shops and workers start under the agent, with `--older` before it.
 //! Always holds: the truth is the id in the path, and what is compared are the exported spans alone. Refuses: to end with
 //! 0 when a span was wrong, missing or doubled, or a runtime has fallen below its floor.
 #![allow(clippy::print_stdout, reason = "the table is this program's product")]
@@ -35,7 +35,7 @@ struct Wanted {
     /// None: what is usual there.
     concurrency: Option<Vec<usize>>,
     requests: Option<usize>,
-    agent_first: bool,
+    older: bool,
 }
 
 impl Wanted {
@@ -62,7 +62,7 @@ impl Wanted {
             let queues = queues::rows::ALL.iter().map(|row| row.name);
             let names: Vec<&str> = runtimes.chain(queues).collect();
             bail!(
-                "{word}: unknown; allowed are --shape S,S…, --concurrency N,N…, --requests N, --agent-first, runtimes, queues, and {}",
+                "{word}: unknown; allowed are --shape S,S…, --concurrency N,N…, --requests N, --older, runtimes, queues, and {}",
                 names.join(", ")
             );
         }
@@ -85,7 +85,7 @@ fn wanted() -> Result<Wanted> {
         shapes: shape::ALL.to_vec(),
         concurrency: None,
         requests: None,
-        agent_first: false,
+        older: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -114,7 +114,7 @@ fn wanted() -> Result<Wanted> {
                 let number = value()?.parse().context("--requests wants a number")?;
                 wanted.requests = Some(number);
             }
-            "--agent-first" => wanted.agent_first = true,
+            "--older" => wanted.older = true,
             name => wanted.add(name)?,
         }
     }
@@ -235,7 +235,7 @@ fn main() -> Result<ExitCode> {
     let of_queues = queues::Wanted {
         concurrency: wanted.concurrency(&[1, 8, 64]),
         requests: wanted.requests.unwrap_or(100),
-        agent_first: wanted.agent_first,
+        older: wanted.older,
     };
     if !wanted.queues.is_empty() {
         println!("{}", queues::head());

@@ -21,8 +21,8 @@ pub struct Wanted {
     pub concurrency: Vec<usize>,
     /// Jobs for each number in flight, at least twice that number.
     pub requests: usize,
-    /// Whether the agent is older than broker, shop and workers.
-    pub agent_first: bool,
+    /// Whether broker, shop and workers are older than the agent.
+    pub older: bool,
 }
 
 /// The lines above all others.

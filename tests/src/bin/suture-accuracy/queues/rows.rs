@@ -72,12 +72,29 @@ const ALL_RIGHT: Floors = Floors {
     links: 99.9,
     late: 0,
 };
-const NONE: Floors = Floors {
+/// A client's own loop puts for many, and an event loop, or another unit than the one that reads, works: roots, but each joined to its message.
+const JOINED: Floors = Floors {
     puts: 0.0,
-    work: 0.0,
+    work: 99.9,
     calls: 0.0,
     links: 0.0,
     late: usize::MAX,
+};
+/// The same where the unit that reads does the work.
+const WORKED: Floors = Floors {
+    calls: 99.9,
+    ..JOINED
+};
+/// The request puts, and who works is not known; what a worker puts again for a retry is a root.
+const PUT: Floors = Floors {
+    puts: 79.0,
+    ..JOINED
+};
+/// The same, but the broker keeps a message that is tried again.
+const REDELIVERED: Floors = Floors {
+    puts: 99.9,
+    links: 99.9,
+    ..JOINED
 };
 
 const fn job(name: &'static str, library: Library, at_once: usize, floors: Floors) -> Queue {
@@ -120,9 +137,10 @@ pub const ALL: &[Queue] = &[
     },
     job("sidekiq", Library::Sidekiq, 5, ALL_RIGHT),
     job("huey", Library::Huey, 4, ALL_RIGHT),
-    job("dramatiq", Library::Dramatiq, 4, NONE),
-    job("bullmq", Library::BullMq, 5, NONE),
-    job("asynq", Library::Asynq, 4, NONE),
+    job("dramatiq", Library::Dramatiq, 4, PUT),
+    // (Of its first jobs at 1 in flight some deliveries are missing: such a run fails.)
+    job("bullmq", Library::BullMq, 5, JOINED),
+    job("asynq", Library::Asynq, 4, PUT),
     Queue {
         kind: "list",
         calls: 2,
@@ -131,7 +149,7 @@ pub const ALL: &[Queue] = &[
             "redis-py-lists",
             Server::Redis,
             Program::Job(Library::Lists),
-            NONE,
+            ALL_RIGHT,
         )
     },
     Queue {
@@ -142,7 +160,7 @@ pub const ALL: &[Queue] = &[
             "redis-py-streams",
             Server::Redis,
             Program::Job(Library::Lists),
-            NONE,
+            ALL_RIGHT,
         )
     },
     Queue {
@@ -151,78 +169,93 @@ pub const ALL: &[Queue] = &[
             "pika",
             Server::Rabbitmq,
             Program::Broker(System::Rabbitmq),
-            NONE,
+            ALL_RIGHT,
         )
     },
     Queue {
         again: Some(Again::Redelivered("again")),
-        ..message("amqplib", Server::Rabbitmq, Program::Node("amqplib"), NONE)
+        ..message(
+            "amqplib",
+            Server::Rabbitmq,
+            Program::Node("amqplib"),
+            JOINED,
+        )
     },
     Queue {
         again: Some(Again::Redelivered("again")),
-        ..message("amqp091-go", Server::Rabbitmq, Program::Go("amqp091"), NONE)
+        ..message(
+            "amqp091-go",
+            Server::Rabbitmq,
+            Program::Go("amqp091"),
+            REDELIVERED,
+        )
     },
     message(
         "kafka-python",
         Server::Kafka,
         Program::Python("kafka_python"),
-        NONE,
+        JOINED,
     ),
     message(
         "confluent-kafka",
         Server::Kafka,
         Program::Python("confluent"),
-        NONE,
+        JOINED,
     ),
-    message("kafkajs", Server::Kafka, Program::Node("kafkajs"), NONE),
-    message("franz-go", Server::Kafka, Program::Go("franz"), NONE),
-    message("nats-py", Server::Nats, Program::Asyncio("nats_core"), NONE),
+    message("kafkajs", Server::Kafka, Program::Node("kafkajs"), JOINED),
+    message("franz-go", Server::Kafka, Program::Go("franz"), JOINED),
+    message(
+        "nats-py",
+        Server::Nats,
+        Program::Asyncio("nats_core"),
+        JOINED,
+    ),
     Queue {
         again: Some(Again::Redelivered("again")),
         ..message(
             "nats-py-jetstream",
             Server::Nats,
             Program::Asyncio("nats_stream"),
-            NONE,
+            JOINED,
         )
     },
-    message("nats.go", Server::Nats, Program::Go("nats"), NONE),
+    message("nats.go", Server::Nats, Program::Go("nats"), JOINED),
     Queue {
         again: Some(Again::Redelivered("again")),
         ..message(
             "nats.go-jetstream",
             Server::Nats,
             Program::Go("stream"),
-            NONE,
+            JOINED,
         )
     },
-    message("nats.js", Server::Nats, Program::Node("nats_core"), NONE),
+    message("nats.js", Server::Nats, Program::Node("nats_core"), JOINED),
     Queue {
         again: Some(Again::Redelivered("again")),
         ..message(
             "nats.js-jetstream",
             Server::Nats,
             Program::Node("nats_stream"),
-            NONE,
+            JOINED,
         )
     },
     message(
         "paho-3.1.1",
         Server::Mosquitto,
         Program::Python("paho_v3"),
-        NONE,
+        WORKED,
     ),
     message(
         "paho-5",
         Server::Mosquitto,
         Program::Python("paho_v5"),
-        NONE,
+        WORKED,
     ),
     message(
         "psycopg-skip-locked",
         Server::Postgresql,
         Program::Broker(System::Postgresql),
-        NONE,
+        ALL_RIGHT,
     ),
     Queue {
         again: Some(Again::Redelivered("retry")),
@@ -231,7 +264,7 @@ pub const ALL: &[Queue] = &[
             "procrastinate",
             Server::Postgresql,
             Program::Python("procrastinate_jobs"),
-            NONE,
+            REDELIVERED,
         )
     },
 ];

@@ -1,6 +1,6 @@
 //! One session of the agent with a broker, a shop and workers.
 //!
-//! In: a row. Out: what each load gave. Always holds: all programs are older than the agent, unless it is asked otherwise; each load is whole (or nothing comes any more) before the
+//! In: a row. Out: what each load gave. Always holds: each load is whole (or nothing comes any more) before the
 //! next begins, so that spans without names belong to the load in whose time they began; spans are read once, when the agent has ended.
 
 use std::collections::HashSet;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use suture_tests::scene::unique_ids;
 use suture_tests::victims::compiled;
 use suture_tests::victims::teams::Team;
-use suture_tests::{Kind, Receiver, Scene};
+use suture_tests::{Kind, ReceivedSpan, Receiver, Scene};
 
 use super::Wanted;
 use super::judge::{Job, Measured, Session as Spans};
@@ -88,23 +88,23 @@ fn wait(receiver: &Receiver, jobs: &[Job]) {
         .flat_map(Job::steps)
         .map(|(path, _)| path)
         .collect();
-    let (mut before, mut since) = (0, Instant::now());
-    while since.elapsed() < PAUSE {
-        let count = receiver
-            .spans()
-            .iter()
-            .filter(|span| span.kind == Kind::Client && paths.contains(span.path()))
-            .count();
-        if count >= paths.len() {
-            break;
+    let (mut seen, mut found, mut since) = (0, 0, Instant::now());
+    while since.elapsed() < PAUSE && found < paths.len() {
+        std::thread::sleep(Duration::from_millis(50));
+        // Each span is looked at once: other programs of the host make them, too.
+        let more = receiver.look(|spans| {
+            let new = spans.get(seen..).unwrap_or_default();
+            seen = spans.len();
+            let is_ours =
+                |span: &&ReceivedSpan| span.kind == Kind::Client && paths.contains(span.path());
+            new.iter().filter(is_ours).count()
+        });
+        if more > 0 {
+            (found, since) = (found + more, Instant::now());
         }
-        if count > before {
-            (before, since) = (count, Instant::now());
-        }
-        std::thread::sleep(Duration::from_millis(100));
     }
     // Ends of work that come after its last call.
-    receiver.settle(Duration::from_millis(600));
+    std::thread::sleep(Duration::from_millis(700));
 }
 
 /// Measures a row.
@@ -129,13 +129,12 @@ pub fn measure(queue: &Queue, wanted: &Wanted) -> Result<Session> {
             .env("OTEL_BSP_MAX_QUEUE_SIZE", "200000")
             .start()
     };
-    let (team, agent) = if wanted.agent_first {
+    let (team, agent) = if wanted.older {
+        let team = team()?;
+        (team, agent()?)
+    } else {
         let agent = agent()?;
         (team()?, agent)
-    } else {
-        let team = team()?;
-        let agent = agent()?;
-        (team, agent)
     };
     let mut loads = Vec::new();
     let plan =
