@@ -8,7 +8,7 @@
 
 mod support;
 
-use agent_common::abi::{ExchangeIds, evidence, kind, protocol};
+use agent_common::abi::{ExchangeIds, direction, evidence, kind, protocol};
 use agent_trace::counters::Counter;
 use agent_trace::span::Span;
 use support::{End, Outcome, World, attribute, ids, pair, process};
@@ -134,6 +134,43 @@ fn work_is_part_of_the_request_that_put_it_and_its_calls_are_part_of_the_work() 
     let work = outcome.span(2);
     let last_call = outcome.span(5);
     assert!(work.end_unix_ns >= last_call.end_unix_ns);
+}
+
+#[test]
+fn what_stands_behind_a_script_s_long_text_is_read_where_its_end_was_captured() {
+    for ending in [400, 0] {
+        let mut world = World::default();
+        let (mut web, mut worker) = two(&mut world);
+        let text = "x".repeat(20_000);
+        let message = r#"{"queue_name":"mails","actor_name":"mail","args":[],"kwargs":{},"options":{"redis_message_id":"1"},"message_id":"2","message_timestamp":1}"#;
+        let words = [
+            "EVAL", &text, "1", "dramatiq", "enqueue", "1", "mails", "w", "1", "1", "1", "1", "1",
+            message,
+        ];
+        let put = command(&words);
+        web.capture = 8_192;
+        let (mut record, mut payload) =
+            world.segment(&mut web, direction::TX, &put, Some(ids(1, 1, None)));
+        record.ending = ending;
+        payload.extend(&put[put.len() - usize::from(ending)..]);
+        record.head.payload += ending;
+        record.head.size += u32::from(ending);
+        world.push(&(record, payload));
+        world.read(&mut web, b"$1\r\n1\r\n", None);
+        world.write(
+            &mut worker,
+            &command(&[
+                "EVALSHA", "f", "1", "dramatiq", "fetch", "1", "mails", "w", "1", "1", "1", "1",
+                "1",
+            ]),
+            Some(ids(50, 50, None)),
+        );
+        let given = command(&[message]);
+        world.read(&mut worker, &given, context(2, 0));
+        let outcome = world.run();
+        let wanted = (ending > 0).then_some(1);
+        assert_eq!(parent(&outcome, 2), wanted, "{ending}");
+    }
 }
 
 #[test]

@@ -75,6 +75,8 @@ pub struct Sent {
     pub is_temporary: bool,
     /// It is a message only if somebody takes messages from this destination: a row, in a table that may be no queue.
     pub is_candidate: bool,
+    /// The attempt that runs is given up by it, to be made again: whoever works on the job puts it.
+    pub is_again: bool,
     /// The message.
     pub message: Message,
 }

@@ -80,6 +80,11 @@ impl Lane {
         }
         let (operation, is_answered) = (sent.operation, !sent.is_unanswered);
         let keys = sent.message.keys.clone();
+        if sent.is_again
+            && let Some(attempt) = shared.attempt_of(&keys)
+        {
+            ids.origin = Origin::Kernel(attempt, Evidence::Message);
+        }
         let is_fan_out = !matches!(sent.name, "lpush" | "rpush" | "lpushx" | "rpushx" | "zadd");
         let header = shared.header(sent.message.traceparent);
         let is_candidate = sent.is_candidate && !shared.work.candidates.is_queue(&sent.destination);

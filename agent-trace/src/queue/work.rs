@@ -230,6 +230,12 @@ impl Shared {
         self.work.deliveries.put(to, latest, at_ns);
     }
 
+    /// The latest attempt of the job that a message is of.
+    pub(crate) fn attempt_of(&self, keys: &[Key]) -> Option<SpanId> {
+        let job = keys.iter().find(|key| key.kind == KeyKind::Job)?;
+        self.work.attempts.get(job).map(|(attempt, _)| *attempt)
+    }
+
     /// A job is put again: the attempt that runs is over, and it did not succeed.
     pub(crate) fn put_again(&mut self, keys: &[Key], at_ns: u64) {
         for job in keys.iter().filter(|key| key.kind == KeyKind::Job) {

@@ -89,8 +89,8 @@ fn dramatiq_s_messages_are_joined_and_its_calls_never_wrong() {
 }
 
 #[test]
-fn bullmq_s_messages_are_never_joined_wrongly_nor_its_calls() {
-    let rounds = [(WORK, 6, 1), (WORK, 40, 8)];
+fn bullmq_s_messages_are_joined_and_its_calls_never_wrong() {
+    let rounds = [(WORK, 6, 1), (RETRY, 4, 1), (WORK, 40, 8), (RETRY, 16, 8)];
     check_jobs(Library::BullMq, 5, &rounds, Calls::UnderOrRoot);
 }
 

@@ -89,6 +89,7 @@ impl State {
             name,
             kind,
             queue: queue.into(),
+            sent: None,
         };
         match (word(0), word(1)) {
             (b"wait", b"active") => {
@@ -189,6 +190,7 @@ impl State {
             name,
             destination: queue_name(queue),
             is_delayed,
+            is_again: true,
             message,
             ..Sent::default()
         };
@@ -198,6 +200,7 @@ impl State {
             name,
             kind: Script::BullMq,
             queue: queue.into(),
+            sent: Some(operation),
         }
     }
 

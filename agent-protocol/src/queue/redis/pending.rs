@@ -41,11 +41,12 @@ pub(super) enum Expect {
     },
     /// Ids or envelopes of jobs that the client is going to put elsewhere.
     Due(Due),
-    /// A library's script that fetches jobs.
+    /// A library's script that fetches jobs; with `sent` it did this operation before.
     Jobs {
         name: &'static str,
         kind: Script,
         queue: Box<[u8]>,
+        sent: Option<u32>,
     },
     /// Answers of those of a transaction's commands that mean something, by their place in it.
     Transaction(Vec<(u64, Expect)>),

@@ -64,6 +64,7 @@ impl State {
                 name,
                 kind: Script::Dramatiq,
                 queue,
+                ..
             } if at.depth == 1 => {
                 if self.is_aligned {
                     self.message(name, (queue, None), (frame, at.node), out);
@@ -116,13 +117,23 @@ impl State {
                 self.members(name, (key.as_deref(), *keys), (frame, root), out);
             }
             Expect::Due(Due::Envelope) => self.due(frame, root),
-            Expect::Jobs { name, kind, queue } if self.is_aligned => match kind {
-                Script::BullMq => self.bullmq_job(name, queue, (frame, root), out),
-                Script::Asynq if node.kind == Kind::Bulk => {
-                    self.asynq_job(name, (frame, root), out);
+            Expect::Jobs {
+                name,
+                kind,
+                queue,
+                sent,
+            } if self.is_aligned => {
+                if let Some(operation) = *sent {
+                    out(Event::Answered { operation, error });
                 }
-                Script::Asynq | Script::Dramatiq => {}
-            },
+                match kind {
+                    Script::BullMq => self.bullmq_job(name, queue, (frame, root), out),
+                    Script::Asynq if node.kind == Kind::Bulk => {
+                        self.asynq_job(name, (frame, root), out);
+                    }
+                    Script::Asynq | Script::Dramatiq => {}
+                }
+            }
             _ => {}
         }
     }
