@@ -283,11 +283,13 @@ impl Graph {
         let parent = match facts.origin {
             Origin::None => return None,
             origin if self.is_doubted(origin) => return None,
-            Origin::Kernel(parent, _) => match self.contexts.resolve(parent) {
-                Whose::Itself => parent,
-                Whose::Of(consumer) => consumer,
-                Whose::Nobody => return None,
-            },
+            Origin::Kernel(parent, evidence) => {
+                match self.contexts.resolve_call(parent, evidence) {
+                    Whose::Itself => parent,
+                    Whose::Of(consumer) => consumer,
+                    Whose::Nobody => return None,
+                }
+            }
             Origin::Carried { parent, .. } => parent,
             Origin::Wire(place) => *self.joins.get(&place)?,
         };

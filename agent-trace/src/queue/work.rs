@@ -21,6 +21,7 @@ use super::candidates::Candidates;
 use super::outcome_of;
 use super::parcel::Parcel;
 use super::posts::{Found, Posts};
+use super::readers::Reader;
 use super::units::{At, UnitKey};
 use crate::aged::{Aged, FOR_EVER};
 use crate::counters::Counter;
@@ -60,6 +61,8 @@ pub(crate) struct Work {
     attempts: Aged<Key, (SpanId, u32)>,
     /// The latest delivery of each message that is no job's, by who put it and where to: the broker may deliver it once more.
     deliveries: Aged<(SpanId, u64), (SpanId, u32)>,
+    /// Goroutines that read from brokers, by the context of their latest read.
+    pub(super) readers: Aged<SpanId, Reader>,
     pub(super) candidates: Candidates,
     /// Processes that commit offsets.
     pub(super) committers: Aged<ProcessKey, ()>,
@@ -76,6 +79,7 @@ impl Work {
             units: FxHashMap::default(),
             attempts: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             deliveries: Aged::new(ATTEMPTS_MAX, FOR_EVER),
+            readers: Aged::new(UNITS_MAX, FOR_EVER),
             candidates: Candidates::default(),
             committers: Aged::new(UNITS_MAX, FOR_EVER),
         }

@@ -95,9 +95,9 @@ fn bullmq_s_messages_are_joined_and_its_calls_never_wrong() {
 }
 
 #[test]
-fn asynq_s_messages_are_joined_and_its_calls_never_wrong() {
-    let rounds = [(WORK, 6, 1), (WORK, 40, 8)];
-    check_jobs(Library::Asynq, 4, &rounds, Calls::UnderOrRoot);
+fn asynq_s_goroutines_work_in_the_trace_of_the_request() {
+    let rounds = [(WORK, 6, 1), (RETRY, 4, 1), (WORK, 40, 8), (RETRY, 12, 8)];
+    check_jobs(Library::Asynq, 4, &rounds, Calls::Under);
 }
 
 /// Puts what redis-py's threads work on: ids of `kind`.
