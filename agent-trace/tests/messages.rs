@@ -493,5 +493,27 @@ fn what_goroutines_put_through_one_buffer_is_nobody_s() {
             outcome.span(6).trace_id == outcome.span(5).trace_id,
             is_child
         );
+}
+
+fn puts_on_a_connection_older_than_the_agent_end_with_their_answer_or_their_own_write() {
+    let mut world = World::default();
+    let mut web = redis(1, 10, 10);
+    for span in 1..=3 {
+        let jid = format!(r#"{{"class":"Mail","jid":"{span:024}","queue":"mails"}}"#);
+        put(&mut world, &mut web, "queue:mails", &jid, span, None);
+    }
+    // Two at once, of which the second is answered alone.
+    for span in 4..=5 {
+        let jid = format!(r#"{{"class":"Mail","jid":"{span:024}","queue":"mails"}}"#);
+        let words = command(&["LPUSH", "queue:mails", &jid]);
+        world.write(&mut web, &words, Some(ids(span, span, None)));
+    }
+    world.read(&mut web, b":1\r\n:2\r\n", None);
+    let outcome = world.run();
+    for span in 1..=5 {
+        let put = outcome.span(span);
+        let took = put.end_unix_ns - put.start_unix_ns;
+        let steps = took / support::STEP;
+        assert!(steps <= 1, "{span}: {steps} steps");
     }
 }

@@ -284,6 +284,7 @@ impl Lane {
         let at_ns = moved_ktime(record);
         match event {
             Event::Answered { operation, error } => self.answered(operation, error, record, shared),
+            Event::Unanswered { operation } => self.unanswered(operation, shared),
             Event::Placed(placed) => self.placed(&placed, shared),
             Event::Settled { delivery, how } => {
                 if let Some(consumer) = self.unsettled.remove(&delivery) {

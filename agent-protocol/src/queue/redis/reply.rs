@@ -75,12 +75,20 @@ impl State {
         }
     }
 
+    /// The word of an answer that is an error.
+    pub(super) fn error(&self, frame: &Frame, root: usize) -> Option<String> {
+        let is_error = frame
+            .node(root)
+            .is_some_and(|node| node.kind == Kind::Error);
+        is_error.then(|| error_word(frame.text(root)))
+    }
+
     /// An answer is complete.
     pub(super) fn answer(&mut self, expect: &Expect, frame: &Frame, root: usize, out: Out<'_>) {
         let Some(node) = frame.node(root) else {
             return;
         };
-        let error = (node.kind == Kind::Error).then(|| error_word(frame.text(root)));
+        let error = self.error(frame, root);
         match expect {
             Expect::Sent(operation) | Expect::Placed { operation, .. } if self.is_aligned => {
                 let operation = *operation;
