@@ -25,6 +25,7 @@ mod reply;
 mod scripts;
 mod sniff;
 mod state;
+mod unasked;
 
 pub use sniff::is_redis;
 
@@ -132,7 +133,8 @@ impl Client {
             let step = match way {
                 Way::ToBroker => self.commands.read(&mut piece, false),
                 Way::ToClient => {
-                    let means_nothing = self.replies.is_between()
+                    let means_nothing = self.state.is_aligned
+                        && self.replies.is_between()
                         && !self.state.is_subscriber
                         && self.state.pending.is_nothing_next();
                     self.replies.read(&mut piece, means_nothing)
@@ -280,6 +282,9 @@ impl Client {
                     Some(Replying::Answer(expect)) if !was_aligned => {
                         let error = self.state.error(frame, 0);
                         self.state.answer(&expect, frame, 0, out);
+                        if !self.state.is_aligned {
+                            self.state.unasked(frame, 0, out);
+                        }
                         match expect.operation() {
                             Some(operation) if is_alone => {
                                 out(Event::Answered { operation, error });

@@ -44,6 +44,8 @@ pub(super) struct State {
     named: Option<(Key, String)>,
     /// Operations whose answers will not be told apart; said with the next events.
     pub(super) unanswered: Vec<u32>,
+    /// BullMQ: the queue of the scripts on this connection, if it is one.
+    pub(super) bullmq: Option<Option<Box<[u8]>>>,
     /// Celery: the delivery tag that was looked up to be given back.
     pub(super) restoring: Option<Box<[u8]>>,
 }
@@ -77,6 +79,7 @@ impl State {
             done: None,
             named: None,
             unanswered: Vec::new(),
+            bullmq: None,
             restoring: None,
         }
     }
@@ -92,6 +95,12 @@ impl State {
             + self.moving.capacity() * size_of::<Key>()
             + self.unanswered.capacity() * size_of::<u32>()
             + self.named.as_ref().map_or(0, |(_, name)| name.len())
+            + self
+                .bullmq
+                .iter()
+                .flatten()
+                .map(|name| name.len())
+                .sum::<usize>()
             + self.restoring.as_ref().map_or(0, |tag| tag.len())
     }
 
