@@ -283,13 +283,11 @@ impl Graph {
         let parent = match facts.origin {
             Origin::None => return None,
             origin if self.is_doubted(origin) => return None,
-            Origin::Kernel(parent, evidence) => {
-                match self.contexts.resolve_call(parent, evidence) {
-                    Whose::Itself => parent,
-                    Whose::Of(consumer) => consumer,
-                    Whose::Nobody => return None,
-                }
-            }
+            Origin::Kernel(parent, by) => match self.contexts.resolve_call(parent, by) {
+                Whose::Itself => parent,
+                Whose::Of(consumer) => consumer,
+                Whose::Nobody => return None,
+            },
             Origin::Carried { parent, .. } => parent,
             Origin::Wire(place) => *self.joins.get(&place)?,
         };
