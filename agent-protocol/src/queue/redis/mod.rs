@@ -7,7 +7,8 @@
 //! - A command's messages are [`Event::Sent`] with the command, in a transaction too; the answer comes later, for a transaction with
 //!   `EXEC`'s. The id of a stream's entry is [`Event::Placed`] by the answer.
 //! - After a hole, or met in its middle, a connection is out of step: answers are matched to commands again when one names a key that was
-//!   asked for, or when commands and answers have alternated [`ALTERNATIONS`] times.
+//!   asked for, or when commands and answers have alternated [`ALTERNATIONS`] times. Until then `unasked` knows what a worker was given by
+//!   its shape, and a put's answer that stands alone ends it; of other puts nothing more is said ([`Event::Unanswered`]).
 //!
 //! How the libraries use it is written down in [`flows`].
 
