@@ -82,9 +82,12 @@ impl Lane {
         }
         let (operation, is_answered) = (sent.operation, !sent.is_unanswered);
         let keys = sent.message.keys.clone();
-        if sent.is_again
-            && let Some(attempt) = shared.attempt_of(&keys)
-        {
+        let again = match (sent.is_again, ids.origin) {
+            (true, _) => shared.attempt_of(&keys),
+            (false, Origin::None) => shared.attempt_retried(&sent.message, record.process),
+            (false, _) => None,
+        };
+        if let Some(attempt) = again {
             ids.origin = Origin::Kernel(attempt, Evidence::Message);
         }
         let is_fan_out = !matches!(sent.name, "lpush" | "rpush" | "lpushx" | "rpushx" | "zadd");

@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 
 use agent_common::abi::{ProcessKey, SocketKey};
-use agent_protocol::queue::{Key, KeyKind, Settle, System};
+use agent_protocol::queue::{Key, KeyKind, Message, Settle, System};
 use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::FxHashMap;
 
@@ -238,6 +238,15 @@ impl Shared {
     pub(crate) fn attempt_of(&self, keys: &[Key]) -> Option<SpanId> {
         let job = keys.iter().find(|key| key.kind == KeyKind::Job)?;
         self.work.attempts.get(job).map(|(attempt, _)| *attempt)
+    }
+
+    /// The attempt that puts its job to be tried again: by the message's number it is the next one, and its process is at work on the one before.
+    pub(crate) fn attempt_retried(&self, put: &Message, by: ProcessKey) -> Option<SpanId> {
+        let job = put.job.as_ref()?;
+        let (attempt, number) = *self.work.attempts.get(&job.key)?;
+        let open = self.work.open.get(&attempt)?;
+        let is_next = job.retries? == number.checked_add(1)?;
+        (is_next && open.exchange.process == by).then_some(attempt)
     }
 
     /// A job is put again: the attempt that runs is over, and it did not succeed.

@@ -84,7 +84,7 @@ fn huey_s_threads_work_in_the_trace_of_the_request() {
 
 #[test]
 fn dramatiq_s_messages_are_joined_and_its_calls_never_wrong() {
-    let rounds = [(WORK, 6, 1), (WORK, 40, 8)];
+    let rounds = [(WORK, 6, 1), (RETRY, 4, 1), (WORK, 40, 8), (RETRY, 8, 8)];
     check_jobs(Library::Dramatiq, 4, &rounds, Calls::UnderOrRoot);
 }
 
