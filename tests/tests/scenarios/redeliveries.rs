@@ -57,7 +57,7 @@ fn two_deliveries(kind: &str) -> (Complaints, Vec<ReceivedSpan>) {
     };
     let (puts, work) = (of(Kind::Producer), of(Kind::Consumer));
     complaints.unless((puts.len(), work.len()) == (1, 2), || {
-        format!("{}", listing(puts.iter().chain(&work).copied()))
+        listing(puts.iter().chain(&work).copied())
     });
     for (nth, delivery) in work.iter().enumerate() {
         let put = puts.first().map(|put| put.span_id.clone());
