@@ -328,8 +328,10 @@ pub struct SegmentRecord {
     /// Bytes of the stream from `pos` on that the program did not write: a header was written into the request that begins
     /// here, so that the next segment's position is `pos + len + injected`.
     pub injected: u8,
+    /// So many bytes at the end of the payload are the segment's last ones (of a large message of Redis), those before them its first.
+    pub ending: u16,
     /// Always 0.
-    pub zero: [u8; 4],
+    pub zero: [u8; 2],
     /// The last bytes of the segment, when flag `TAIL` is set.
     pub tail: [u8; 8],
     /// Valid when flag `EXCHANGE` is set.

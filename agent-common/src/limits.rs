@@ -12,6 +12,8 @@ pub const MESSAGE_CAPTURE_DEFAULT: usize = 8 * 1024;
 pub const SNIFF_BYTES: usize = 24;
 /// Last bytes of a segment that are kept when its payload is not, to see the end of a chunked body.
 pub const TAIL_BYTES: usize = 8;
+/// Last bytes of a large write or read of a Redis client that are captured with the first ones: behind a script's text come its arguments.
+pub const ENDING_BYTES: usize = 4 * 1024;
 /// I/O vectors of one readv/writev/sendmsg/recvmsg that are looked at; later ones are counted, not captured.
 pub const IOVECS_MAX: usize = 8;
 /// Messages of one sendmmsg/recvmmsg that are looked at.

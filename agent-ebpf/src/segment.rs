@@ -12,7 +12,7 @@ use crate::{
     walk::Task,
 };
 use agent_common::{
-    abi::{Conn, ExchangeIds, SegmentRecord, SocketKey, evidence, kind, segment_flag},
+    abi::{Conn, ExchangeIds, SegmentRecord, SocketKey, evidence, kind, protocol, segment_flag},
     counters::Counter,
 };
 
@@ -35,14 +35,18 @@ pub(crate) struct Segment {
 }
 
 /// Sends the record, whose fixed part and exchange are filled, with the captured bytes; where that is not all that
-/// moved, with the last ones too.
+/// moved, with the last ones too: a few, or in Redis (a script's text of many KiB comes before its arguments) some more.
 #[inline(never)]
 pub(crate) fn send(scratch: &mut Scratch, place: u64, vectors: u64) -> u64 {
-    let captured = scratch.found.captured();
+    let mut captured = scratch.found.captured();
     let moved = u64::from(scratch.record.len);
     if place == 0 {
         scratch.record.flags |= segment_flag::UNSEEN;
         count(Counter::ZeroCopy, 1);
+    } else if captured < moved && scratch.record.protocol == protocol::REDIS {
+        let ending = user::ending(scratch, place, vectors, moved);
+        scratch.record.ending = ending as u16;
+        captured += ending;
     } else if captured < moved && user::tail(scratch, place, vectors, moved) != 0 {
         scratch.record.flags |= segment_flag::TAIL;
     }
@@ -89,6 +93,7 @@ pub(crate) fn fill(
     record.role = conn.role;
     record.protocol = conn.protocol;
     record.injected = 0;
+    record.ending = 0;
     // SAFETY: eight bytes, aligned for a u64 (their offset is asserted in abi.rs).
     unsafe { core::ptr::write_volatile(record.tail.as_mut_ptr().cast::<u64>(), 0) };
     let ids = &mut record.exchange;

@@ -6,7 +6,9 @@
 
 use agent_common::{
     counters::Counter,
-    limits::{HEAD_CAPTURE_MAX, IOVECS_MAX, SNIFF_BYTES, TAIL_BYTES, VECTOR_CAPTURE_MAX},
+    limits::{
+        ENDING_BYTES, HEAD_CAPTURE_MAX, IOVECS_MAX, SNIFF_BYTES, TAIL_BYTES, VECTOR_CAPTURE_MAX,
+    },
 };
 use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user as read_user};
 
@@ -203,12 +205,9 @@ fn capture_vector(scratch: &mut Scratch, found: IoVec) -> u64 {
     u64::from(size == found.len)
 }
 
-/// Reads the last up to 8 of the `moved` bytes, right-aligned, into the record's tail. Returns 1 if it could.
+/// Puts the cursor to the end of the `moved` bytes, with the length of the buffer that they end in. Returns 0 where it cannot be told.
 #[inline(never)]
-pub(crate) fn tail(scratch: &mut Scratch, place: u64, vectors: u64, moved: u64) -> u64 {
-    if place == 0 || moved == 0 {
-        return 0;
-    }
+fn find_end(scratch: &mut Scratch, place: u64, vectors: u64, moved: u64) -> u64 {
     scratch.cursor.set_from(place + moved);
     scratch.cursor.set_len(moved);
     if vectors != 0 {
@@ -230,6 +229,45 @@ pub(crate) fn tail(scratch: &mut Scratch, place: u64, vectors: u64, moved: u64) 
         if scratch.cursor.rest() != 0 {
             return 0;
         }
+    }
+    1
+}
+
+/// Reads the last of the `moved` bytes, at most `ENDING_BYTES`, behind the captured ones; returns how many are there. Where they
+/// end in a shorter I/O vector, it is those in that vector.
+#[inline(never)]
+pub(crate) fn ending(scratch: &mut Scratch, place: u64, vectors: u64, moved: u64) -> u64 {
+    if find_end(scratch, place, vectors, moved) == 0 {
+        return 0;
+    }
+    let captured = scratch.found.captured();
+    let from = scratch.cursor.from();
+    let mut size = scratch.cursor.len();
+    if size > moved.wrapping_sub(captured) {
+        size = moved.wrapping_sub(captured);
+    }
+    if size > ENDING_BYTES as u64 {
+        size = ENDING_BYTES as u64;
+    }
+    if size == 0 || captured + size > HEAD_CAPTURE_MAX as u64 {
+        return 0;
+    }
+    let at = captured & (HEAD_CAPTURE_MAX as u64 - 1);
+    // SAFETY: at < HEAD_CAPTURE_MAX and size <= ENDING_BYTES, which is less than what payload has beyond HEAD_CAPTURE_MAX.
+    let to = unsafe { scratch.payload.as_mut_ptr().add(at as usize) };
+    // SAFETY: as above; the helper checks the source.
+    if unsafe { read_user(to.cast(), size as u32, (from - size) as *const _) } != 0 {
+        count(Counter::UserFault, 1);
+        return 0;
+    }
+    size
+}
+
+/// Reads the last up to 8 of the `moved` bytes, right-aligned, into the record's tail. Returns 1 if it could.
+#[inline(never)]
+pub(crate) fn tail(scratch: &mut Scratch, place: u64, vectors: u64, moved: u64) -> u64 {
+    if place == 0 || moved == 0 || find_end(scratch, place, vectors, moved) == 0 {
+        return 0;
     }
     let from = scratch.cursor.from();
     let mut size = scratch.cursor.len();

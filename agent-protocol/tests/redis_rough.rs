@@ -48,6 +48,7 @@ fn parts_that_were_not_captured() {
         &[
             "sent #1 lpush jobs",
             "Unparsed(\"the beginning of a message was not captured\")",
+            "unanswered #1",
             "fetching",
             "delivered #0 brpop jobs",
             "fetching",
@@ -91,6 +92,51 @@ fn the_middle_of_a_connection() {
         ),
         ["delivered #0 message c", "delivered #0 message c"]
     );
+}
+
+#[test]
+fn what_a_worker_was_waiting_for_when_it_was_met() {
+    let sidekiq = r#"{"class":"Mail","jid":"0123456789abcdef01234567","queue":"mails"}"#;
+    let celery = r#"{"body":"W10=","headers":{"id":"7","task":"mail"},"properties":{"delivery_info":{"exchange":"","routing_key":"mails"}}}"#;
+    let uuid = "0b7d4b2f-ead6-3079-9c11-c83846e04787";
+    let bulk = |text: &str| format!("${}|{text}|", text.len());
+    let popped = |key: &str, message: &str| format!("< *2|{}{}", bulk(key), bulk(message));
+    let cases = [
+        (popped("queue:mails", sidekiq), "delivered #0 pop mails"),
+        (popped("queue:others", sidekiq), ""),
+        (popped("mails", celery), "delivered #0 pop mails"),
+        (popped("others", celery), ""),
+        (popped("rq:queue:mails", uuid), "delivered #0 pop mails"),
+        (popped("rq:queue:mails", "rq:queue:others"), ""),
+        (popped("jobs", "work"), ""),
+        (popped(sidekiq, celery), ""),
+        (
+            format!(
+                "< *1|*2|{}*1|*2|{}*2|$1|a|$1|b|",
+                bulk("orders"),
+                bulk("15-0")
+            ),
+            "delivered #1 xread orders",
+        ),
+        // XRANGE, XAUTOCLAIM.
+        (format!("< *1|*2|{}*2|$1|a|$1|b|", bulk("15-0")), ""),
+        (
+            format!("< *2|{}*1|*2|{}*2|$1|a|$1|b|", bulk("0-0"), bulk("15-0")),
+            "",
+        ),
+        (format!("< {}", bulk(celery)), ""),
+    ];
+    for (answer, expected) in cases {
+        let mut client = begun(Begin::Midstream);
+        let events = events_of(&mut client, &[&answer]);
+        let words = |event: &String| event.split(' ').take(4).collect::<Vec<_>>().join(" ");
+        let events: Vec<String> = events.iter().map(words).collect();
+        let expected: Vec<&str> = Some(expected)
+            .into_iter()
+            .filter(|it| !it.is_empty())
+            .collect();
+        assert_eq!(events, expected, "{answer}");
+    }
 }
 
 #[test]

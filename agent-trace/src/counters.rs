@@ -86,6 +86,8 @@ counters! {
     MessageUnparsed = "message_unparsed",
     /// Reads that brought several messages: what their reader does next is nobody's.
     MessagesTogether = "messages_together",
+    /// Calls of goroutines that were made for a job which is over: they may have gone on with something else; roots.
+    JobOver = "job_over",
     /// Deliveries forgotten before they were settled, because too many were.
     MessagesUnsettled = "messages_unsettled",
     /// Deliveries whose work was not followed because too much was; their spans end at once.

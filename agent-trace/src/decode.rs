@@ -172,6 +172,7 @@ impl Fields<'_> {
             role: self.u8(),
             protocol: self.u8(),
             injected: self.u8(),
+            ending: self.u16(),
             zero: self.array(),
             tail: self.array(),
             exchange: self.exchange(),

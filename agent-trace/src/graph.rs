@@ -283,7 +283,7 @@ impl Graph {
         let parent = match facts.origin {
             Origin::None => return None,
             origin if self.is_doubted(origin) => return None,
-            Origin::Kernel(parent, _) => match self.contexts.resolve(parent) {
+            Origin::Kernel(parent, by) => match self.contexts.resolve_call(parent, by) {
                 Whose::Itself => parent,
                 Whose::Of(consumer) => consumer,
                 Whose::Nobody => return None,

@@ -16,10 +16,11 @@ use crate::config::TracerConfig;
 use crate::counters::{Counter, Counters};
 use crate::done::Done;
 use crate::exchange::{Entry, Exchange, Outcome};
-use crate::graph::{Facts, Graph};
+use crate::graph::{Facts, Graph, Origin};
 use crate::keys::Keys;
 use crate::message::Part;
 use crate::queue::Work;
+use crate::span::TraceId;
 use crate::tracer::Command;
 
 /// Exchanges kept for new ones: at full load some thousand end with one tick, and as many begin before the next.
@@ -113,6 +114,25 @@ impl Shared {
             .texts
             .get(Part::Path)
             .is_some_and(|path| self.config.ignores(path));
+        if std::env::var_os("QDBG").is_some() {
+            eprintln!(
+                "CONFIRM {:?} {:x?} {:?} {:?} {:?} res={:?}",
+                exchange.side,
+                exchange.ids.span.0,
+                exchange.ids.origin,
+                exchange.start_ktime_ns / 1000,
+                exchange.texts.get(Part::Path),
+                match exchange.ids.origin {
+                    Origin::Kernel(p, e) => Some(self.graph.contexts().resolve_call(p, e)),
+                    _ => None,
+                }
+            );
+        }
+        if self.graph.contexts().is_late(exchange.ids.origin) {
+            self.counters.one(Counter::JobOver);
+            exchange.ids.origin = Origin::None;
+            exchange.ids.trace = TraceId::default();
+        }
         let facts = Facts {
             side: exchange.side,
             process: exchange.process,

@@ -232,6 +232,44 @@ fn each_attempt_of_a_job_is_a_span_that_links_the_one_before() {
 }
 
 #[test]
+fn a_retry_that_another_thread_of_the_worker_puts_is_its_attempt_s() {
+    let numbered = r#","retry_count":0"#;
+    for (process, retries, expected) in [
+        (20, numbered, Some(10)),
+        (30, numbered, None),
+        (20, "", None),
+    ] {
+        let mut world = World::default();
+        let (mut web, mut worker) = two(&mut world);
+        let mut other = redis(3, process, 21);
+        world.connect(&other, ids(70, 70, None));
+        world.state(&other, 2, 1, 0);
+        let job = |count: &str| {
+            format!(
+                r#"{{"class":"Pay","jid":"b4a577edbccf1d805744efa9","queue":"default"{count}}}"#
+            )
+        };
+        ask(&mut world, &mut worker, "queue:default", 50);
+        put(&mut world, &mut web, "queue:default", &job(""), 1, None);
+        world.read(
+            &mut worker,
+            &popped("queue:default", &job("")),
+            context(10, 0),
+        );
+        put(
+            &mut world,
+            &mut other,
+            "queue:default",
+            &job(retries),
+            30,
+            None,
+        );
+        let outcome = world.run();
+        assert_eq!(parent(&outcome, 30), expected, "{process} {retries}");
+    }
+}
+
+#[test]
 fn a_list_from_which_nobody_takes_is_no_queue() {
     let mut world = World::default();
     let (mut web, _) = two(&mut world);

@@ -322,7 +322,7 @@ fn is_of_an_unjoined(call: &ReceivedSpan, id: &str, spans: &[ReceivedSpan]) -> b
             .all(|other| other.path().contains(id))
 }
 
-/// Where the shop's puts are roots (an event loop): most are worked on in their trace, none is twice, and no call is another's.
+/// Where not all of the shop's puts have a parent (an event loop): each is worked on once, in its trace, by each attempt of its job, and no call is another's.
 ///
 /// # Errors
 /// All complaints.
@@ -335,21 +335,54 @@ pub fn check_joined(crew: &Crew, spans: &[ReceivedSpan], asked: &[Asked]) -> Res
     };
     let mut worked = HashSet::new();
     for work in of(Kind::Consumer) {
-        // (A put that is not there is no wrong one: on event loops not all are seen, see below.)
-        if let Some(put) = of(Kind::Producer).find(|put| Some(&put.span_id) == work.parent.as_ref())
-        {
-            complaints.unless(
-                put.trace_id == work.trace_id && worked.insert(&put.span_id),
-                || format!("joined wrongly, or twice: {}", work.line()),
-            );
-        }
+        let put = of(Kind::Producer).find(|put| Some(&put.span_id) == work.parent.as_ref());
+        complaints.unless(
+            put.is_some_and(|put| {
+                put.trace_id == work.trace_id && worked.insert(put.span_id.clone())
+            }),
+            || format!("not joined, or twice: {}", work.line()),
+        );
     }
-    // Seen on 2026-11-27 with BullMQ 6.7 and 46 jobs: 41 puts and 36 deliveries, 21 to 34 joined. Why some are missing is not known yet.
-    let counts = (of(Kind::Producer).count(), of(Kind::Consumer).count());
-    complaints.unless(
-        counts.0 <= asked.len() && counts.1 <= asked.len() && !worked.is_empty(),
-        || format!("{counts:?} messages of {}", asked.len()),
+    let (mut again, mut asking) = (0, HashSet::new());
+    for put in of(Kind::Producer) {
+        let Some(parent) = &put.parent else { continue };
+        let by = spans
+            .iter()
+            .find(|by| &by.span_id == parent && by.trace_id == put.trace_id);
+        let is_by_attempt =
+            by.is_some_and(|by| by.kind == Kind::Consumer && by.status == StatusCode::Error);
+        again += usize::from(is_by_attempt);
+        // A request that was alone on its loop; each puts one job, of the kind in its path.
+        let is_by_request = by.is_some_and(|by| {
+            let kind = by.path().split('/').nth(2).unwrap_or_default();
+            by.kind == Kind::Server
+                && put.name == format!("send {kind}")
+                && (by.start..=by.end).contains(&put.start)
+                && asking.insert(&by.span_id)
+        });
+        complaints.unless(is_by_attempt || is_by_request, || {
+            format!("not put by who is its parent: {}", put.line())
+        });
+    }
+    let plans = || asked.iter().map(|job| job.plan);
+    let wanted = (
+        plans().map(|plan| plan.puts.len()).sum::<usize>(),
+        plans().map(|plan| plan.deliveries.len()).sum::<usize>(),
+        plans().map(|plan| plan.puts.len() - 1).sum::<usize>(),
     );
+    let counts = (
+        of(Kind::Producer).count(),
+        of(Kind::Consumer).count(),
+        again,
+    );
+    complaints.unless(counts == wanted, || {
+        format!("puts, deliveries, puts by attempts: {counts:?} instead of {wanted:?}")
+    });
+    for span in of(Kind::Producer).chain(of(Kind::Consumer)) {
+        complaints.unless(!span.attributes.contains_key("suture.unfinished"), || {
+            format!("unfinished: {}", span.line())
+        });
+    }
     for job in asked {
         for step in 0..job.plan.calls.len() {
             let path = format!("/leaf/{}/{step}", job.id);

@@ -107,6 +107,10 @@ pub mod goroutine_note {
     pub const VOID: u64 = 0x400;
     /// The context is what was last read from a broker, not a request.
     pub const JOB: u64 = 0x800;
+    /// With `JOB`: another goroutine was made since then, which has the context as well.
+    pub const HANDED: u64 = 0x1000;
+    /// Of a goroutine that was made by one with a `JOB`, and of all that it makes: whether the job is over, user space knows.
+    pub const OF_JOB: u64 = 0x2000;
     /// From this bit on: the `g` that read the request. User addresses have 47 bits.
     pub const READER_SHIFT: u64 = 16;
     /// What is not [`READER_SHIFT`]'s.

@@ -21,6 +21,7 @@ const RBX: usize = 40;
 const RAX: usize = 80;
 const RSI: usize = 104;
 const RDI: usize = 112;
+const RSP: usize = 152;
 
 #[inline(always)]
 fn register(ctx: &ProbeContext, at: usize) -> u64 {
@@ -42,7 +43,7 @@ pub(crate) fn go_spawn(ctx: ProbeContext) -> u32 {
 /// begins with its `*Request`.
 #[uprobe]
 pub(crate) fn go_round_trip(ctx: ProbeContext) -> u32 {
-    if let Some(tgid) = go::followed()
+    if let Some((tgid, _)) = go::followed()
         && let Some(request) = user_word(register(&ctx, RBX))
     {
         go::hand(tgid, register(&ctx, R14), request);
@@ -53,7 +54,7 @@ pub(crate) fn go_round_trip(ctx: ProbeContext) -> u32 {
 /// In `net/http.(*persistConn).writeLoop`, where it calls `(*Request).write`.
 #[uprobe]
 pub(crate) fn go_write_request(ctx: ProbeContext) -> u32 {
-    if let Some(tgid) = go::followed() {
+    if let Some((tgid, _)) = go::followed() {
         go::take(tgid, register(&ctx, R14), register(&ctx, RAX));
     }
     0
@@ -62,7 +63,7 @@ pub(crate) fn go_write_request(ctx: ProbeContext) -> u32 {
 /// `net/http.(*Transport).queueForDial(*wantConn)`: a goroutine will dial, now or when the limit of connections allows it.
 #[uprobe]
 pub(crate) fn go_queue_dial(ctx: ProbeContext) -> u32 {
-    if let Some(tgid) = go::followed() {
+    if let Some((tgid, _)) = go::followed() {
         go::hand(tgid, register(&ctx, R14), register(&ctx, RBX));
     }
     0
@@ -72,7 +73,7 @@ pub(crate) fn go_queue_dial(ctx: ProbeContext) -> u32 {
 /// connection.
 #[uprobe]
 pub(crate) fn go_dial(ctx: ProbeContext) -> u32 {
-    if let Some(tgid) = go::followed() {
+    if let Some((tgid, _)) = go::followed() {
         go::take(tgid, register(&ctx, R14), register(&ctx, RBX));
     }
     0
@@ -95,11 +96,17 @@ fn is_value(channel: u64, place: u64) -> bool {
     user_word(channel + ELEMENT_SIZE).is_none_or(|word| word & 0xffff != 0)
 }
 
+/// Whether net/http called the function that begins here: what it waits for is no work of the program's.
+#[inline(always)]
+fn is_http_s(ctx: &ProbeContext, [from, to]: [u64; 2]) -> bool {
+    to != 0 && user_word(register(ctx, RSP)).is_some_and(|caller| from <= caller && caller < to)
+}
+
 #[inline(always)]
 fn waits(ctx: &ProbeContext, wait: impl FnOnce() -> Wait) {
-    if let Some(tgid) = go::followed() {
+    if let Some((tgid, http)) = go::followed() {
         let g = register(ctx, R14);
-        if go::is_spawned(tgid, g) {
+        if go::is_spawned(tgid, g) && !is_http_s(ctx, http) {
             go::waits(tgid, g, wait());
         }
     }

@@ -58,11 +58,12 @@ pub(crate) fn process() -> Option<(u32, &'static Runtime)> {
     (known.class == runtime::GO).then_some((tgid, known))
 }
 
-/// The same, if contexts pass from one of its goroutines to another.
+/// The same, if contexts pass from one of its goroutines to another; with the addresses of net/http's code where the runtime's
+/// functions are probed.
 #[inline(always)]
-pub(crate) fn followed() -> Option<u32> {
+pub(crate) fn followed() -> Option<(u32, [u64; 2])> {
     let (tgid, known) = process()?;
-    is_followed(known).then_some(tgid)
+    is_followed(known).then_some((tgid, known.addresses))
 }
 
 #[inline(always)]
@@ -108,8 +109,8 @@ fn handed(tgid: u32, work: u64) -> UnitKey {
 pub(crate) enum Before {
     /// A request, or a job that another goroutine was given.
     Request,
-    /// What it read before, with this span id.
-    Job(u64),
+    /// What it read before, with this span id; whether it has made a goroutine since then.
+    Job(u64, bool),
     /// None, or none that counts.
     Nothing,
 }
@@ -120,7 +121,9 @@ pub(crate) fn job_before(unit: &UnitKey) -> Before {
     // SAFETY: see `many::context`.
     match unsafe { UNITS.get(unit) } {
         None => Before::Nothing,
-        Some(known) if known.evidence & note::JOB != 0 => Before::Job(known.span_id),
+        Some(known) if known.evidence & note::JOB != 0 => {
+            Before::Job(known.span_id, known.evidence & note::HANDED != 0)
+        }
         Some(known) if !is_void(known) && now().wrapping_sub(known.ktime_ns) > age_max(known) => {
             Before::Nothing
         }
@@ -131,7 +134,8 @@ pub(crate) fn job_before(unit: &UnitKey) -> Before {
 /// Age from which on a context does not count.
 #[inline(always)]
 pub(crate) fn age_max(known: &UnitContext) -> u64 {
-    if known.evidence & EVIDENCE == SPAWN || known.evidence & note::ANSWERED != 0 {
+    let is_spawned = known.evidence & (EVIDENCE | note::OF_JOB) == SPAWN;
+    if is_spawned || known.evidence & note::ANSWERED != 0 {
         SPAWNED_AGE_MAX_NS
     } else {
         CONTEXT_AGE_MAX_NS
@@ -192,18 +196,30 @@ pub(crate) fn keeps(unit: &UnitKey, place: *mut UnitContext) -> bool {
 pub(crate) fn spawn(tgid: u32, known: &Runtime, g0: u64, new: u64) {
     let mut new = goroutine(tgid, new);
     new.kind = kind(known);
-    let maker = maker(known, g0).and_then(|g| working(&goroutine(tgid, g)));
-    let Some(maker) = maker else {
+    let mut by = goroutine(tgid, 0);
+    by.id = maker(known, g0).unwrap_or(0);
+    let Some(maker) = working(&by) else {
         let _ = UNITS.remove(new);
         return;
     };
+    let mut of_job = maker.evidence & note::OF_JOB;
+    if maker.evidence & note::JOB != 0 {
+        of_job = note::OF_JOB;
+        if let Some(place) = UNITS.get_ptr_mut(by) {
+            // SAFETY: a word of a map value, which only the programs of the goroutine that asks for the new one write.
+            unsafe {
+                let found = core::ptr::read_volatile(&raw const (*place).evidence);
+                core::ptr::write_volatile(&raw mut (*place).evidence, found | note::HANDED);
+            }
+        }
+    }
     // A chain of goroutines is as old as its first one.
     let since = if maker.evidence & EVIDENCE == SPAWN {
         maker.ktime_ns
     } else {
         now()
     };
-    let found = SPAWN | (maker.evidence & !note::NOTES);
+    let found = SPAWN | of_job | (maker.evidence & !note::NOTES);
     put_new(&new, (&maker.trace_id, maker.span_id), since, found);
 }
 
@@ -267,7 +283,8 @@ pub(crate) enum Wait {
 }
 
 /// The goroutine `g`, which has the context that it was made with, waits. That ends it: at once when it may get work so; once the answer
-/// has begun also at a `select` and at the second signal, because a loop that goes on then is no part of the request.
+/// has begun also at a `select` and at the second signal, because a loop that goes on then is no part of the request. (After the end
+/// of a job user space names it as nobody's parent.)
 #[inline(always)]
 pub(crate) fn waits(tgid: u32, g: u64, wait: Wait) {
     let unit = goroutine(tgid, g);
@@ -282,6 +299,9 @@ pub(crate) fn waits(tgid: u32, g: u64, wait: Wait) {
         )
     };
     if wait != Wait::Value {
+        if found & note::OF_JOB != 0 {
+            return;
+        }
         if is_unanswered(tgid, found >> note::READER_SHIFT, span_id) {
             return;
         }

@@ -69,7 +69,7 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
     1
 }
 
-/// The same for a goroutine.
+/// The same for a goroutine. Its evidence is `SPAWN` where it has made another one since its read before.
 #[inline(always)]
 fn goroutine(task: Task, conn: &mut Conn, now: u64) -> u64 {
     let mut unit = many::nobody();
@@ -78,11 +78,18 @@ fn goroutine(task: Task, conn: &mut Conn, now: u64) -> u64 {
     }
     let before = match go::job_before(&unit) {
         go::Before::Request => return 0,
-        go::Before::Job(span_id) => span_id,
+        go::Before::Job(span_id, is_handed) => {
+            if is_handed {
+                conn.evidence = evidence::SPAWN;
+            }
+            span_id
+        }
         go::Before::Nothing => 0,
     };
     conn.parent_span_id = before;
-    conn.evidence = evidence::GOROUTINE;
+    if conn.evidence == evidence::NONE {
+        conn.evidence = evidence::GOROUTINE;
+    }
     let found = u64::from(evidence::GOROUTINE)
         | goroutine_note::JOB
         | (unit.id << goroutine_note::READER_SHIFT);

@@ -17,6 +17,11 @@ pub enum Event {
         /// The broker's word for what was wrong, e.g. `WRONGTYPE`, `NOT_FOUND`.
         error: Option<String>,
     },
+    /// What the broker answered to the operation with this number was not told apart: nothing more will be said of it.
+    Unanswered {
+        /// [`Sent::operation`].
+        operation: u32,
+    },
     /// The broker said where it put a message, before it answers the operation. It makes the message known by keys that its sender did
     /// not have when it put it.
     Placed(Placed),
@@ -75,6 +80,8 @@ pub struct Sent {
     pub is_temporary: bool,
     /// It is a message only if somebody takes messages from this destination: a row, in a table that may be no queue.
     pub is_candidate: bool,
+    /// The attempt that runs is given up by it, to be made again: whoever works on the job puts it.
+    pub is_again: bool,
     /// The message.
     pub message: Message,
 }

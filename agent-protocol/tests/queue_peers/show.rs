@@ -95,6 +95,7 @@ impl Labels {
                 None => format!("answered {operation}"),
                 Some(error) => format!("answered {operation} {error}"),
             },
+            Event::Unanswered { operation } => format!("answer to {operation} not told apart"),
             Event::Placed(of) => {
                 let keys: Vec<_> = of.keys.iter().map(|key| self.of(*key)).collect();
                 format!("placed {} [{}]", of.operation, keys.join(" "))

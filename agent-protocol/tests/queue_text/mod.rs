@@ -37,6 +37,7 @@ pub fn event_text(event: &Event) -> String {
             let keys: Vec<_> = placed.keys.iter().map(key_text).collect();
             format!("placed #{} {}", placed.operation, keys.join(" "))
         }
+        Event::Unanswered { operation } => format!("unanswered #{operation}"),
         Event::Answered { operation, error } => format!("answered #{operation} {error:?}"),
         Event::Settled { delivery, how } => format!("settled #{delivery} {how:?}"),
         Event::SettledKey { key, how } => format!("settled {} {how:?}", key_text(key)),

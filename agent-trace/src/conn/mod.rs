@@ -404,19 +404,25 @@ fn stream_bytes(record: &SegmentRecord) -> u32 {
     record.len.wrapping_add(u32::from(record.injected))
 }
 
-/// The pieces of a segment without its first `skip` bytes: what was captured, and what was not.
+/// The pieces of a segment without its first `skip` bytes: what was captured, what was not, and its end where that was captured too.
 pub(crate) fn pieces<'a>(
     record: &'a SegmentRecord,
     payload: &'a [u8],
     skip: u32,
-) -> [Option<Input<'a>>; 2] {
+) -> [Option<Input<'a>>; 3] {
     let captured = payload
         .get(..payload.len().min(record.len as usize))
+        .unwrap_or_default();
+    let left = record.len - skip.min(record.len);
+    let ending = usize::from(record.ending).min(captured.len());
+    let (captured, ending) = captured.split_at(captured.len() - ending);
+    let ending = ending
+        .get(ending.len().saturating_sub(left as usize)..)
         .unwrap_or_default();
     let bytes = captured
         .get((skip as usize).min(captured.len())..)
         .unwrap_or_default();
-    let unseen = u64::from(record.len - skip.min(record.len)) - bytes.len() as u64;
+    let unseen = u64::from(left) - (bytes.len() + ending.len()) as u64;
     let tail: &[u8] = if record.flags & segment_flag::TAIL != 0 {
         // Right-aligned: min(len, 8) of them count, and no more than were unseen.
         let kept = usize::try_from(unseen)
@@ -432,5 +438,6 @@ pub(crate) fn pieces<'a>(
     [
         (!bytes.is_empty()).then_some(Input::Bytes(bytes)),
         (unseen > 0).then_some(Input::Unseen { len: unseen, tail }),
+        (!ending.is_empty()).then_some(Input::Bytes(ending)),
     ]
 }

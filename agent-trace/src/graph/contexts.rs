@@ -7,15 +7,17 @@
 //! Each answer of each broker makes a context, and few are ever asked for, so that writing one is the hot path: they lie in sets of
 //! [`WAYS`], by their id, and one cache line is touched.
 
+use super::Origin;
 use crate::aged::Aged;
 use crate::ahead;
-use crate::graph::Origin;
-use crate::span::SpanId;
+use crate::span::{Evidence, SpanId};
 
 /// Contexts that share a place: a cache line's.
 const WAYS: usize = 4;
 /// Places: 65,536 contexts in all.
 const SETS: usize = 16_384;
+/// Most contexts of goroutines of which more is known than whose they are.
+const MARKS_MAX: usize = 65_536;
 /// Most consumers remembered as over.
 const OVER_MAX: usize = 16_384;
 /// How long a context is kept, ns: as long as the kernel side keeps one (`CONTEXT_AGE_MAX_NS`).
@@ -40,10 +42,20 @@ type Entry = (SpanId, SpanId);
 #[repr(align(64))]
 struct Set([Entry; WAYS]);
 
+/// What else is known of a goroutine's context.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    /// It is of those goroutines only that were made under it: their maker may be at work on another message.
+    of_made: bool,
+    /// The goroutine that read it has asked for its next message.
+    asked: bool,
+}
+
 /// See the module.
 pub(crate) struct Contexts {
     /// Empty until there is one: most hosts' agents meet no broker.
     whose: Vec<Set>,
+    marks: Aged<SpanId, Mark>,
     over: Aged<SpanId, ()>,
 }
 
@@ -51,6 +63,7 @@ impl Default for Contexts {
     fn default() -> Self {
         Self {
             whose: Vec::new(),
+            marks: Aged::new(MARKS_MAX, KEEP_NS),
             over: Aged::new(OVER_MAX, KEEP_NS),
         }
     }
@@ -70,12 +83,16 @@ impl Contexts {
     }
 
     /// The unit read something that is no message; before that its context was `before`.
-    pub(crate) fn read(&mut self, context: SpanId, before: SpanId) {
+    pub(crate) fn read(&mut self, context: SpanId, before: SpanId, now_ns: u64) {
+        let mark = self.marks.get(&before).copied().unwrap_or_default();
         let whose = match self.resolve(before) {
-            Whose::Of(consumer) if !self.over.has(&consumer) => consumer,
+            Whose::Of(consumer) if !mark.asked && !self.over.has(&consumer) => consumer,
             _ => SpanId::default(),
         };
         self.set(context, whose);
+        if mark.of_made && !mark.asked {
+            self.marks.put(context, mark, now_ns);
+        }
     }
 
     /// The context is this consumer's; it may be its own id.
@@ -86,6 +103,30 @@ impl Contexts {
     /// The unit read more than one message, or one while it may be at work on another: nobody knows for which it works now.
     pub(crate) fn nobody(&mut self, context: SpanId) {
         self.set(context, SpanId::default());
+    }
+
+    /// The context is its own consumer's, but of goroutines only that are made under it.
+    pub(crate) fn give_to_made(&mut self, context: SpanId, now_ns: u64) {
+        self.set(context, context);
+        let mark = Mark {
+            of_made: true,
+            asked: false,
+        };
+        self.marks.put(context, mark, now_ns);
+    }
+
+    /// The goroutine that has this context asks for its next message: returns the consumer it worked for.
+    pub(crate) fn asks(&mut self, context: SpanId, now_ns: u64) -> Option<SpanId> {
+        let Whose::Of(consumer) = self.resolve(context) else {
+            return None;
+        };
+        let before = self.marks.get(&context).copied().unwrap_or_default();
+        let mark = Mark {
+            asked: true,
+            ..before
+        };
+        self.marks.put(context, mark, now_ns);
+        Some(consumer)
     }
 
     /// What is read from now on is no part of this consumer's work.
@@ -106,11 +147,30 @@ impl Contexts {
 
     /// Whether an origin is a context that is nobody's: what its unit does has no more in common than the unit.
     pub(crate) fn is_nobodys(&self, origin: Origin) -> bool {
-        matches!(origin, Origin::Kernel(parent, _) if self.resolve(parent) == Whose::Nobody)
+        matches!(origin, Origin::Kernel(parent, evidence) if self.resolve_call(parent, evidence) == Whose::Nobody)
+    }
+
+    /// Whose a call is that names this context by `evidence`.
+    pub(crate) fn resolve_call(&self, span: SpanId, evidence: Evidence) -> Whose {
+        let is_for_made = || self.marks.get(&span).is_some_and(|mark| mark.of_made);
+        if evidence == Evidence::Goroutine && is_for_made() {
+            return Whose::Nobody;
+        }
+        self.resolve(span)
+    }
+
+    /// Whether a call that begins now names the context of a job that is over: a goroutine that was made for it may have gone on with
+    /// something else.
+    pub(crate) fn is_late(&self, origin: Origin) -> bool {
+        let Origin::Kernel(span, Evidence::Spawn) = origin else {
+            return false;
+        };
+        matches!(self.resolve(span), Whose::Of(consumer) if self.over.has(&consumer))
     }
 
     /// Forgets what is too old.
     pub(crate) fn sweep(&mut self, now_ns: u64) {
+        self.marks.sweep(now_ns);
         self.over.sweep(now_ns);
     }
 
@@ -145,19 +205,19 @@ mod tests {
     #[test]
     fn replies_go_on_with_the_work_and_end_with_it() {
         let mut contexts = Contexts::default();
-        contexts.read(id(1), SpanId::default());
+        contexts.read(id(1), SpanId::default(), 1);
         assert_eq!(contexts.resolve(id(1)), Whose::Nobody);
         contexts.give(id(2), id(2));
-        contexts.read(id(3), id(2));
-        contexts.read(id(4), id(3));
+        contexts.read(id(3), id(2), 1);
+        contexts.read(id(4), id(3), 1);
         assert_eq!(contexts.resolve(id(4)), Whose::Of(id(2)));
         contexts.end(id(2), 4);
-        contexts.read(id(5), id(4));
+        contexts.read(id(5), id(4), 1);
         assert_eq!(contexts.resolve(id(5)), Whose::Nobody);
         assert_eq!(contexts.resolve(id(4)), Whose::Of(id(2)));
         assert_eq!(contexts.resolve(id(9)), Whose::Itself);
         contexts.nobody(id(6));
-        contexts.read(id(7), id(6));
+        contexts.read(id(7), id(6), 1);
         assert_eq!(contexts.resolve(id(7)), Whose::Nobody);
     }
 

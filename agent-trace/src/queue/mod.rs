@@ -9,6 +9,7 @@ mod parcel;
 mod pipes;
 mod posts;
 mod puts;
+mod readers;
 mod scope;
 mod units;
 mod work;
@@ -29,6 +30,7 @@ pub(crate) use self::pipes::on_pipe;
 pub(crate) use self::work::Work;
 
 use self::puts::Awaited;
+use self::readers::Reader;
 use self::scope::Scope;
 use self::units::UnitKey;
 use crate::conn::{moved_ktime, pieces, place};
@@ -39,7 +41,7 @@ use crate::ids::{derived_span, first_span};
 use crate::position::Position;
 use crate::semconv;
 use crate::shared::Shared;
-use crate::span::{SpanId, TraceId};
+use crate::span::{Evidence, SpanId, TraceId};
 
 /// Writes to a database after which a connection is given up when no table of any is known to be a queue.
 const WRITES_MAX: u32 = 512;
@@ -204,6 +206,11 @@ impl Lane {
                         shared.fetches_ahead(moved.record.process, self.socket, at_ns);
                     } else {
                         shared.unit_fetches(moved.unit, self.socket, at_ns);
+                        if let Some(Origin::Kernel(context, Evidence::Goroutine)) =
+                            moved.ids.map(|ids| ids.origin)
+                        {
+                            shared.reader_fetches(context, at_ns);
+                        }
                     }
                 }
                 other => self.either(other, moved, shared),
@@ -219,7 +226,18 @@ impl Lane {
         let context = moved.ids.map(|ids| ids.span);
         let before = SpanId(moved.record.exchange.parent_span_id.to_ne_bytes());
         // Who works for a message is known when its unit was given this one alone, and was done with what it had.
-        let is_sure = batch == 1 && context.is_some() && shared.unit_takes(moved.unit, before);
+        let has_made = moved.record.exchange.evidence == evidence::SPAWN;
+        let mut reader = match (context, moved.unit) {
+            (Some(_), None) => Some(shared.reader(before, has_made)),
+            _ => None,
+        };
+        let is_free = match (&reader, moved.unit) {
+            (Some(reader), _) => reader.is_free(),
+            (None, Some(unit)) if batch == 1 => shared.unit_takes(unit),
+            _ => false,
+        };
+        let is_sure = batch == 1 && is_free;
+        let is_own = reader.as_ref().is_none_or(Reader::is_done);
         if batch > 1 {
             shared.counters.one(Counter::MessagesTogether);
             shared.unit_mixes(moved.unit);
@@ -232,6 +250,9 @@ impl Lane {
             match event {
                 Event::Delivered(delivered) => {
                     let ids = self.delivery_ids(moved, is_sure, nth);
+                    if let Some(reader) = &mut reader {
+                        reader.takes(ids.span);
+                    }
                     self.delivered(delivered, ids, (is_sure, batch), moved, shared);
                     nth += 1;
                 }
@@ -239,15 +260,21 @@ impl Lane {
             }
         }
         let Some(context) = context else { return };
+        let now_ns = moved.record.head.ktime_ns;
+        if let Some(reader) = reader {
+            shared.reader_is(context, reader, now_ns);
+        }
         let contexts = shared.graph.contexts();
-        if is_sure {
+        if is_sure && !is_own {
+            contexts.give_to_made(context, now_ns);
+        } else if is_sure {
             contexts.give(context, context);
         } else if batch > 0 {
             contexts.nobody(context);
         } else if let Some(consumer) = self.claimed.take() {
             contexts.give(context, consumer);
         } else {
-            contexts.read(context, before);
+            contexts.read(context, before, now_ns);
         }
     }
 
@@ -257,6 +284,7 @@ impl Lane {
         let at_ns = moved_ktime(record);
         match event {
             Event::Answered { operation, error } => self.answered(operation, error, record, shared),
+            Event::Unanswered { operation } => self.unanswered(operation, shared),
             Event::Placed(placed) => self.placed(&placed, shared),
             Event::Settled { delivery, how } => {
                 if let Some(consumer) = self.unsettled.remove(&delivery) {

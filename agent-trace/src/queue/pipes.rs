@@ -30,7 +30,7 @@ pub(crate) fn on_pipe(record: &SegmentRecord, payload: &[u8], shared: &mut Share
     };
     let before = SpanId(record.exchange.parent_span_id.to_ne_bytes());
     let Said::Task(id) = said else {
-        shared.graph.contexts().read(ids.span, before);
+        shared.graph.contexts().read(ids.span, before, at_ns);
         return;
     };
     // It would not be given another one before.

@@ -27,6 +27,8 @@ const AWAITED_MAX: usize = 1_024;
 pub(super) struct Awaited {
     operation: u32,
     keys: Vec<Key>,
+    /// When its write was over.
+    written_ns: u64,
     exchange: Box<Exchange>,
 }
 
@@ -80,6 +82,14 @@ impl Lane {
         }
         let (operation, is_answered) = (sent.operation, !sent.is_unanswered);
         let keys = sent.message.keys.clone();
+        let again = match (sent.is_again, ids.origin) {
+            (true, _) => shared.attempt_of(&keys),
+            (false, Origin::None) => shared.attempt_retried(&sent.message, record.process),
+            (false, _) => None,
+        };
+        if let Some(attempt) = again {
+            ids.origin = Origin::Kernel(attempt, Evidence::Message);
+        }
         let is_fan_out = !matches!(sent.name, "lpush" | "rpush" | "lpushx" | "rpushx" | "zadd");
         let header = shared.header(sent.message.traceparent);
         let is_candidate = sent.is_candidate && !shared.work.candidates.is_queue(&sent.destination);
@@ -114,6 +124,7 @@ impl Lane {
         self.awaited.push_back(Awaited {
             operation,
             keys,
+            written_ns: record.head.ktime_ns,
             exchange,
         });
     }
@@ -176,6 +187,22 @@ impl Lane {
             shared.complete(awaited.exchange, outcome, end, end);
         }
         self.awaited = kept;
+    }
+
+    /// What was answered to the operation will never be known: it ends with its own write.
+    pub(super) fn unanswered(&mut self, operation: u32, shared: &mut Shared) {
+        let is_it = |awaited: &Awaited| awaited.operation == operation;
+        while let Some(at) = self.awaited.iter().position(is_it) {
+            let Some(awaited) = self.awaited.remove(at) else {
+                return;
+            };
+            let end = awaited.written_ns;
+            if parcel_is_candidate(&awaited.exchange) {
+                shared.may_be_message(awaited.exchange, end);
+            } else {
+                shared.complete(awaited.exchange, Outcome::Complete, end, end);
+            }
+        }
     }
 
     /// The connection is gone: what the broker did not answer is not known to have reached it.

@@ -39,6 +39,7 @@ impl Scope {
                 self.one(key);
             }
             Event::Answered { .. }
+            | Event::Unanswered { .. }
             | Event::Fetching
             | Event::Settled { .. }
             | Event::Committed(_)

@@ -18,7 +18,6 @@ use agent_protocol::queue::{Committed, Settle};
 use super::Parcel;
 use super::work::{Open, system_of, works_in_turn};
 use crate::exchange::Outcome;
-use crate::graph::Whose;
 use crate::shared::Shared;
 use crate::span::SpanId;
 
@@ -54,15 +53,8 @@ fn in_log(open: &Open, process: ProcessKey) -> Option<&Parcel> {
 }
 
 impl Shared {
-    /// The unit is about to be given one message; its context before was `before`. Returns whether it is free for it.
-    pub(crate) fn unit_takes(&mut self, unit: Option<UnitKey>, before: SpanId) -> bool {
-        let Some(unit) = unit else {
-            // A goroutine: what it read before tells.
-            return match self.graph.contexts().resolve(before) {
-                Whose::Of(consumer) => !self.work.open.contains_key(&consumer),
-                Whose::Itself | Whose::Nobody => true,
-            };
-        };
+    /// The unit is about to be given one message. Returns whether it is free for it.
+    pub(crate) fn unit_takes(&mut self, unit: UnitKey) -> bool {
         match self.work.units.get(&unit) {
             None | Some(At::Settled(_)) => true,
             Some(At::Working(_) | At::Mixed) => {

@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 
 use agent_common::abi::{ProcessKey, SocketKey};
-use agent_protocol::queue::{Key, KeyKind, Settle, System};
+use agent_protocol::queue::{Key, KeyKind, Message, Settle, System};
 use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::FxHashMap;
 
@@ -21,6 +21,7 @@ use super::candidates::Candidates;
 use super::outcome_of;
 use super::parcel::Parcel;
 use super::posts::{Found, Posts};
+use super::readers::Reader;
 use super::units::{At, UnitKey};
 use crate::aged::{Aged, FOR_EVER};
 use crate::counters::Counter;
@@ -60,6 +61,8 @@ pub(crate) struct Work {
     attempts: Aged<Key, (SpanId, u32)>,
     /// The latest delivery of each message that is no job's, by who put it and where to: the broker may deliver it once more.
     deliveries: Aged<(SpanId, u64), (SpanId, u32)>,
+    /// Goroutines that read from brokers, by the context of their latest read.
+    pub(super) readers: Aged<SpanId, Reader>,
     pub(super) candidates: Candidates,
     /// Processes that commit offsets.
     pub(super) committers: Aged<ProcessKey, ()>,
@@ -76,6 +79,7 @@ impl Work {
             units: FxHashMap::default(),
             attempts: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             deliveries: Aged::new(ATTEMPTS_MAX, FOR_EVER),
+            readers: Aged::new(UNITS_MAX, FOR_EVER),
             candidates: Candidates::default(),
             committers: Aged::new(UNITS_MAX, FOR_EVER),
         }
@@ -228,6 +232,21 @@ impl Shared {
         let latest = (exchange.ids.span, number);
         let at_ns = exchange.start_ktime_ns;
         self.work.deliveries.put(to, latest, at_ns);
+    }
+
+    /// The latest attempt of the job that a message is of.
+    pub(crate) fn attempt_of(&self, keys: &[Key]) -> Option<SpanId> {
+        let job = keys.iter().find(|key| key.kind == KeyKind::Job)?;
+        self.work.attempts.get(job).map(|(attempt, _)| *attempt)
+    }
+
+    /// The attempt that puts its job to be tried again: by the message's number it is the next one, and its process is at work on the one before.
+    pub(crate) fn attempt_retried(&self, put: &Message, by: ProcessKey) -> Option<SpanId> {
+        let job = put.job.as_ref()?;
+        let (attempt, number) = *self.work.attempts.get(&job.key)?;
+        let open = self.work.open.get(&attempt)?;
+        let is_next = job.retries? == number.checked_add(1)?;
+        (is_next && open.exchange.process == by).then_some(attempt)
     }
 
     /// A job is put again: the attempt that runs is over, and it did not succeed.

@@ -248,7 +248,8 @@ impl World {
             role: end.role,
             protocol: end.protocol,
             injected: 0,
-            zero: [0; 4],
+            ending: 0,
+            zero: [0; 2],
             tail: if cut { tail } else { [0; 8] },
             exchange: ids.unwrap_or_default(),
         };

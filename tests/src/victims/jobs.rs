@@ -4,12 +4,15 @@
 //! call `/leaf/ID/N`. Always holds: the worker said that it is ready. Refuses: to start with anything missing.
 
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use super::broker::{Broker, Server};
 use super::{Serving, Victim};
 use crate::process::{Running, built, free_port, program, source};
+use crate::scene::scaled;
 
 /// Who puts jobs and works on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,9 +134,7 @@ pub fn shop(library: Library, redis: u16, leaf: &Victim) -> Result<Victim> {
     }
     celery_environment(library, redis, &mut command);
     let serving = match library {
-        // asynq's puts were children of their requests in one run and all roots in another, on 2026-11-27 (contexts counted as multiplexed):
-        // why is not known yet.
-        Library::BullMq | Library::Asynq => Serving::Loop,
+        Library::BullMq => Serving::Loop,
         _ => Serving::Thread,
     };
     Victim::start("the shop", serving, port, &mut command, None)
@@ -241,6 +242,10 @@ pub fn crew(library: Library, leaf: &Victim, count: usize) -> Result<Crew> {
     let shop = shop(library, port, leaf)?;
     let (mut command, is_ready) = worker(library, port, leaf, count)?;
     let worker = ready("the worker", &mut command, is_ready)?;
+    if library == Library::Asynq {
+        // What is asked of a Go program before the agent has looked into it (it does when it listens: 40 ms seen) has no goroutine.
+        sleep(scaled(Duration::from_millis(500)));
+    }
     Ok(Crew {
         worker,
         shop,

@@ -84,20 +84,20 @@ fn huey_s_threads_work_in_the_trace_of_the_request() {
 
 #[test]
 fn dramatiq_s_messages_are_joined_and_its_calls_never_wrong() {
-    let rounds = [(WORK, 6, 1), (WORK, 40, 8)];
+    let rounds = [(WORK, 6, 1), (RETRY, 4, 1), (WORK, 40, 8), (RETRY, 8, 8)];
     check_jobs(Library::Dramatiq, 4, &rounds, Calls::UnderOrRoot);
 }
 
 #[test]
-fn bullmq_s_messages_are_never_joined_wrongly_nor_its_calls() {
-    let rounds = [(WORK, 6, 1), (WORK, 40, 8)];
+fn bullmq_s_messages_are_joined_and_its_calls_never_wrong() {
+    let rounds = [(WORK, 6, 1), (RETRY, 4, 1), (WORK, 40, 8), (RETRY, 16, 8)];
     check_jobs(Library::BullMq, 5, &rounds, Calls::UnderOrRoot);
 }
 
 #[test]
-fn asynq_s_messages_are_joined_and_its_calls_never_wrong() {
-    let rounds = [(WORK, 6, 1), (WORK, 40, 8)];
-    check_jobs(Library::Asynq, 4, &rounds, Calls::UnderOrRoot);
+fn asynq_s_goroutines_work_in_the_trace_of_the_request() {
+    let rounds = [(WORK, 6, 1), (RETRY, 4, 1), (WORK, 40, 8), (RETRY, 12, 8)];
+    check_jobs(Library::Asynq, 4, &rounds, Calls::Under);
 }
 
 /// Puts what redis-py's threads work on: ids of `kind`.

@@ -77,6 +77,7 @@ impl State {
                 name,
                 kind: Script::Asynq,
                 queue: Box::default(),
+                sent: None,
             };
         }
         let Some(id) = sets.task else {
@@ -109,6 +110,7 @@ impl State {
                     name,
                     destination,
                     is_delayed,
+                    is_again: sets.has_active,
                     message,
                     ..Sent::default()
                 };

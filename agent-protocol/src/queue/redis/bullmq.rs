@@ -13,7 +13,7 @@ use super::library::last_word;
 use super::msgpack::{Item, head, members};
 use super::pending::{Expect, Place, Script};
 use super::scripts::Call;
-use super::state::{Out, Payload, State};
+use super::state::{Out, Payload, State, short};
 use crate::queue::job::{self, Envelope};
 use crate::queue::{Delivered, Event, Job, Key, Keyer, Message, Sent, System};
 
@@ -89,9 +89,11 @@ impl State {
             name,
             kind,
             queue: queue.into(),
+            sent: None,
         };
         match (word(0), word(1)) {
             (b"wait", b"active") => {
+                self.bullmq_queue(queue);
                 // With the set of what is finished, and the job's hash after it, the last job is put there first.
                 let ended =
                     (8..call.keys()).find(|at| matches!(word(*at), b"completed" | b"failed"));
@@ -112,6 +114,15 @@ impl State {
                 let is_later = has(b"waiting-children");
                 self.bullmq_added(name, (call, queue), is_later, out)
             }
+        }
+    }
+
+    /// The connection works for this queue.
+    fn bullmq_queue(&mut self, queue: &[u8]) {
+        match &mut self.bullmq {
+            Some(known) if known.as_deref() == Some(queue) => {}
+            Some(known) => *known = None,
+            None => self.bullmq = Some(Some(short(queue).into())),
         }
     }
 
@@ -189,6 +200,7 @@ impl State {
             name,
             destination: queue_name(queue),
             is_delayed,
+            is_again: true,
             message,
             ..Sent::default()
         };
@@ -198,6 +210,7 @@ impl State {
             name,
             kind: Script::BullMq,
             queue: queue.into(),
+            sent: Some(operation),
         }
     }
 

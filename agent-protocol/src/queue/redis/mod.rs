@@ -7,7 +7,8 @@
 //! - A command's messages are [`Event::Sent`] with the command, in a transaction too; the answer comes later, for a transaction with
 //!   `EXEC`'s. The id of a stream's entry is [`Event::Placed`] by the answer.
 //! - After a hole, or met in its middle, a connection is out of step: answers are matched to commands again when one names a key that was
-//!   asked for, or when commands and answers have alternated [`ALTERNATIONS`] times.
+//!   asked for, or when commands and answers have alternated [`ALTERNATIONS`] times. Until then `unasked` knows what a worker was given by
+//!   its shape, and a put's answer that stands alone ends it; of other puts nothing more is said ([`Event::Unanswered`]).
 //!
 //! How the libraries use it is written down in [`flows`].
 
@@ -25,6 +26,7 @@ mod reply;
 mod scripts;
 mod sniff;
 mod state;
+mod unasked;
 
 pub use sniff::is_redis;
 
@@ -115,7 +117,7 @@ impl Client {
             && self.commands.is_between()
             && self.replies.is_between();
         self.alternations = if is_clean { self.alternations + 1 } else { 0 };
-        self.state.pending.clear();
+        self.state.await_nothing();
         self.state.is_aligned = self.alternations >= ALTERNATIONS;
     }
 
@@ -127,11 +129,13 @@ impl Client {
     }
 
     fn read(&mut self, way: Way, mut piece: Piece<'_>, out: &mut dyn FnMut(Event)) {
+        self.state.tell(out);
         loop {
             let step = match way {
                 Way::ToBroker => self.commands.read(&mut piece, false),
                 Way::ToClient => {
-                    let means_nothing = self.replies.is_between()
+                    let means_nothing = self.state.is_aligned
+                        && self.replies.is_between()
                         && !self.state.is_subscriber
                         && self.state.pending.is_nothing_next();
                     self.replies.read(&mut piece, means_nothing)
@@ -149,6 +153,7 @@ impl Client {
                 (_, Way::ToBroker) => self.command_step(step, out),
                 (_, Way::ToClient) => self.reply_step(step, out),
             }
+            self.state.tell(out);
             if self.is_hopeless {
                 return;
             }
@@ -194,9 +199,9 @@ impl Client {
                 if self.early > 0 && !matches!(command.verb, Verb::Subscription) {
                     // Its answer came before it.
                     self.early -= 1;
-                    self.state.pending.clear();
+                    self.state.await_nothing();
                     self.state.command(command, &self.commands.frame, out);
-                    self.state.pending.clear();
+                    self.state.await_nothing();
                 } else {
                     self.state.command(command, &self.commands.frame, out);
                 }
@@ -270,10 +275,32 @@ impl Client {
             }
             (Step::Whole, _) => {
                 self.misses = 0;
+                // The only answer since the only command is its end. Where more is made of an answer, that must be proved.
+                let is_alone =
+                    self.is_clean && self.state.pending.is_empty() && self.commands.is_between();
+                let was_aligned = self.state.is_aligned;
                 match self.replying.take() {
+                    Some(Replying::Answer(expect)) if !was_aligned => {
+                        let error = self.state.error(frame, 0);
+                        self.state.answer(&expect, frame, 0, out);
+                        if !self.state.is_aligned {
+                            self.state.unasked(frame, 0, out);
+                        }
+                        match expect.operation() {
+                            Some(operation) if is_alone => {
+                                out(Event::Answered { operation, error });
+                            }
+                            Some(operation) => self.state.unanswered.push(operation),
+                            None => {}
+                        }
+                    }
                     Some(Replying::Push) => self.state.pushed_to_client(frame, 0, out),
                     Some(Replying::Answer(expect)) => self.state.answer(&expect, frame, 0, out),
                     Some(Replying::Transaction(list, _)) => {
+                        if !was_aligned {
+                            let operations = list.iter().filter_map(|(_, it)| it.operation());
+                            self.state.unanswered.extend(operations);
+                        }
                         self.state.answer(&Expect::Transaction(list), frame, 0, out);
                     }
                     None => {}
@@ -323,13 +350,8 @@ impl Client {
             }
         }
     }
-}
 
-impl Conversation for Client {
-    fn push(&mut self, way: Way, input: Input<'_>, out: &mut dyn FnMut(Event)) {
-        if self.is_hopeless {
-            return;
-        }
+    fn take(&mut self, way: Way, input: Input<'_>, out: &mut dyn FnMut(Event)) {
         match input {
             Input::Bytes([]) => {}
             Input::Bytes(bytes) => {
@@ -353,7 +375,16 @@ impl Conversation for Client {
             }
         }
     }
+}
 
+impl Conversation for Client {
+    fn push(&mut self, way: Way, input: Input<'_>, out: &mut dyn FnMut(Event)) {
+        if self.is_hopeless {
+            return;
+        }
+        self.take(way, input, out);
+        self.state.tell(out);
+    }
     fn is_hopeless(&self) -> bool {
         self.is_hopeless
     }

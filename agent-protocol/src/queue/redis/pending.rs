@@ -41,11 +41,12 @@ pub(super) enum Expect {
     },
     /// Ids or envelopes of jobs that the client is going to put elsewhere.
     Due(Due),
-    /// A library's script that fetches jobs.
+    /// A library's script that fetches jobs; with `sent` it did this operation before.
     Jobs {
         name: &'static str,
         kind: Script,
         queue: Box<[u8]>,
+        sent: Option<u32>,
     },
     /// Answers of those of a transaction's commands that mean something, by their place in it.
     Transaction(Vec<(u64, Expect)>),
@@ -164,6 +165,18 @@ impl Pending {
             .is_some_and(|slot| slot.expect == Expect::Nothing)
     }
 
+    /// The numbers of operations that are awaited.
+    pub(super) fn operations(&self) -> impl Iterator<Item = u32> + '_ {
+        self.slots.iter().flat_map(|slot| {
+            let listed = match &slot.expect {
+                Expect::Transaction(list) => list.as_slice(),
+                _ => &[],
+            };
+            let listed = listed.iter().filter_map(|(_, expect)| expect.operation());
+            slot.expect.operation().into_iter().chain(listed)
+        })
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -184,6 +197,15 @@ impl Pending {
 }
 
 impl Expect {
+    /// The operation that the answer says to be done, if it is one.
+    pub(super) fn operation(&self) -> Option<u32> {
+        match self {
+            Self::Sent(operation) | Self::Placed { operation, .. } => Some(*operation),
+            Self::Jobs { sent, .. } => *sent,
+            _ => None,
+        }
+    }
+
     fn meant(&self) -> usize {
         match self {
             Self::Nothing => 0,

@@ -64,6 +64,7 @@ impl State {
                 name,
                 kind: Script::Dramatiq,
                 queue,
+                ..
             } if at.depth == 1 => {
                 if self.is_aligned {
                     self.message(name, (queue, None), (frame, at.node), out);
@@ -74,12 +75,20 @@ impl State {
         }
     }
 
+    /// The word of an answer that is an error.
+    pub(super) fn error(&self, frame: &Frame, root: usize) -> Option<String> {
+        let is_error = frame
+            .node(root)
+            .is_some_and(|node| node.kind == Kind::Error);
+        is_error.then(|| error_word(frame.text(root)))
+    }
+
     /// An answer is complete.
     pub(super) fn answer(&mut self, expect: &Expect, frame: &Frame, root: usize, out: Out<'_>) {
         let Some(node) = frame.node(root) else {
             return;
         };
-        let error = (node.kind == Kind::Error).then(|| error_word(frame.text(root)));
+        let error = self.error(frame, root);
         match expect {
             Expect::Sent(operation) | Expect::Placed { operation, .. } if self.is_aligned => {
                 let operation = *operation;
@@ -116,13 +125,23 @@ impl State {
                 self.members(name, (key.as_deref(), *keys), (frame, root), out);
             }
             Expect::Due(Due::Envelope) => self.due(frame, root),
-            Expect::Jobs { name, kind, queue } if self.is_aligned => match kind {
-                Script::BullMq => self.bullmq_job(name, queue, (frame, root), out),
-                Script::Asynq if node.kind == Kind::Bulk => {
-                    self.asynq_job(name, (frame, root), out);
+            Expect::Jobs {
+                name,
+                kind,
+                queue,
+                sent,
+            } if self.is_aligned => {
+                if let Some(operation) = *sent {
+                    out(Event::Answered { operation, error });
                 }
-                Script::Asynq | Script::Dramatiq => {}
-            },
+                match kind {
+                    Script::BullMq => self.bullmq_job(name, queue, (frame, root), out),
+                    Script::Asynq if node.kind == Kind::Bulk => {
+                        self.asynq_job(name, (frame, root), out);
+                    }
+                    Script::Asynq | Script::Dramatiq => {}
+                }
+            }
             _ => {}
         }
     }
@@ -197,21 +216,35 @@ impl State {
         else {
             return false;
         };
-        let mut elements = frame.children(node);
-        let id = elements.next().and_then(|id| frame.word(id));
-        let (Some(id), Some(fields)) = (id.filter(|id| is_entry_id(id)), elements.next()) else {
-            return false;
-        };
         let key = match key {
             Some(key) if self.is_aligned => &**key,
-            Some(_) => return true,
+            Some(_) => return is_entry(frame, node),
             // `name [entry …]`: what came before this entry has been forgotten.
             None => node
                 .checked_sub(2)
                 .and_then(|name| frame.word(name))
                 .unwrap_or(b""),
         };
-        if *keys != Keys::default() && !self.is_proved(*keys, key) || library::is_internal(key) {
+        if is_entry(frame, node) && *keys != Keys::default() && !self.is_proved(*keys, key) {
+            return true;
+        }
+        self.stream_entry((name, key), (*is_settled, *redelivered), (frame, node), out)
+    }
+
+    /// The same of the stream `key`.
+    pub(super) fn stream_entry(
+        &mut self,
+        (name, key): (&'static str, &[u8]),
+        (is_settled, redelivered): (bool, bool),
+        (frame, node): (&Frame, usize),
+        out: Out<'_>,
+    ) -> bool {
+        let mut elements = frame.children(node);
+        let id = elements.next().and_then(|id| frame.word(id));
+        let (Some(id), Some(fields)) = (id.filter(|id| is_entry_id(id)), elements.next()) else {
+            return false;
+        };
+        if library::is_internal(key) {
             return true;
         }
         let key = short(key);
@@ -238,7 +271,7 @@ impl State {
             delivery: 0,
             name,
             destination: library::destination(key, None),
-            redelivered: *redelivered,
+            redelivered,
             message,
             ..Delivered::default()
         };
@@ -280,8 +313,14 @@ impl State {
     }
 }
 
+/// Whether it is an array that begins with an entry's id.
+fn is_entry(frame: &Frame, node: usize) -> bool {
+    let id = frame.children(node).next().and_then(|id| frame.word(id));
+    id.is_some_and(is_entry_id) && frame.children(node).nth(1).is_some()
+}
+
 /// `1526919030474-0`
-fn is_entry_id(id: &[u8]) -> bool {
+pub(super) fn is_entry_id(id: &[u8]) -> bool {
     let mut parts = id.split(|&byte| byte == b'-');
     let is_number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
     parts.next().is_some_and(is_number)

@@ -130,6 +130,7 @@ impl State {
                     name,
                     kind: Script::Dramatiq,
                     queue: short(queue).into(),
+                    sent: None,
                 }
             }
             command => {

@@ -42,6 +42,10 @@ pub(super) struct State {
     done: Option<Key>,
     /// RQ: the job whose description was written last.
     named: Option<(Key, String)>,
+    /// Operations whose answers will not be told apart; said with the next events.
+    pub(super) unanswered: Vec<u32>,
+    /// BullMQ: the queue of the scripts on this connection, if it is one.
+    pub(super) bullmq: Option<Option<Box<[u8]>>>,
     /// Celery: the delivery tag that was looked up to be given back.
     pub(super) restoring: Option<Box<[u8]>>,
 }
@@ -74,6 +78,8 @@ impl State {
             claimed: None,
             done: None,
             named: None,
+            unanswered: Vec::new(),
+            bullmq: None,
             restoring: None,
         }
     }
@@ -87,15 +93,38 @@ impl State {
             + transaction
             + self.unsettled.held()
             + self.moving.capacity() * size_of::<Key>()
+            + self.unanswered.capacity() * size_of::<u32>()
             + self.named.as_ref().map_or(0, |(_, name)| name.len())
+            + self
+                .bullmq
+                .iter()
+                .flatten()
+                .map(|name| name.len())
+                .sum::<usize>()
             + self.restoring.as_ref().map_or(0, |tag| tag.len())
     }
 
     /// Which command an answer belongs to is not known any more.
     pub(super) fn lose_step(&mut self) {
-        self.pending.clear();
-        self.transaction = None;
+        self.await_nothing();
+        if let Some((_, list)) = self.transaction.take() {
+            let operations = list.iter().filter_map(|(_, expect)| expect.operation());
+            self.unanswered.extend(operations);
+        }
         self.is_aligned = false;
+    }
+
+    /// What is awaited will not be told apart.
+    pub(super) fn await_nothing(&mut self) {
+        self.unanswered.extend(self.pending.operations());
+        self.pending.clear();
+    }
+
+    /// Says which operations' answers will not be told apart.
+    pub(super) fn tell(&mut self, out: Out<'_>) {
+        for operation in self.unanswered.drain(..) {
+            out(Event::Unanswered { operation });
+        }
     }
 
     /// A command is complete, and its answer will mean this.

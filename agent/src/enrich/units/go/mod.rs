@@ -95,6 +95,9 @@ pub fn units(exe: &Path, facts: &GoFacts) -> Option<Units> {
         if let Some(waits) = &places.waits {
             known.offsets[1] = layout.g_m;
             known.offsets[2] = layout.m_curg;
+            if let Some(http) = &places.http_waits {
+                known.addresses = [http.start, http.end];
+            }
             spots.extend(waits);
         }
     }

@@ -4,12 +4,12 @@
 //! `isSystemGoroutine` in `newproc1`, whose distance does not depend on it; all places are calls or conditional jumps. What a goroutine waits
 //! for is watched where the program's own code and its modules' ask the runtime to wait, not in the standard library, whose waits pass no work of the
 //! program's (net/http's are among the sites); a program with more than [`WAITS_MAX`] such calls is watched in the runtime's functions
-//! instead, which costs all of its waits, and not at all when it has conditions, too. Refuses: a call that stands twice in a function in
+//! instead, which costs all of its waits, and not at all when it has conditions, too; net/http's are left out there by the caller's address. Refuses: a call that stands twice in a function in
 //! which one is expected.
 
 use std::{collections::BTreeSet, fs::File, ops::Range, os::unix::fs::FileExt};
 
-use object::{Object, ObjectSection, ObjectSegment};
+use object::{Object, ObjectSection, ObjectSegment, elf, read::elf::FileHeader};
 
 use super::{
     Program, code,
@@ -40,6 +40,8 @@ pub(super) struct Places {
     pub(super) made: Option<Spot>,
     /// Where one may be given work later; none where not all of that is seen.
     pub(super) waits: Option<Vec<Spot>>,
+    /// Addresses of net/http's code, where `waits` are in the runtime's functions, which it calls, too.
+    pub(super) http_waits: Option<Range<u64>>,
     /// Where net/http hands requests and connections on; empty where not all of it is known.
     pub(super) http: Vec<Spot>,
     /// A module's goroutines read the requests of many connections.
@@ -108,6 +110,8 @@ struct Pass {
     own: Vec<Range<u32>>,
     /// Beginnings of the functions there, in order.
     begins: Vec<u32>,
+    /// net/http's code, with what the linker put into it.
+    http: Option<Range<u32>>,
     has_loop: bool,
     has_locked_queue: bool,
 }
@@ -116,6 +120,10 @@ impl Pass {
     fn visit(&mut self, name: &[u8], range: Range<u32>) {
         match owner(name) {
             Owner::Standard => {
+                if name.starts_with(b"net/http.") {
+                    let begin = self.http.as_ref().map_or(range.start, |http| http.start);
+                    self.http = Some(begin..range.end);
+                }
                 let sites = HTTP.iter().chain([&SPAWN]);
                 let wanted = sites
                     .flat_map(|(_, function, other, _)| [*function, *other])
@@ -134,6 +142,13 @@ impl Pass {
             Some(last) if is_full || last.end == range.start => last.end = range.end,
             _ => self.own.push(range),
         }
+    }
+
+    /// net/http's code, if none of the program's own lies in it.
+    fn http(&self) -> Option<&Range<u32>> {
+        let http = self.http.as_ref()?;
+        let is_apart = |own: &Range<u32>| own.end <= http.start || http.end <= own.start;
+        self.own.iter().all(is_apart).then_some(http)
     }
 
     fn range(&self, name: &str) -> Option<&Range<u32>> {
@@ -195,8 +210,8 @@ impl Code<'_> {
         Some((*name, at.checked_add(offset as u64)?))
     }
 
-    /// Where the program may wait for work, or where the runtime does for it.
-    fn waits(&self, pass: &Pass) -> Option<Vec<Spot>> {
+    /// Where the program may wait for work, or where the runtime does for it: whether that.
+    fn waits(&self, pass: &Pass) -> Option<(Vec<Spot>, bool)> {
         let mut targets = Vec::new();
         for (program, function, is_whole) in WAITS {
             // A function that the program does not have is not waited in.
@@ -231,10 +246,11 @@ impl Code<'_> {
             if !whole.is_empty() {
                 return None;
             }
-            return targets
+            let spots: Option<Vec<Spot>> = targets
                 .into_iter()
                 .map(|(program, _, _, range)| self.begin(program, range.start))
                 .collect();
+            return Some((spots?, true));
         }
         let at_calls = spots
             .into_iter()
@@ -242,7 +258,8 @@ impl Code<'_> {
         let at_begins = whole
             .into_iter()
             .map(|(program, begin)| self.begin(program, begin));
-        at_calls.chain(at_begins).collect()
+        let spots: Option<Vec<Spot>> = at_calls.chain(at_begins).collect();
+        Some((spots?, false))
     }
 
     /// Where a function begins, behind its look for room on the stack if it has one.
@@ -333,9 +350,17 @@ pub(super) fn find(file: &File, program: &Program<'_>) -> Option<Places> {
         .iter()
         .filter_map(|site| code.spot(&pass, site))
         .collect();
+    let waits = code.waits(&pass).filter(|_| !pass.has_locked_queue);
+    // A position-independent program's addresses are its process'.
+    let is_fixed = program.elf_header().e_type(program.endian()) == elf::ET_EXEC;
+    let http_waits = pass
+        .http()
+        .filter(|_| is_fixed && waits.as_ref().is_some_and(|(_, in_runtime)| *in_runtime))
+        .and_then(|http| Some(code.address(http.start)?..code.address(http.end)?));
     Some(Places {
         made: Some(made),
-        waits: code.waits(&pass).filter(|_| !pass.has_locked_queue),
+        waits: waits.map(|(spots, _)| spots),
+        http_waits,
         http: if http.len() == HTTP.len() {
             http
         } else {
