@@ -15,7 +15,7 @@ pub use maps::{
 };
 pub use units::{
     Runtime, UnitContext, UnitKey, cpython_variant, go_variant, goroutine_note, java_variant,
-    node_variant, runtime, unit_kind, unit_note,
+    node_variant, runtime, task_note, tokio_variant, unit_kind, unit_note,
 };
 
 /// Sixteen bytes (a trace id, an address) as two words in memory order: BPF copies and compares a word in one instruction,
@@ -167,6 +167,8 @@ pub mod evidence {
     pub const SESSION: u8 = 10;
     /// The virtual thread that serves a request made this call.
     pub const VIRTUAL_THREAD: u8 = 11;
+    /// The task of tokio's that serves a request made this call, or handed it to the one that writes for it.
+    pub const TASK: u8 = 12;
 }
 
 /// What an option said beside the ids ([`ExchangeIds::said`]).

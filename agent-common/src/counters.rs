@@ -49,6 +49,14 @@ counters! {
     UnitUnread = "unit_unread",
     /// Contexts of goroutines that ended because the goroutine took a value from a channel or waited: it may work for another request now.
     HandedOver = "goroutine_handed_over",
+    /// Contexts of tokio's tasks that ended because the task was sent something by another request's, or went on waiting after the answer.
+    TaskHandedOver = "task_handed_over",
+    /// Calls by a tokio task that was made under a request, of whose type none had ended yet: it may be one that serves others.
+    TaskUnproven = "task_unproven",
+    /// Calls by a tokio task that was made under a request, when something was sent to a receiver that is not known.
+    TaskUncertain = "task_uncertain",
+    /// Calls that a tokio task wrote for others, to which several had given something or nobody that was seen.
+    TaskUnsaid = "task_unsaid",
     /// Node.js threads whose turns are not followed because the map was full or there was no memory.
     EnvironmentsFull = "environments_full",
     /// Calls made in a Node.js turn whose cause is not known.

@@ -44,21 +44,27 @@ pub(crate) fn begin_client(
     let is_bound = conn.flags & conn_flag::BOUND != 0;
     conn.flags &= !conn_flag::BOUND;
     // A turn's context is taken, and libuv tries again outside of turns. A session's may not be meant any more: then haproxy says now for
-    // which one it sends.
-    let is_kept =
-        is_bound && (conn.evidence == evidence::TURN || conn.unit.kind == unit_kind::ASYNC);
+    // which one it sends. What was handed to a task of tokio's is taken, too.
+    let is_kept = is_bound
+        && (conn.evidence == evidence::TURN
+            || conn.unit.kind == unit_kind::ASYNC
+            || conn.unit.kind == unit_kind::TASK);
     if !is_kept {
         let mut ids = no_ids();
         let (known, thread) = context_of_unit(task, now, &mut ids);
         let mut is_known = known != 0;
         if is_known || !is_bound {
-            if let Some(thread) = thread
-                && thread.class == u64::from(runtime::NODE)
-                && unit::node::calls(task, thread, key, conn, ids.evidence) == 0
-            {
-                is_known = false;
-                ids.parent_span_id = 0;
-                ids.evidence = evidence::NONE;
+            if let Some(thread) = thread {
+                let class = thread.class;
+                if class == u64::from(runtime::TOKIO) {
+                    is_known = unit::task::calls(task, key, conn, &mut ids, protocol) != 0;
+                } else if class == u64::from(runtime::NODE)
+                    && unit::node::calls(task, thread, key, conn, ids.evidence) == 0
+                {
+                    is_known = false;
+                    ids.parent_span_id = 0;
+                    ids.evidence = evidence::NONE;
+                }
             }
             if !is_known {
                 copy(&mut ids.trace_id, &new_trace_id(task.pid_tgid()));
@@ -91,6 +97,7 @@ pub(crate) fn take_back(conn: &mut Conn) {
         if conn.evidence == evidence::TURN
             || conn.evidence == evidence::SESSION
             || conn.unit.kind == unit_kind::ASYNC
+            || conn.unit.kind == unit_kind::TASK
         {
             conn.flags |= conn_flag::BOUND;
         }
@@ -125,6 +132,11 @@ pub(crate) fn parent_by_unit(task: Task, now: u64, ids: &mut ExchangeIds) {
 pub(crate) fn parent_of_write(conn: &mut Conn, task: Task, now: u64) -> u64 {
     let mut ids = no_ids();
     parent_by_unit(task, now, &mut ids);
+    if ids.evidence == evidence::SPAWN && unit::task::is_anothers(task, conn) != 0 {
+        copy(&mut ids.trace_id, &new_trace_id(task.pid_tgid()));
+        ids.parent_span_id = 0;
+        ids.evidence = evidence::NONE;
+    }
     copy(&mut conn.trace_id, &ids.trace_id);
     conn.parent_span_id = ids.parent_span_id;
     conn.evidence = ids.evidence;

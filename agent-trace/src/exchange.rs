@@ -96,6 +96,7 @@ impl Ids {
             evidence::REPLY => Evidence::Reply,
             evidence::ASYNC => Evidence::Async,
             evidence::SPAWN => Evidence::Spawn,
+            evidence::TASK => Evidence::Task,
             _ => Evidence::None,
         };
         let named = evidence != Evidence::None && parent != SpanId::default();

@@ -54,6 +54,8 @@ pub enum Evidence {
     Async,
     /// The unit that made this call was made by one that served the parent.
     Spawn,
+    /// The task of tokio's that serves the parent made this call, or handed it to the one that writes for it.
+    Task,
     /// The peer's agent said so in a TCP option.
     Option,
     /// The parent put the message.
@@ -73,6 +75,7 @@ impl Evidence {
             | Self::Reply
             | Self::Async
             | Self::Spawn
+            | Self::Task
             | Self::Session => true,
         }
     }
@@ -97,6 +100,7 @@ impl Evidence {
             Self::Reply => "reply",
             Self::Async => "async",
             Self::Spawn => "spawn",
+            Self::Task => "task",
             Self::Option => "option",
             Self::Message => "message",
         }

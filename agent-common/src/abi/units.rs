@@ -26,6 +26,8 @@ pub mod runtime {
     pub const HAPROXY: u8 = 7;
     /// A JVM whose virtual threads can be read: the unit is the one that is mounted, or else the thread as in `NATIVE`.
     pub const JAVA: u8 = 8;
+    /// tokio whose running task can be read: the unit is the task ([`super::unit_kind::TASK`]).
+    pub const TOKIO: u8 = 9;
 }
 
 /// Kinds of units ([`UnitKey::kind`]).
@@ -47,6 +49,49 @@ pub mod unit_kind {
     pub const GOROUTINE_ALONE: u32 = 6;
     /// A virtual thread of a JVM; `id` is its `Thread.threadId()`, which is never given out twice.
     pub const VIRTUAL_THREAD: u32 = 7;
+    /// A task of tokio; `id` is its `task::Id`, which no other task of the process ever has.
+    pub const TASK: u32 = 8;
+    /// What wakes the receiver of a channel of tokio's (`mpsc`); `id` is the address of its `AtomicWaker`. What the value's fields mean is said
+    /// in `unit/task`.
+    pub const TASK_CHANNEL: u32 = 9;
+    /// A task that receives from such a channel; `id` is its `task::Id`.
+    pub const TASK_RECEIVER: u32 = 10;
+    /// A type of tasks of which one was made under a request and ended; `id` is the address of its vtable.
+    pub const TASK_TYPE: u32 = 11;
+    /// A task of a type of which none has ended yet; `id` is its `task::Id`.
+    pub const TASK_MADE: u32 = 12;
+    /// What was last sent to channels whose receivers are not known; `id` is 0.
+    pub const TASK_SENT: u32 = 13;
+}
+
+/// Bits of [`Runtime::variant`] of `runtime::TOKIO`.
+pub mod tokio_variant {
+    /// Each new task and each task's end is seen, and who sends to whom.
+    pub const FOLLOWED: u8 = 1;
+}
+
+/// What else is known of a task's context: bits of [`UnitContext::evidence`] above the evidence itself.
+pub mod task_note {
+    /// The response to the request has begun.
+    pub const ANSWERED: u64 = 0x100;
+    /// How often the task has waited for a value or a time since then: this is one, counted up to [`WAITS`].
+    pub const WAITED: u64 = 0x200;
+    /// All bits of that.
+    pub const WAITS: u64 = 0x600;
+    /// Sticky: the task read a request while another one it had read was unanswered. It has no context.
+    pub const VOID: u64 = 0x800;
+    /// None of the task's type had ended when it was made.
+    pub const UNPROVEN: u64 = 0x1000;
+    /// Of a channel: something was sent to it. Of a receiver: it receives from more than one, or writes to more than one connection.
+    pub const SENT: u64 = 0x2000;
+    /// Of a channel: its receiver has waited since the last message, which may be no more in it.
+    pub const IDLE: u64 = 0x4000;
+    /// From this bit on: of a task, the one that read the request; of a channel, its receiver. Both `task::Id`s, which count up from 1.
+    pub const READER_SHIFT: u64 = 16;
+    /// What is not [`READER_SHIFT`]'s.
+    pub const NOTES: u64 = 0xffff;
+    /// Stands for a receiver that is no task: `block_on`'s future.
+    pub const NO_TASK: u64 = (1 << 47) - 1;
 }
 
 /// Bits of [`Runtime::variant`] of `runtime::GO`.

@@ -63,6 +63,7 @@ fn attempt(task: Task, scratch: &mut Scratch, key: &SocketKey) -> Option<()> {
     if ids.evidence == evidence::ASYNC || ids.evidence == evidence::REPLY {
         unit::node::connects(task);
     }
+    unit::task::connects(task, &mut scratch.conn);
     if conn::insert(scratch, key.sk) == 0 {
         return None;
     }

@@ -17,6 +17,7 @@ mod option;
 mod pipes;
 mod read;
 mod sockets;
+mod task;
 mod wait;
 mod write;
 

@@ -1,4 +1,4 @@
-//! Units of which a thread runs many: goroutines, contextvars Contexts, virtual threads, turns of an event loop.
+//! Units of which a thread runs many: goroutines, tokio's tasks, contextvars Contexts, virtual threads, turns of an event loop.
 //!
 //! In: the current task and what user space found about its runtime. Out: the unit that runs, and the request it works for.
 //! Always holds: an entry of the map is the context of the unit with that key now; whoever makes a unit anew (the runtime
@@ -17,7 +17,7 @@ use agent_common::{
 };
 use aya_ebpf::helpers::bpf_probe_read_user;
 
-use super::{go, haproxy, java};
+use super::{go, haproxy, java, task};
 use crate::{
     ids::copy,
     maps::{RUNTIMES, UNITS, count},
@@ -61,6 +61,10 @@ pub(crate) fn locate(task: Task, unit: &mut UnitKey) -> u64 {
         runtime::JAVA => match java::mounted(task, known) {
             java::PLATFORM => return 0,
             id => (Some(id), unit_kind::VIRTUAL_THREAD),
+        },
+        runtime::TOKIO => match task::running(task, known) {
+            None => return 0,
+            id => (id, unit_kind::TASK),
         },
         _ => return 0,
     };
@@ -109,6 +113,9 @@ pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
     }
     if conn.unit.kind == unit_kind::VIRTUAL_THREAD {
         return java::enter(conn, now);
+    }
+    if conn.unit.kind == unit_kind::TASK {
+        return task::enter(conn, now);
     }
     let of = (&conn.trace_id, conn.span_id);
     put_new(&conn.unit, of, now, own_evidence(conn.unit.kind))
@@ -159,6 +166,9 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
     {
         return 1;
     }
+    if conn.unit.kind == unit_kind::TASK && task::keeps(place) {
+        return 1;
+    }
     let _ = UNITS.remove(conn.unit);
     1
 }
@@ -180,6 +190,9 @@ pub(crate) fn running(task: Task, now: u64, ids: &mut ExchangeIds) -> u64 {
 /// The context of the unit `unit`: fills `ids` and returns 1 if there is one.
 #[inline(always)]
 pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
+    if unit.kind == unit_kind::TASK {
+        return task::context(unit, now, ids);
+    }
     // SAFETY: the entry of the unit that runs, or of one that this one is part of: nobody else writes it now.
     let Some(known) = (unsafe { UNITS.get(unit) }) else {
         return 0;

@@ -23,6 +23,7 @@ mod java;
 pub(crate) mod job;
 pub(crate) mod many;
 pub(crate) mod node;
+pub(crate) mod task;
 
 use agent_common::{
     abi::{
@@ -158,7 +159,11 @@ pub(crate) fn enter(task: Task, socket: &SocketKey, conn: &mut Conn, reading: Re
     if is_located {
         return many::enter(conn, now);
     }
-    if class == runtime::MULTIPLEXING || class == runtime::GO || class == runtime::HAPROXY {
+    if class == runtime::MULTIPLEXING
+        || class == runtime::GO
+        || class == runtime::HAPROXY
+        || class == runtime::TOKIO
+    {
         return 0;
     }
     let unit = &mut thread.unit;

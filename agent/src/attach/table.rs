@@ -169,6 +169,7 @@ const NODE_TIMERS: &str = "whose the calls are that Node.js programs make after 
 const HEADERS: &str = "contexts for who is called, where programs send none themselves";
 const LOOPS: &str = "event loops cannot be told from threads";
 const GOROUTINES: &str = "whose calls those of Go's goroutines are that others made";
+const TOKIO: &str = "whose calls those of tokio's tasks are that others made, and whose requests hyper's client writes";
 const GO_CALLS: &str = "whose requests Go's net/http writes and whose connections it makes";
 
 /// All hooks, in the order they are attached: life and death of sockets and processes first, so that nothing is
@@ -414,4 +415,24 @@ pub const HOOKS: &[Hook] = &[
     optional("go_select", Place::User("runtime.selectgo"), GOROUTINES),
     optional("go_poll", Place::User("runtime.selectnbrecv"), GOROUTINES),
     optional("go_sleep", Place::User("time.Sleep"), GOROUTINES),
+    optional(
+        "tokio_spawn",
+        Place::User("tokio's OwnedTasks::bind_inner, Handle::schedule_option_task_without_yield"),
+        TOKIO,
+    ),
+    optional(
+        "tokio_end",
+        Place::User("tokio::runtime::task::state::State::transition_to_complete"),
+        TOKIO,
+    ),
+    optional(
+        "tokio_wait",
+        Place::User("tokio::sync::task::AtomicWaker::register_by_ref"),
+        TOKIO,
+    ),
+    optional(
+        "tokio_send",
+        Place::User("tokio::sync::task::AtomicWaker::wake"),
+        TOKIO,
+    ),
 ];

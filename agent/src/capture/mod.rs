@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use agent_common::{
     abi::{
         Conn, PeerKey, Runtime, SocketKey, UnitContext, UnitKey, demand, evidence, goroutine_note,
-        runtime, unit_kind, unit_note, verdict,
+        runtime, task_note, unit_kind, unit_note, verdict,
     },
     limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
 };
@@ -176,15 +176,18 @@ impl Kernel {
         }
     }
 
-    /// Forgets contexts that goroutines and virtual threads no longer work under: those that ended are not seen to end.
+    /// Forgets contexts that goroutines and virtual threads no longer work under: those that ended are not seen to end. tokio's
+    /// tasks are, but not all that was known of their channels goes with them.
     fn sweep_units(&mut self, now_ns: u64) -> usize {
         let is_old = |key: &UnitKey, value: &UnitContext| {
             let kinds = [
                 unit_kind::GOROUTINE,
                 unit_kind::HANDED,
                 unit_kind::VIRTUAL_THREAD,
+                unit_kind::TASK,
             ];
             let is_own = key.kind == unit_kind::VIRTUAL_THREAD
+                || key.kind == unit_kind::TASK
                 || value.evidence & unit_note::EVIDENCE == u64::from(evidence::GOROUTINE)
                     && value.evidence & goroutine_note::ANSWERED == 0;
             let most = if is_own {
@@ -199,10 +202,35 @@ impl Kernel {
             .filter(|(key, value)| is_old(&key.0, &value.0))
             .map(|(key, _)| key)
             .collect();
-        for key in &old {
+        let channels = self.lost_channels();
+        for key in old.iter().chain(&channels) {
             let _ = self.units.remove(key);
         }
-        old.len()
+        old.len() + channels.len()
+    }
+
+    /// Channels and timers of tokio's tasks that ended, and those at which a task waited that waits at others now, if nothing was ever sent to them.
+    fn lost_channels(&self) -> Vec<UnitKeyBytes> {
+        let units = self.units.iter().flatten();
+        let channels = units.filter(|(key, _)| key.0.kind == unit_kind::TASK_CHANNEL);
+        let is_lost = |key: &UnitKey, channel: &UnitContext| {
+            let was_sent = channel.evidence & task_note::SENT != 0;
+            let receiver = channel.evidence >> task_note::READER_SHIFT;
+            if receiver == task_note::NO_TASK {
+                return !was_sent;
+            }
+            let receiver = UnitKeyBytes(UnitKey {
+                id: receiver,
+                tgid: key.tgid,
+                kind: unit_kind::TASK_RECEIVER,
+            });
+            let known = self.units.get(&receiver, 0);
+            known.map_or(true, |known| !was_sent && known.0.trace_id[0] != key.id)
+        };
+        channels
+            .filter(|(key, channel)| is_lost(&key.0, &channel.0))
+            .map(|(key, _)| key)
+            .collect()
     }
 
     /// The process and its children hand jobs to each other over pipes.

@@ -91,6 +91,10 @@ fn capture(config: &mut Config, mut section: Section<'_>) -> Result<(), ConfigEr
         &mut config.capture.node_turns,
         section.parsed("node_turns", value::node_turns)?,
     );
+    set(
+        &mut config.capture.tokio_tasks,
+        section.parsed("tokio_tasks", value::on_or_off)?,
+    );
     section.finish()
 }
 

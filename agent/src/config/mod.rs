@@ -73,6 +73,8 @@ pub struct Capture {
     pub queues: bool,
     /// When calls of Node.js programs are given to requests by the turns of their event loop.
     pub node_turns: NodeTurns,
+    /// Calls of programs on tokio are given to requests by their tasks.
+    pub tokio_tasks: bool,
 }
 
 /// `capture.node_turns`.
@@ -146,6 +148,7 @@ impl Default for Config {
                 queues: true,
                 // Always on, a lock that requests share gives wrong parents (turns.js, `locked`: 1 of 240), and so does an event (`waits`).
                 node_turns: NodeTurns::Auto,
+                tokio_tasks: true,
             },
             scope: Scope::default(),
             export: OtlpSettings::default(),

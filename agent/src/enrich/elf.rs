@@ -14,7 +14,7 @@ use std::{
 use memchr::memmem::Finder;
 use object::{Object, ObjectSection, ReadCache};
 
-use super::units::{self, go::GoFacts};
+use super::units::{self, go::GoFacts, tokio::TokioFacts};
 
 /// Bytes searched in one section: some milliseconds. Read-only data of ordinary programs is smaller.
 pub const SEARCH_MAX: u64 = 16 << 20;
@@ -46,6 +46,7 @@ pub struct ElfMarks {
     go_facts: HashMap<FileId, GoFacts>,
     marks: HashMap<FileId, Marks>,
     node: HashMap<FileId, Option<units::node::Places>>,
+    tokio: HashMap<FileId, TokioFacts>,
 }
 
 impl ElfMarks {
@@ -83,6 +84,14 @@ impl ElfMarks {
     /// As [`Self::is_go`].
     pub fn node(&mut self, path: &Path) -> io::Result<Option<units::node::Places>> {
         once(&mut self.node, path, |file| Ok(units::node::places(file)))
+    }
+
+    /// Looks into the program at `path`, which holds tokio.
+    ///
+    /// # Errors
+    /// As [`Self::is_go`].
+    pub fn tokio(&mut self, path: &Path) -> io::Result<TokioFacts> {
+        once(&mut self.tokio, path, TokioFacts::read)
     }
 
     /// Searches the file at `path`.

@@ -24,7 +24,7 @@ use super::{
     elf::ElfMarks,
     naming::words::without_version,
     proc_root::ProcRoot,
-    units::{self, cpython::Refusal},
+    units::{self, Follows, cpython::Refusal},
 };
 use crate::{attach::user::Probe, config::NodeTurns};
 
@@ -261,10 +261,22 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
         return node(elf, &file);
     }
     if marks.tokio {
-        // tokio's tasks move between worker threads at every await.
-        return found(runtime::MULTIPLEXING, "the executable holds tokio");
+        return tokio(elf, &file);
     }
     unknown
+}
+
+/// tokio in the file `file`: its tasks move between worker threads at every await.
+fn tokio(elf: &mut ElfMarks, file: &Path) -> Finding {
+    let facts = elf.tokio(file).unwrap_or_default();
+    let limit = facts.limit();
+    match facts.units(file) {
+        None => Finding::unread(runtime::MULTIPLEXING, limit.unwrap_or_default()),
+        Some(units) => Finding {
+            is_unread: limit.is_some(),
+            ..Finding::from(units)
+        },
+    }
 }
 
 /// Node.js in the file `file`.
@@ -316,8 +328,7 @@ pub struct RuntimeClasses {
     due: BTreeSet<(u64, u32)>,
     /// Processes not classified because the table was full.
     refused: u64,
-    /// When Node.js' turns count.
-    node_turns: NodeTurns,
+    follows: Follows,
 }
 
 /// One process.
@@ -351,30 +362,27 @@ impl RuntimeClasses {
             known,
             due,
             refused: 0,
-            node_turns: NodeTurns::Off,
+            follows: Follows {
+                node_turns: NodeTurns::Off,
+                tokio_tasks: false,
+            },
         }
     }
 
-    /// When Node.js' turns count (`capture.node_turns`).
+    /// What is followed.
     #[must_use]
-    pub fn with_node_turns(mut self, node_turns: NodeTurns) -> Self {
-        self.node_turns = node_turns;
+    pub fn following(mut self, follows: Follows) -> Self {
+        self.follows = follows;
         self
     }
 
     fn find(&mut self, tgid: u32) -> Finding {
         let mut finding = find(&self.root, &mut self.elf, tgid);
-        if finding.class() == runtime::NODE {
-            match self.node_turns {
-                NodeTurns::Off => {
-                    return Finding::of(
-                        runtime::MULTIPLEXING,
-                        "Node.js' turns are not followed: capture.node_turns is off",
-                    );
-                }
-                NodeTurns::Auto => finding.runtime.variant |= node_variant::ALONE,
-                NodeTurns::On => {}
-            }
+        if let Some(fact) = self.follows.refusal(finding.class()) {
+            return Finding::of(runtime::MULTIPLEXING, fact);
+        }
+        if finding.class() == runtime::NODE && self.follows.node_turns == NodeTurns::Auto {
+            finding.runtime.variant |= node_variant::ALONE;
         }
         finding
     }

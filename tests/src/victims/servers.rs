@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
 use super::{Serving, Victim, fresh};
 use crate::process::{built, free_port, program, source};
@@ -127,13 +127,38 @@ pub fn puma(leaf: &Victim) -> Result<Victim> {
     Victim::start("puma", Serving::Thread, port, &mut command, None)
 }
 
-/// axum and reqwest on tokio's runtime with many threads.
+/// A runtime of tokio's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokio {
+    /// With many threads.
+    Threads,
+    /// On one thread.
+    Current,
+    /// With many threads, in an executable without symbols.
+    Stripped,
+}
+
+/// axum and reqwest on tokio.
 ///
 /// # Errors
 /// When it is not built.
-pub fn axum(leaf: &Victim) -> Result<Victim> {
+pub fn axum(runtime: Tokio, leaf: &Victim) -> Result<Victim> {
     let port = free_port()?;
-    let mut command = Command::new(built("axum-victim")?);
+    let mut exe = built("axum-victim")?;
+    if runtime == Tokio::Stripped {
+        let whole = exe;
+        exe = whole.with_extension("stripped");
+        let status = Command::new("strip")
+            .arg("-o")
+            .args([&exe, &whole])
+            .status()
+            .context("strip (binutils) is not there")?;
+        ensure!(status.success(), "strip ended with {status}");
+    }
+    let mut command = Command::new(exe);
     command.arg(port.to_string()).env("LEAF_URL", leaf.url());
+    if runtime == Tokio::Current {
+        command.arg("current");
+    }
     Victim::start("axum", Serving::Loop, port, &mut command, None)
 }

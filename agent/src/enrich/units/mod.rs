@@ -10,10 +10,11 @@ pub mod haproxy;
 pub mod java;
 mod jvm;
 pub mod node;
+pub mod tokio;
 
-use agent_common::abi::Runtime;
+use agent_common::abi::{Runtime, runtime};
 
-use crate::attach::user::Probe;
+use crate::{attach::user::Probe, config::NodeTurns};
 
 /// How a process' units are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,4 +25,28 @@ pub struct Units {
     pub probes: Vec<Probe>,
     /// The fact it stands on, for people.
     pub fact: &'static str,
+}
+
+/// Units that are followed only where the configuration says so.
+#[derive(Clone, Copy, Debug)]
+pub struct Follows {
+    /// Node.js' turns (`capture.node_turns`).
+    pub node_turns: NodeTurns,
+    /// tokio's tasks (`capture.tokio_tasks`).
+    pub tokio_tasks: bool,
+}
+
+impl Follows {
+    /// Why units of this class are not followed.
+    pub(super) fn refusal(self, class: u8) -> Option<&'static str> {
+        match class {
+            runtime::TOKIO if !self.tokio_tasks => {
+                Some("tokio's tasks are not followed: capture.tokio_tasks is off")
+            }
+            runtime::NODE if self.node_turns == NodeTurns::Off => {
+                Some("Node.js' turns are not followed: capture.node_turns is off")
+            }
+            _ => None,
+        }
+    }
 }

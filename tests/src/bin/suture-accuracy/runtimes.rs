@@ -9,9 +9,11 @@ use suture_tests::victims::compiled::{self, Java, JavaShapes};
 use suture_tests::victims::nginx::{Behind, PhpFpm, nginx};
 use suture_tests::victims::python::{EventLoop, Worker, event_loop, gunicorn, http_server};
 use suture_tests::victims::scripts::{NodeShapes, node_shapes, webrick};
-use suture_tests::victims::servers::{Apache, apache, axum, haproxy, puma};
+use suture_tests::victims::servers::{Apache, Tokio, apache, axum, haproxy, puma};
 
-use crate::shape::Shape::{self, Background, Fail, Fanout, Handover, Pool, Seq, Timer};
+use crate::shape::Shape::{
+    self, Background, Fail, Fanout, Handover, Lazy, Lock, Own, Pool, Select, Seq, Timer,
+};
 use crate::stage::Stage;
 
 /// How many calls are to have their true parent.
@@ -97,6 +99,20 @@ const BY_GOROUTINE: &[(Shape, f64)] = &[
     (Pool, 100.0),
     (Fail, 100.0),
     (Background, 100.0),
+];
+/// The first tasks of a type that are made under a request are nobody's; what one task does for all stays nobody's.
+const BY_TASK: &[(Shape, f64)] = &[
+    (Seq, 99.5),
+    (Fanout, 98.0),
+    (Timer, 99.5),
+    (Pool, 99.5),
+    (Fail, 99.5),
+    (Background, 90.0),
+    (Select, 99.5),
+    (Lock, 99.5),
+    (Own, 5.0),
+    (Handover, 0.0),
+    (Lazy, 0.0),
 ];
 /// What differs between releases of Go: where goroutines are made, and where they hand work on.
 const BY_GO_RELEASE: &[(Shape, f64)] = &[(Fanout, 100.0), (Fail, 100.0)];
@@ -299,7 +315,15 @@ pub const ALL: &[Runtime] = &[
     go_release("go-stripped", |leaf| go_built("stripped", leaf)),
     go_release("go-pie", |leaf| go_built("pie", leaf)),
     go_release("go-cgo-pie", |leaf| go_built("cgo-pie", leaf)),
-    runtime("axum-reqwest", NEARLY, BY_LOOP, |leaf| work(axum(leaf)?)),
+    runtime("axum-reqwest", Target::Evidence, BY_TASK, |leaf| {
+        work(axum(Tokio::Threads, leaf)?)
+    }),
+    runtime("axum-current", Target::Evidence, BY_TASK, |leaf| {
+        work(axum(Tokio::Current, leaf)?)
+    }),
+    runtime("axum-stripped", Target::Evidence, BY_LOOP, |leaf| {
+        work(axum(Tokio::Stripped, leaf)?)
+    }),
     by_turns("node-http", |leaf| {
         work(node_shapes(NodeShapes::Http, leaf)?)
     }),

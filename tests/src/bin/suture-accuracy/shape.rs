@@ -18,10 +18,18 @@ pub enum Shape {
     Pool,
     /// An answer of 500, a connection closed without an answer, a port that refuses.
     Fail,
+    /// Two calls, each made by a unit that the request started, and gives them to while it waits.
+    Own,
     /// Two calls, each made by another thread while the request waits.
     Handover,
     /// A call that begins after the response.
     Background,
+    /// Two calls at once and one beside a timer, in one unit.
+    Select,
+    /// Two calls under a lock that all requests take.
+    Lock,
+    /// Two calls, each made by a unit that the first such request started, for all of them.
+    Lazy,
 }
 
 /// All of them.
@@ -31,8 +39,12 @@ pub const ALL: &[Shape] = &[
     Shape::Timer,
     Shape::Pool,
     Shape::Fail,
+    Shape::Own,
     Shape::Handover,
     Shape::Background,
+    Shape::Select,
+    Shape::Lock,
+    Shape::Lazy,
 ];
 
 /// What becomes of a call.
@@ -55,17 +67,23 @@ impl Shape {
             Self::Timer => "timer",
             Self::Pool => "pool",
             Self::Fail => "fail",
+            Self::Own => "own",
             Self::Handover => "handover",
             Self::Background => "background",
+            Self::Select => "select",
+            Self::Lock => "lock",
+            Self::Lazy => "lazy",
         }
     }
 
     /// The calls for one request; the place of each is the number in its path.
     pub fn calls(self) -> &'static [Call] {
         match self {
-            Self::Seq | Self::Pool => &[Call::Answered; 3],
+            Self::Seq | Self::Pool | Self::Select => &[Call::Answered; 3],
             Self::Fanout => &[Call::Answered; 4],
-            Self::Timer | Self::Handover => &[Call::Answered; 2],
+            Self::Timer | Self::Own | Self::Handover | Self::Lock | Self::Lazy => {
+                &[Call::Answered; 2]
+            }
             Self::Fail => &[Call::Answered, Call::Closed, Call::Refused],
             Self::Background => &[Call::Answered],
         }

@@ -76,7 +76,10 @@ pub fn run(plan: Plan) -> Result<()> {
     let node = node_shapes(NodeShapes::Http, &leaf)?;
     one(&units("node http (turns)", node), plan)?;
     one(
-        &units("axum + reqwest (tasks)", servers::axum(&leaf)?),
+        &units(
+            "axum + reqwest (tasks)",
+            servers::axum(servers::Tokio::Threads, &leaf)?,
+        ),
         plan,
     )?;
     let java = Java::Release(25);

@@ -1,22 +1,32 @@
-//! The axum victim: axum as server, reqwest as client, tokio's runtime with many threads. Usage: axum-victim PORT.
+//! The axum victim: axum as server, reqwest as client, tokio's runtime with many threads, or with one. Usage: axum-victim PORT [current].
 //!
 //! In: /work/SHAPE/ID. Out: the shape's calls of the leaf (`LEAF_URL`), each GET /leaf/ID/N, so that its path says whose it is.
 //! Always holds: a call that fails is as good as one that does not; some shapes ask for it.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::Router;
-use tokio::sync::Semaphore;
+use tokio::sync::{mpsc, oneshot, Notify, Semaphore};
 use tokio::task::JoinSet;
+
+/// A call that another task makes, and who waits for it.
+type Job = (String, oneshot::Sender<()>);
 
 struct Victim {
     leaf: String,
     client: reqwest::Client,
     two: Semaphore,
+    one: tokio::sync::Mutex<()>,
+    /// Two tasks, each started by the first request that needs it, that make calls for all.
+    actor: OnceLock<mpsc::Sender<Job>>,
+    loader: OnceLock<()>,
+    jobs: Mutex<VecDeque<Job>>,
+    more: Notify,
 }
 
 impl Victim {
@@ -34,6 +44,54 @@ impl Victim {
     async fn pooled(&self, url: String) {
         let _permit = self.two.acquire().await;
         self.get(url).await;
+    }
+}
+
+impl Victim {
+    /// A task that makes calls for whoever sends to it.
+    fn actor(self: &Arc<Self>) -> mpsc::Sender<Job> {
+        let victim = Arc::clone(self);
+        let (give, mut take) = mpsc::channel::<Job>(64);
+        tokio::spawn(async move {
+            while let Some((url, done)) = take.recv().await {
+                victim.get(url).await;
+                let _ = done.send(());
+            }
+        });
+        give
+    }
+
+    /// Over a channel.
+    async fn by_actor(self: &Arc<Self>, actor: &mpsc::Sender<Job>, url: String) {
+        let (done, is_done) = oneshot::channel();
+        if actor.send((url, done)).await.is_ok() {
+            let _ = is_done.await;
+        }
+    }
+
+    /// Over a list behind a lock.
+    async fn by_loader(self: &Arc<Self>, url: String) {
+        let (done, is_done) = oneshot::channel();
+        if let Ok(mut jobs) = self.jobs.lock() {
+            jobs.push_back((url, done));
+        }
+        self.more.notify_one();
+        let victim = Arc::clone(self);
+        self.loader.get_or_init(|| {
+            tokio::spawn(async move {
+                loop {
+                    let next = victim.jobs.lock().ok().and_then(|mut jobs| jobs.pop_front());
+                    match next {
+                        Some((url, done)) => {
+                            victim.get(url).await;
+                            let _ = done.send(());
+                        }
+                        None => victim.more.notified().await,
+                    }
+                }
+            });
+        });
+        let _ = is_done.await;
     }
 }
 
@@ -94,22 +152,62 @@ async fn work(
                 victim.get(victim.leaf(&id, 0, "")).await;
             });
         }
+        "select" => {
+            let leaf = |step| victim.get(victim.leaf(&id, step, ""));
+            tokio::join!(leaf(0), leaf(1));
+            tokio::select! {
+                () = leaf(2) => {}
+                () = tokio::time::sleep(Duration::from_secs(20)) => {}
+            }
+        }
+        "lock" => {
+            let _held = victim.one.lock().await;
+            victim.get(victim.leaf(&id, 0, "")).await;
+            victim.get(victim.leaf(&id, 1, "")).await;
+        }
+        "own" => {
+            let actor = victim.actor();
+            victim.by_actor(&actor, victim.leaf(&id, 0, "")).await;
+            victim.by_actor(&actor, victim.leaf(&id, 1, "")).await;
+        }
+        "handover" => {
+            let actor = victim.actor.get_or_init(|| victim.actor());
+            victim.by_actor(actor, victim.leaf(&id, 0, "")).await;
+            victim.by_actor(actor, victim.leaf(&id, 1, "")).await;
+        }
+        "lazy" => {
+            victim.by_loader(victim.leaf(&id, 0, "")).await;
+            victim.by_loader(victim.leaf(&id, 1, "")).await;
+        }
         _ => return (StatusCode::NOT_FOUND, "no such shape"),
     }
     (StatusCode::OK, "worked")
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let port: u16 = std::env::args().nth(1).unwrap_or_default().parse()?;
+async fn serve(port: u16) -> Result<(), Box<dyn std::error::Error>> {
     let victim = Victim {
         leaf: std::env::var("LEAF_URL").unwrap_or_default(),
         client: reqwest::Client::builder().no_proxy().build()?,
         two: Semaphore::new(2),
+        one: tokio::sync::Mutex::new(()),
+        actor: OnceLock::new(),
+        loader: OnceLock::new(),
+        jobs: Mutex::new(VecDeque::new()),
+        more: Notify::new(),
     };
     let app = Router::new()
         .route("/work/{shape}/{id}", get(work))
         .with_state(Arc::new(victim));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     Ok(axum::serve(listener, app).await?)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let port: u16 = args.next().unwrap_or_default().parse()?;
+    let mut runtime = match args.next().as_deref() {
+        Some("current") => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    runtime.enable_all().build()?.block_on(serve(port))
 }
