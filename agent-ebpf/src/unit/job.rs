@@ -13,7 +13,7 @@
 //! ```
 
 use agent_common::abi::{
-    Conn, cpython_variant, demand, evidence, goroutine_note, runtime, unit_flag,
+    Conn, cpython_variant, demand, evidence, goroutine_note, protocol, runtime, unit_flag,
 };
 
 use super::{class_of, cpython, current, go, is_variant, many};
@@ -29,6 +29,10 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
     let Some(thread) = current(key) else { return 0 };
     let class = class_of(thread, key, now);
     if class == runtime::GO {
+        // net/http's own goroutine reads answers for the one that asked (`persistConn.readLoop`).
+        if conn.protocol == protocol::HTTP1 {
+            return 0;
+        }
         return goroutine(task, conn, now);
     }
     if class == runtime::JAVA && many::is_located(task) {

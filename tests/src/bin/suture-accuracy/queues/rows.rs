@@ -251,6 +251,10 @@ pub const ALL: &[Queue] = &[
         Program::Python("paho_v5"),
         WORKED,
     ),
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message("boto3-sqs", Server::ElasticMq, Program::Python("sqs"), NONE)
+    },
     message(
         "psycopg-skip-locked",
         Server::Postgresql,
