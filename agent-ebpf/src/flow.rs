@@ -292,6 +292,9 @@ pub(crate) fn wrote(
         flags: scratch.found.flags(),
     };
     if conn.flags & conn_flag::BEGUN != 0 {
+        if messages::is_of_queue(conn) {
+            unit::go::asked(call.task, conn);
+        }
         conn.flags &= !conn_flag::BEGUN;
         segment.flags |= segment_flag::EXCHANGE;
         segment.pos = conn.pending_seq;

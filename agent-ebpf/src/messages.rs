@@ -33,14 +33,18 @@ pub(crate) fn is_of_queue(conn: &mut Conn) -> bool {
     if conn.role != role::CLIENT || conn.protocol != protocol::HTTP1 {
         return false;
     }
-    if conn.flags & conn_flag::OF_QUEUE == 0
-        && DEMANDS
-            .get(demand::SERVERS)
-            .is_some_and(|known| *known != 0)
-    {
+    if conn.flags & conn_flag::OF_QUEUE == 0 && has_servers() {
         look_up(conn);
     }
     conn.flags & conn_flag::OF_QUEUE != 0
+}
+
+/// Whether any such server is known.
+#[inline(always)]
+pub(crate) fn has_servers() -> bool {
+    DEMANDS
+        .get(demand::SERVERS)
+        .is_some_and(|known| *known != 0)
 }
 
 #[inline(never)]

@@ -47,6 +47,9 @@ pub mod unit_kind {
     pub const GOROUTINE_ALONE: u32 = 6;
     /// A virtual thread of a JVM; `id` is its `Thread.threadId()`, which is never given out twice.
     pub const VIRTUAL_THREAD: u32 = 7;
+    /// Who asked for a request of net/http: `id` is the request's address, or the `g` that writes it; the value's `span_id` the asking `g`. Only
+    /// while a server with a queue is known.
+    pub const ASKER: u32 = 8;
 }
 
 /// Bits of [`Runtime::variant`] of `runtime::GO`.

@@ -29,10 +29,6 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
     let Some(thread) = current(key) else { return 0 };
     let class = class_of(thread, key, now);
     if class == runtime::GO {
-        // net/http's own goroutine reads answers for the one that asked (`persistConn.readLoop`).
-        if conn.protocol == protocol::HTTP1 {
-            return 0;
-        }
         return goroutine(task, conn, now);
     }
     if class == runtime::JAVA && many::is_located(task) {
@@ -77,7 +73,13 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
 #[inline(always)]
 fn goroutine(task: Task, conn: &mut Conn, now: u64) -> u64 {
     let mut unit = many::nobody();
-    if many::locate(task, &mut unit) == 0 {
+    if conn.protocol == protocol::HTTP1 {
+        // net/http's own goroutine reads answers for the one that asked (`persistConn.readLoop`).
+        if !go::is_goroutine(&conn.unit) {
+            return 0;
+        }
+        unit = conn.unit;
+    } else if many::locate(task, &mut unit) == 0 {
         return 0;
     }
     let before = match go::job_before(&unit) {

@@ -65,11 +65,16 @@ pub(super) fn meets(
         exchange.message = Some(Box::new(Parcel::of_call(protocol::SQS, action.name())));
     } else if let Origin::Kernel(parent, _) = exchange.ids.origin
         && action == Action::Receive
-        && shared.graph.contexts().resolve(parent) != Whose::Itself
     {
         // The unit asks for more: that is no part of what it had.
-        exchange.ids.origin = Origin::None;
-        exchange.ids.trace = TraceId::default();
+        let whose = shared.graph.contexts().resolve(parent);
+        if whose != Whose::Itself {
+            exchange.ids.origin = Origin::None;
+            exchange.ids.trace = TraceId::default();
+        }
+        if let Whose::Of(consumer) = whose {
+            shared.fetches_after(consumer, exchange.start_ktime_ns);
+        }
     }
     let keyer = Keyer::new(shared.config.message_secret());
     exchange.call = Some(Box::new(Call::new(action, keyer)));

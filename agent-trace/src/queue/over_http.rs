@@ -14,6 +14,7 @@ use super::units::UnitKey;
 use super::{Lane, Moved, Parcel};
 use crate::exchange::{Endpoints, Entry, Exchange, Ids, Outcome};
 use crate::shared::Shared;
+use crate::span::SpanId;
 
 impl Lane {
     /// The lane of a client's connection over HTTP: what is said there is read elsewhere.
@@ -63,6 +64,12 @@ impl Lane {
 }
 
 impl Shared {
+    /// The unit that worked for `consumer` asks for more. (Threads say so themselves; of a goroutine only its context is known.)
+    pub(crate) fn fetches_after(&mut self, consumer: SpanId, at_ns: u64) {
+        self.graph.contexts().end(consumer, at_ns);
+        self.end_work(consumer, Outcome::Complete, at_ns);
+    }
+
     /// The call of `exchange` put these, and its server took them.
     pub(crate) fn has_put(&mut self, exchange: &mut Exchange, puts: Vec<Event>) {
         let (span, at_ns) = (exchange.ids.span, exchange.start_ktime_ns);

@@ -184,6 +184,7 @@ impl Kernel {
             let kinds = [
                 unit_kind::GOROUTINE,
                 unit_kind::HANDED,
+                unit_kind::ASKER,
                 unit_kind::VIRTUAL_THREAD,
             ];
             let is_own = key.kind == unit_kind::VIRTUAL_THREAD

@@ -24,7 +24,7 @@ pub enum Server {
     Nats,
     /// Kafka in KRaft mode.
     Kafka,
-    /// ElasticMQ: SQS' interface over HTTP, with a queue `mails` whose visibility time-out is a second.
+    /// ElasticMQ: SQS' interface over HTTP, with a queue `mails` whose visibility time-out is three seconds.
     ElasticMq,
 }
 
@@ -174,7 +174,7 @@ fn elasticmq(port: u16, folder: &Folder) -> Result<Command> {
          node-address {{ protocol = http, host = \"127.0.0.1\", port = {port} }}\n\
          rest-sqs {{ enabled = true, bind-hostname = \"127.0.0.1\", bind-port = {port} }}\n\
          rest-stats {{ enabled = false }}\n\
-         queues {{ mails {{ defaultVisibilityTimeout = 1 second }} }}\n"
+         queues {{ mails {{ defaultVisibilityTimeout = 3 seconds }} }}\n"
     );
     let mut command = Command::new(program(&["java"], "default-jdk-headless")?);
     command

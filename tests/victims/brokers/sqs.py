@@ -48,7 +48,10 @@ def takes():
         answer = client.receive_message(QueueUrl=URL, WaitTimeSeconds=2, AttributeNames=["ApproximateReceiveCount"])
         for message in answer.get("Messages", []):
             if work(message):
-                client.delete_message(QueueUrl=URL, ReceiptHandle=message["ReceiptHandle"])
+                try:
+                    client.delete_message(QueueUrl=URL, ReceiptHandle=message["ReceiptHandle"])
+                except client.exceptions.ReceiptHandleIsInvalid:
+                    print("too late", message["MessageId"], flush=True)
 
 
 def main():
