@@ -255,6 +255,10 @@ pub const ALL: &[Queue] = &[
         again: Some(Again::Redelivered("again")),
         ..message("boto3-sqs", Server::ElasticMq, Program::Python("sqs"), NONE)
     },
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message("go-sqs", Server::ElasticMq, Program::Go("sqs"), NONE)
+    },
     message(
         "psycopg-skip-locked",
         Server::Postgresql,
