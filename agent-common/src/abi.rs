@@ -10,8 +10,8 @@ mod units;
 use core::mem::{offset_of, size_of};
 
 pub use maps::{
-    Arrival, Arrived, Conn, Inflight, PeerKey, Thread, Unit, conn_flag, demand, destination,
-    header_state, option_state, unit_flag,
+    Arrival, Arrived, Conn, Inflight, PeerKey, ServerKey, Thread, Unit, conn_flag, demand,
+    destination, header_state, option_state, server_key, unit_flag,
 };
 pub use units::{
     Runtime, UnitContext, UnitKey, cpython_variant, go_variant, goroutine_note, java_variant,
@@ -113,6 +113,8 @@ pub mod protocol {
     /// PostgreSQL.
     pub const POSTGRES: u8 = 8;
 
+    /// Amazon SQS' calls over HTTP/1; user space's name, in no record.
+    pub const SQS: u8 = 10;
     /// A pipe between processes of one program ([`super::SegmentRecord::socket`] is its inode's address and number).
     pub const PIPE: u8 = 9;
 
@@ -128,6 +130,7 @@ pub mod protocol {
 pub mod segment_flag {
     /// The kernel began an exchange at this segment's first byte; `exchange` is valid. On a broker's client: what a write puts has these
     /// ids; what a read brought is the context of its unit from here on, and `parent_span_id` is the one before.
+    /// The same holds for what a client over HTTP/1 reads from a server that has a queue.
     pub const EXCHANGE: u8 = 1;
     /// `ret` was 0 on a read: the peer's end of stream.
     pub const EOF: u8 = 2;

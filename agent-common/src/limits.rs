@@ -38,6 +38,8 @@ pub const SCRATCHES: u32 = 3;
 pub const PROCESSES_MAX: u32 = 32_768;
 /// Processes whose pipes are read.
 pub const PIPED_MAX: u32 = 4_096;
+/// Servers with queues over HTTP.
+pub const SERVERS_MAX: u32 = 1_024;
 /// Connections of the agent itself.
 pub const OWN_MAX: u32 = 1_024;
 /// Sockets on which options of other agents arrived that no request took yet. A value is 88 bytes: about 1.5 MiB.

@@ -210,7 +210,7 @@ fn look(scratch: &mut Scratch, conn: &mut Conn, view: &View, moved: u64, is_fres
     }
     let known = scratch.found.token();
     let is_of_messages = conn.verdict == verdict::MESSAGES || !known.is_none();
-    if is_of_messages {
+    if is_of_messages || conn.flags & conn_flag::OF_QUEUE != 0 {
         conn.budget = setting!(message_bytes);
     } else if is_fresh {
         conn.budget = setting!(head_bytes);
@@ -292,6 +292,9 @@ pub(crate) fn wrote(
         flags: scratch.found.flags(),
     };
     if conn.flags & conn_flag::BEGUN != 0 {
+        if messages::is_of_queue(conn) {
+            unit::go::asked(call.task, conn);
+        }
         conn.flags &= !conn_flag::BEGUN;
         segment.flags |= segment_flag::EXCHANGE;
         segment.pos = conn.pending_seq;
@@ -323,6 +326,7 @@ pub(crate) fn was_read<S: Sock>(
     conn.last_ns = now;
     let turned = conn.last_direction != direction::RX;
     let is_fresh = turned || conn.verdict == verdict::SNIFF;
+    messages::is_of_queue(conn);
     look(scratch, conn, &view, moved, is_fresh);
     let token = scratch.found.token();
     let begins = token.is_request() && turned && conn.role != role::CLIENT;
@@ -360,6 +364,8 @@ pub(crate) fn was_read<S: Sock>(
         }
         if conn.role == role::CLIENT && conn.unit.kind == unit_kind::ASYNC {
             unit::node::read_reply(call.task, socket.key.sk, conn, turned);
+        } else if conn.flags & conn_flag::OF_QUEUE != 0 {
+            messages::moved(scratch, conn, &call, direction::RX, socket.file);
         }
     }
     let segment = Segment {

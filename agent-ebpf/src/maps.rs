@@ -5,8 +5,8 @@ use core::ops::{Deref, DerefMut};
 
 use agent_common::{
     abi::{
-        Arrived, Conn, ConnRecord, PeerKey, Runtime, SegmentRecord, SocketKey, Thread, UnitContext,
-        UnitKey, Words, demand, node::Environment,
+        Arrived, Conn, ConnRecord, PeerKey, Runtime, SegmentRecord, ServerKey, SocketKey, Thread,
+        UnitContext, UnitKey, Words, demand, node::Environment,
     },
     counters::Counter,
     limits,
@@ -71,6 +71,11 @@ pub(crate) static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(limits::PO
 /// Groups of hooks asked for and attached (`agent_common::abi::demand`).
 #[map]
 pub(crate) static DEMANDS: Array<u64> = Array::with_max_entries(demand::SLOTS, 0);
+
+/// Servers with queues over HTTP: user space reads the requests that name their calls.
+#[map]
+pub(crate) static SERVERS: HashMap<ServerKey, u8> =
+    HashMap::with_max_entries(limits::SERVERS_MAX, 0);
 
 /// Options of other agents, by the address of the `struct sock` on which they arrived.
 #[map]

@@ -151,6 +151,11 @@ fn mqtt_holds_on_the_corpus_and_its_mutations() {
 }
 
 #[test]
+fn sqs_holds_on_the_corpus_and_its_mutations() {
+    run("sqs", fuzzing::conversations::sqs);
+}
+
+#[test]
 fn kafka_holds_on_the_corpus_and_its_mutations() {
     run("kafka", fuzzing::lanes::kafka);
 }

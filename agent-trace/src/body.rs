@@ -31,6 +31,11 @@ impl Body {
         self.next = None;
     }
 
+    /// How many of the bytes at `pos` come before its next one; `None`: bytes were missed.
+    pub(crate) fn skip(&self, pos: u32) -> Option<u32> {
+        Some(self.next?.wrapping_sub(pos))
+    }
+
     /// Its first bytes, as far as they are among those captured at `pos`.
     pub(crate) fn first<'a>(&self, pos: u32, captured: &'a [u8]) -> Option<&'a [u8]> {
         let skip = self.next?.wrapping_sub(pos) as usize;

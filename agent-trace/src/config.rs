@@ -165,6 +165,8 @@ pub struct TracerConfig {
     /// Names of request headers whose values, beside that of `Idempotency-Key`, link requests of different traces; `$.name`
     /// is a field at the top of a JSON body.
     pub correlation_keys: Vec<String>,
+    /// Whether calls of queues over HTTP are read. (Which brokers are, the kernel side decides.)
+    pub queues: bool,
     /// Goes into all hashes of what was said. A program's own, so that nobody can make equal ones.
     pub secret: u64,
     /// How long a complete exchange waits for its parent's records, ns.
@@ -185,6 +187,7 @@ impl Default for TracerConfig {
             query: QueryPolicy::default(),
             keep_headers: Vec::new(),
             correlation_keys: Vec::new(),
+            queues: true,
             secret: 0,
             linger_ns: 200_000_000,
             idle_ns: 1_000_000_000,

@@ -84,6 +84,14 @@ counters! {
     MessageByClient = "message_by_client",
     /// What was said to or by a broker and could not be read.
     MessageUnparsed = "message_unparsed",
+    /// Calls to a queue's server whose queue or messages were not captured; they stay calls over HTTP, or lack messages.
+    CallUnread = "call_unread",
+    /// Successful calls to a queue's server that fetch, delete or release messages, on either end; no span: the messages have spans.
+    CallQuiet = "call_left_out",
+    /// Calls for messages that brought none; no span.
+    ReceivedNothing = "received_nothing",
+    /// Messages over HTTP whose reader has no context (an event loop, or the host's first call to that server): its calls are roots.
+    MessageWithoutUnit = "message_without_unit",
     /// Reads that brought several messages: what their reader does next is nobody's.
     MessagesTogether = "messages_together",
     /// Calls of goroutines that were made for a job which is over: they may have gone on with something else; roots.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use agent_common::abi::{ConnRecord, ExchangeIds, ProcessKey, bytes_of, evidence, said};
 
+use agent_protocol::queue::sqs::Call;
+
 use crate::ahead;
 use crate::body::Body;
 use crate::graph::{Origin, Side, Slot};
@@ -189,6 +191,12 @@ pub(crate) struct Exchange {
     pub(crate) outcome: Outcome,
     /// It is about a message of a queue: on the client's side the put, on the server's the work.
     pub(crate) message: Option<Box<Parcel>>,
+    /// It is a call of a queue's server.
+    pub(crate) call: Option<Box<Call>>,
+    /// It makes no span if it succeeds: what it asks for, or says, is in others.
+    pub(crate) is_quiet: bool,
+    /// The thread that began it; 0: not known.
+    pub(crate) tid: u32,
 }
 
 impl Exchange {
@@ -225,6 +233,9 @@ impl Exchange {
             response_body: None,
             outcome: Outcome::Open,
             message: None,
+            call: None,
+            is_quiet: false,
+            tid: 0,
         }
     }
 

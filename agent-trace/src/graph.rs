@@ -6,6 +6,7 @@
 //! parent; chains are followed at most [`CHAIN_MAX`] steps. Refuses: edges to exchanges that are not known (counted, a root).
 
 mod contexts;
+mod learned;
 mod table;
 
 use agent_common::{
@@ -173,19 +174,6 @@ impl Graph {
         &mut self.contexts
     }
 
-    /// The put of the consumer's message was recorded after its delivery.
-    pub(crate) fn is_of_message(&mut self, consumer: SpanId, producer: SpanId) {
-        if let Some(node) = self
-            .table
-            .find(consumer)
-            .and_then(|slot| self.table.get_mut(slot))
-            && node.decision.is_none()
-            && node.facts.origin == Origin::None
-        {
-            node.facts.origin = Origin::Kernel(producer, Evidence::Message);
-        }
-    }
-
     /// Whether the exchange is in the table, or was a message's.
     pub(crate) fn knows(&self, span: SpanId) -> bool {
         self.table.find(span).is_some() || self.posted.has(&span)
@@ -198,17 +186,6 @@ impl Graph {
             .and_then(|node| node.decision)
             .map(|decision| decision.trace)
             .or_else(|| self.posted.get(&span).map(|(trace, _)| *trace))
-    }
-
-    /// Another request came on the connection before this one's response was over.
-    pub(crate) fn overlap(&mut self, id: SpanId) {
-        if let Some(node) = self
-            .table
-            .find(id)
-            .and_then(|slot| self.table.get_mut(slot))
-        {
-            node.facts.overlaps = true;
-        }
     }
 
     /// A pipelined request was written: its server side may find it by its place.

@@ -50,13 +50,15 @@ impl Links {
 pub(crate) fn links(exchange: &Exchange, decision: Decision, shared: &mut Shared) -> Links {
     let mut links = Links::default();
     if let Some(parcel) = exchange.message.as_deref() {
-        // Each attempt of a job is a span of its own.
+        // Each attempt of a job is a span of its own; one over HTTP is put by a call that may have been tried before.
         if let Some(before) = parcel.before
             && let Some(trace) = shared.graph.trace_of(before)
         {
             links.link(before, trace, key::LINK_RETRY);
         }
-        return links;
+        if exchange.wire == Wire::Broker {
+            return links;
+        }
     }
     if exchange.side == Side::Client {
         attempts(&mut links, exchange, decision, shared);

@@ -82,6 +82,8 @@ pub const MESSAGING_CONSUMER_GROUP: &str = "messaging.consumer.group.name";
 pub const MESSAGING_KAFKA_OFFSET: &str = "messaging.kafka.offset";
 /// `messaging.kafka.message.key`
 pub const MESSAGING_KAFKA_KEY: &str = "messaging.kafka.message.key";
+/// `aws.sqs.queue.url`
+pub const AWS_SQS_QUEUE_URL: &str = "aws.sqs.queue.url";
 /// Value of `messaging.operation.type`, and first word of the span's name: a message is put.
 pub const SEND: &str = "send";
 /// The same: it is worked on.

@@ -9,7 +9,7 @@ use agent_common::abi::{ProcessKey, SocketKey};
 use agent_protocol::queue::kafka::Topics;
 use agent_protocol::stream::Limits;
 use agent_protocol::tracecontext::{TraceContext, Traceparent};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::attempts::Attempts;
 use crate::config::TracerConfig;
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) work: Work,
     /// Names of Kafka's topics: clients ask for them on one connection and fetch on another.
     pub(crate) topics: Topics,
+    /// Servers with queues over HTTP, by address and port.
+    pub(crate) servers: FxHashSet<([u8; 16], u16)>,
     /// Sockets with bytes waiting for their request's record, and until when.
     pub(crate) parked: VecDeque<(u64, SocketKey)>,
     /// Bytes waiting so, over all connections.
@@ -92,6 +94,7 @@ impl Shared {
             exchange.texts.clear();
             exchange.endpoints = None;
             exchange.message = None;
+            exchange.call = None;
             self.spare.push(exchange);
         }
     }
@@ -183,6 +186,7 @@ impl Shared {
             | Outcome::Unfinished
             | Outcome::Connect(_) => {}
         }
+        self.call_ends(&mut exchange, outcome);
         exchange.outcome = outcome;
         exchange.end_ktime_ns = end_ktime_ns.max(exchange.start_ktime_ns);
         if exchange.epoch_offset_ns == 0 {

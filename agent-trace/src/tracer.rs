@@ -13,11 +13,11 @@ use agent_common::abi::{
 };
 use agent_protocol::queue::kafka::Topics;
 use agent_protocol::stream::Limits;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::attempts::Attempts;
 pub use crate::config::{QueryPolicy, Sampler, SamplerError, TracerConfig, TracerLimits};
-use crate::conn::{Conn, Scratch};
+use crate::conn::{Conn, Scratch, TARGET};
 use crate::connect::Connects;
 use crate::counters::{Counter, Counters};
 use crate::decode::{DecodeError, KernelEvent, decode};
@@ -36,6 +36,13 @@ use crate::span::{Span, SpanId};
 pub enum Command {
     /// Nothing more is to be captured of this socket: it does not speak HTTP/1, or not any more.
     IgnoreConnection(SocketKey),
+    /// This server has a queue: who reads its answers as a client has a context of what was read.
+    FollowServer {
+        /// Its address, IPv4-mapped, as clients name it.
+        address: [u8; 16],
+        /// Its port.
+        port: u16,
+    },
     /// Find out what this process is and give a [`Frame::Process`]; the second field is its thread's name, empty
     /// when it is not known.
     DescribeProcess(ProcessKey, String),
@@ -65,7 +72,9 @@ impl Tracer {
             &config.correlation_keys,
             &config.keep_headers,
         );
-        let parser_limits = Limits::new(config.limits.head_bytes, keys.headers());
+        let target = config.queues.then(|| TARGET.to_owned());
+        let headers = target.into_iter().chain(keys.headers());
+        let parser_limits = Limits::new(config.limits.head_bytes, headers);
         Self {
             connects: Connects::default(),
             renderer: Renderer::new(&config),
@@ -80,6 +89,7 @@ impl Tracer {
                 keys,
                 work: Work::new(config.limits.posts, config.limits.work),
                 topics: Topics::default(),
+                servers: FxHashSet::default(),
                 parked: VecDeque::new(),
                 parked_bytes: 0,
                 idle: VecDeque::new(),

@@ -21,6 +21,7 @@ mod scenarios {
     pub mod http1_cases;
     pub mod lifecycle;
     pub mod load;
+    pub mod messages_over_http;
     pub mod namespaces;
     pub mod option;
     pub mod option_agents;

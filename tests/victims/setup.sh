@@ -2,7 +2,7 @@
 # Builds what the victims need into ~/.cache/suture/victims (or $SUTURE_VICTIMS): a Python venv with pinned
 # packages, another one with libraries of jobs, express, axios-retry and bullmq from their package-locks, the Go and Java programs; with `accuracy`, also what only `cargo xtask accuracy`
 # measures (accuracy/). Works a second time at once: each part carries a stamp of the files it was made from. Needs from Debian: python3-venv nodejs npm golang-go
-# default-jdk-headless ruby ruby-webrick ruby-sidekiq redis-server php-fpm php-curl nginx-light curl (xtask installs them); names what is missing.
+# default-jdk-headless ruby ruby-webrick ruby-sidekiq redis-server maven php-fpm php-curl nginx-light curl (xtask installs them); names what is missing.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${SUTURE_VICTIMS:-$HOME/.cache/suture/victims}
@@ -13,7 +13,7 @@ missing=
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $1 (Debian package $2);"; }
 need node nodejs; need npm npm; need go golang-go; need javac default-jdk-headless; need java default-jdk-headless
 need ruby ruby; need nginx nginx-light; need php php-cli; need curl curl
-need redis-server redis-server; need sidekiq ruby-sidekiq
+need mvn maven; need redis-server redis-server; need sidekiq ruby-sidekiq
 ls /usr/sbin/php-fpm* >/dev/null 2>&1 || missing="$missing php-fpm (Debian package php-fpm);"
 if command -v ruby >/dev/null 2>&1; then
   ruby -e 'require "webrick"' 2>/dev/null || missing="$missing Ruby's webrick (Debian package ruby-webrick);"
@@ -57,6 +57,15 @@ if stale brokers "$here/brokers/requirements.txt"; then
   rm -rf "$cache/brokers"; "$python" -m venv "$cache/brokers"
   "$cache/brokers/bin/pip" install --quiet --disable-pip-version-check -r "$here/brokers/requirements.txt"; built
 fi
+# (Its python-dateutil is an older one than the others'.)
+if stale boto3 "$here/brokers/boto3/requirements.txt"; then
+  rm -rf "$cache/boto3"; "$python" -m venv "$cache/boto3"
+  "$cache/boto3/bin/pip" install --quiet --disable-pip-version-check -r "$here/brokers/boto3/requirements.txt"; built
+fi
+if stale elasticmq "$here/brokers/elasticmq/pom.xml"; then
+  rm -rf "$cache/elasticmq"; mkdir -p "$cache/elasticmq"
+  mvn --quiet --batch-mode -f "$here/brokers/elasticmq/pom.xml" dependency:copy-dependencies -DoutputDirectory="$cache/elasticmq/lib"; built
+fi
 if stale jobs "$here/jobs/requirements.txt"; then
   rm -rf "$cache/jobs"; "$python" -m venv "$cache/jobs"
   "$cache/jobs/bin/pip" install --quiet --disable-pip-version-check -r "$here/jobs/requirements.txt"; built
@@ -95,8 +104,8 @@ if stale accuracy-rust "$here/accuracy/rust/Cargo.toml" "$here/accuracy/rust/Car
 fi
 [ "${1:-}" = accuracy ] || exit 0
 
-if ! command -v mvn >/dev/null 2>&1 || ! command -v nats-server >/dev/null 2>&1; then
-  echo "victims/setup.sh: missing: mvn (Debian package maven) or nats-server (nats-server); Kafka and NATS cannot be measured" >&2; exit 1
+if ! command -v nats-server >/dev/null 2>&1; then
+  echo "victims/setup.sh: missing: nats-server (Debian package nats-server); NATS cannot be measured" >&2; exit 1
 fi
 
 if stale accuracy-node "$here/accuracy/node/package.json" "$here/accuracy/node/package-lock.json"; then

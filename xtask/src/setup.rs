@@ -225,6 +225,7 @@ const VICTIMS: &[Package] = &[
     ),
     program("mosquitto", "mosquitto", "the scenarios with MQTT"),
     package("postgresql", "the scenarios with tables as queues"),
+    program("mvn", "maven", "ElasticMQ's jars, and Kafka's"),
     program("ip", "iproute2", "the scenarios with network namespaces"),
 ];
 
@@ -234,7 +235,6 @@ const ACCURACY: &[Package] = &[
     program("puma", "puma", "measuring Puma"),
     package("ruby-sinatra", "measuring Puma"),
     program("nats-server", "nats-server", "measuring NATS"),
-    program("mvn", "maven", "Kafka's jars"),
 ];
 
 /// Makes sure that the scenarios' real programs are there: Debian's, and those that `tests/victims/setup.sh` builds.

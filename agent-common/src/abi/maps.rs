@@ -25,6 +25,16 @@ pub struct PeerKey {
     pub zero: u32,
 }
 
+/// A server with a queue over HTTP, as its clients name it: its address, and its port. Key of their map.
+pub type ServerKey = [u64; 3];
+
+/// See [`ServerKey`].
+#[inline(always)]
+#[must_use]
+pub const fn server_key(address: Words, port: u16) -> ServerKey {
+    [address[0], address[1], port as u64]
+}
+
 /// Flags of a unit ([`Unit::flags`]).
 pub mod unit_flag {
     /// `trace_id` and `span_id` are a context that may count.
@@ -83,6 +93,8 @@ pub mod conn_flag {
     pub const PEERED: u16 = 256;
     /// Its requests are read by a unit that descends from the one made for it when it was accepted.
     pub const OWN_UNITS: u16 = 512;
+    /// For a client: its server has a queue, so who reads from it may be given work.
+    pub const OF_QUEUE: u16 = 1024;
 }
 
 /// Value of the connection map, keyed by the address of the `struct sock`.
@@ -289,8 +301,10 @@ pub mod demand {
     pub const SCOPED: u32 = 2;
     /// Slot of when the programs changed the scope.
     pub const SCOPED_BY_KERNEL: u32 = 3;
+    /// Slot of how many servers with queues over HTTP are known.
+    pub const SERVERS: u32 = 4;
     /// Slots.
-    pub const SLOTS: u32 = 4;
+    pub const SLOTS: u32 = 5;
     /// Waiting with epoll, where it decides whose a call is.
     pub const LOOPS: u64 = 1;
     /// Unix sockets that speak a known protocol: their ends.

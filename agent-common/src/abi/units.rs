@@ -62,6 +62,9 @@ pub mod unit_kind {
     pub const TASK_MADE: u32 = 12;
     /// What was last sent to channels whose receivers are not known; `id` is 0.
     pub const TASK_SENT: u32 = 13;
+    /// Who asked for a request of net/http: `id` is the request's address, or the `g` that writes it; the value's `span_id` the asking `g`. Only
+    /// while a server with a queue is known.
+    pub const ASKER: u32 = 14;
 }
 
 /// Bits of [`Runtime::variant`] of `runtime::TOKIO`.

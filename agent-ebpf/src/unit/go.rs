@@ -28,6 +28,7 @@ use super::many::{self, put_new, user_word};
 use crate::{
     ids::now,
     maps::{UNITS, count},
+    messages,
     scope::task_in_scope,
     walk::Task,
 };
@@ -103,6 +104,38 @@ fn handed(tgid: u32, work: u64) -> UnitKey {
         tgid,
         kind: unit_kind::HANDED,
     }
+}
+
+#[inline(always)]
+fn asker(tgid: u32, of: u64) -> UnitKey {
+    UnitKey {
+        id: of,
+        tgid,
+        kind: unit_kind::ASKER,
+    }
+}
+
+/// The running goroutine writes the request that began on `conn`: the answer will be read for the one that asked for it.
+#[inline(never)]
+pub(crate) fn asked(task: Task, conn: &mut Conn) -> u64 {
+    let tgid = task.tgid();
+    let Some(known) = many::runtime_of(tgid) else {
+        return 0;
+    };
+    if known.class != runtime::GO {
+        return 0;
+    }
+    conn.unit = many::nobody();
+    let Some(g) = running(task, known) else {
+        return 0;
+    };
+    let place = asker(tgid, g);
+    // SAFETY: one word, looked at at once.
+    if let Some(found) = unsafe { UNITS.get(place) } {
+        conn.unit = goroutine(tgid, found.span_id);
+        let _ = UNITS.remove(place);
+    }
+    1
 }
 
 /// What a goroutine's context is before it reads from a broker.
@@ -254,6 +287,9 @@ fn copy(to: &UnitKey, from: &UnitKey) {
 #[inline(always)]
 pub(crate) fn hand(tgid: u32, g: u64, work: u64) {
     copy(&handed(tgid, work), &goroutine(tgid, g));
+    if messages::has_servers() {
+        put_new(&asker(tgid, work), (&[0; 2], g), now(), 0);
+    }
 }
 
 /// The goroutine `g` begins to do `work`, for whom it was left to it: whatever it did before.
@@ -261,6 +297,17 @@ pub(crate) fn hand(tgid: u32, g: u64, work: u64) {
 pub(crate) fn take(tgid: u32, g: u64, work: u64) {
     copy(&goroutine(tgid, g), &handed(tgid, work));
     let _ = UNITS.remove(handed(tgid, work));
+    if messages::has_servers() {
+        let left = asker(tgid, work);
+        // SAFETY: one word, copied at once.
+        let by = unsafe { UNITS.get(left) }.map_or(0, |found| found.span_id);
+        if by == 0 {
+            let _ = UNITS.remove(asker(tgid, g));
+        } else {
+            put_new(&asker(tgid, g), (&[0; 2], by), now(), 0);
+            let _ = UNITS.remove(left);
+        }
+    }
 }
 
 /// Whether the goroutine `g` has the context that it was made with.

@@ -13,7 +13,7 @@
 //! ```
 
 use agent_common::abi::{
-    Conn, cpython_variant, demand, evidence, goroutine_note, runtime, unit_flag,
+    Conn, cpython_variant, demand, evidence, goroutine_note, protocol, runtime, unit_flag,
 };
 
 use super::{class_of, cpython, current, go, is_variant, many};
@@ -73,7 +73,13 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
 #[inline(always)]
 fn goroutine(task: Task, conn: &mut Conn, now: u64) -> u64 {
     let mut unit = many::nobody();
-    if many::locate(task, &mut unit) == 0 {
+    if conn.protocol == protocol::HTTP1 {
+        // net/http's own goroutine reads answers for the one that asked (`persistConn.readLoop`).
+        if !go::is_goroutine(&conn.unit) {
+            return 0;
+        }
+        unit = conn.unit;
+    } else if many::locate(task, &mut unit) == 0 {
         return 0;
     }
     let before = match go::job_before(&unit) {

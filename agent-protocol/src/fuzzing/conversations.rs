@@ -6,6 +6,7 @@
 
 use crate::queue::{
     Conversation, Event, KEYS_MAX, Keyer, Limits, Message, NAME_MAX, Way, amqp, mqtt, nats, redis,
+    sqs,
 };
 use crate::stream::{Begin, Input};
 
@@ -40,6 +41,15 @@ pub fn redis(bytes: &[u8]) {
     hold(bytes, &|begin, limits| {
         Box::new(redis::Client::new(begin, limits, Keyer::new([7; 16])))
     });
+}
+
+/// `queue::sqs::Call`, for each action.
+pub fn sqs(bytes: &[u8]) {
+    for action in sqs::Action::ALL {
+        hold(bytes, &move |_, _| {
+            Box::new(sqs::Call::new(action, Keyer::new([7; 16])))
+        });
+    }
 }
 
 type Make = dyn Fn(Begin, Limits) -> Box<dyn Conversation>;

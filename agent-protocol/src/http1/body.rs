@@ -76,13 +76,19 @@ impl Chunk {
         true
     }
 
-    /// Takes bytes; `payload` grows by those that are chunk payload.
-    pub(crate) fn take(&mut self, bytes: &[u8], payload: &mut u64) -> Step {
+    /// Takes bytes; `payload` grows by those that are chunk payload, and `tell` is given them.
+    pub(crate) fn take<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        payload: &mut u64,
+        tell: &mut dyn FnMut(&'a [u8]),
+    ) -> Step {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             if let Self::Data { left } = *self {
                 let part = left.min((bytes.len() - at) as u64);
                 *payload = payload.saturating_add(part);
+                tell(bytes.get(at..at + part as usize).unwrap_or_default());
                 at += part as usize;
                 *self = if part < left {
                     Self::Data { left: left - part }

@@ -324,7 +324,7 @@ impl Machine {
                 }
                 part as usize
             }
-            Body::Chunked(chunk) => match chunk.take(bytes, seen) {
+            Body::Chunked(chunk) => match chunk.take(bytes, seen, &mut |_| {}) {
                 Step::More => bytes.len(),
                 Step::Over { used } => {
                     self.over(Ended::Chunked, side);

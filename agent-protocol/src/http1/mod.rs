@@ -5,7 +5,7 @@
 //! (how long the message is could not be told: it ends at a turn); cutting a piece of bytes in two changes nothing
 //! but the push in which an event comes. Refuses: what is not HTTP/1, once, and waits for the next turn.
 
-mod body;
+pub(crate) mod body;
 mod event;
 pub mod framing;
 pub(crate) mod head;

@@ -13,7 +13,7 @@ use super::event::System;
 /// How sure a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum KeyKind {
-    /// A job's id in its library's envelope: the same in each attempt of the job.
+    /// A job's id in its library's envelope, or a broker's own id of a message that keeps it: the same in each attempt.
     Job,
     /// The broker's own place of the message (stream and entry id; topic, partition and offset): one message.
     Place,
@@ -47,6 +47,12 @@ impl Keyer {
     #[must_use]
     pub fn job(&self, system: System, id: &[u8]) -> Key {
         self.key(KeyKind::Job, &[&[system as u8], id])
+    }
+
+    /// A message that has the same id each time its broker delivers it: the broker's kind, and the id.
+    #[must_use]
+    pub fn kept(&self, words: &[&[u8]]) -> Key {
+        self.key(KeyKind::Job, words)
     }
 
     /// A place in a broker's log: its words in the order topic, partition, offset.

@@ -21,6 +21,7 @@ pub mod nats;
 pub mod postgres;
 mod recent;
 pub mod redis;
+pub mod sqs;
 
 pub use event::{Committed, Delivered, Event, Job, Message, Placed, Sent, Settle, System};
 pub use key::{Key, KeyKind, Keyer};

@@ -7,8 +7,10 @@
 //! Records of the two directions of one connection can come in the wrong order (a response read by one thread before
 //! the record of another thread's write of its request): response bytes without an open request are parked.
 
+mod calls;
 mod close;
 mod parking;
+pub(crate) use calls::TARGET;
 pub(crate) use close::tcp_state;
 pub(crate) use parking::moved_ktime;
 mod request;
@@ -22,6 +24,7 @@ use agent_common::abi::{
     segment_flag,
 };
 use agent_protocol::http1::ResponseEvent;
+use agent_protocol::queue::Event;
 use agent_protocol::stream::{Begin, Input};
 
 use crate::counters::Counter;
@@ -84,6 +87,10 @@ pub(crate) struct Conn {
     /// The exchange whose request is being read; it may have left `open` already.
     receiving: Option<SpanId>,
     answering: Answering,
+    /// Stream position of the next byte of the open answer's body, if that is looked at.
+    answer_pos: Option<u32>,
+    /// What the open answer's segment said of messages.
+    heard: Vec<Event>,
     /// Stream position of the next request, where it can be computed.
     next_request_pos: Option<u32>,
     /// Requests came for which the kernel made no ids.
@@ -136,6 +143,8 @@ impl Conn {
             open: VecDeque::new(),
             receiving: None,
             answering: Answering::Nothing,
+            answer_pos: None,
+            heard: Vec::new(),
             next_request_pos: None,
             pipelined: false,
             burst: None,
@@ -371,9 +380,10 @@ pub(crate) fn place(
     record: &SegmentRecord,
     shared: &mut Shared,
 ) -> (Option<Input<'static>>, u32) {
-    // On a broker's client each segment has ids, so they say nothing about where a message begins.
-    let boundary =
-        record.flags & segment_flag::EXCHANGE != 0 && !protocol::is_of_a_broker(record.protocol);
+    // On a broker's client each segment has ids, so they say nothing about where a message begins; so do those of answers.
+    let boundary = record.flags & segment_flag::EXCHANGE != 0
+        && !protocol::is_of_a_broker(record.protocol)
+        && !calls::is_read_with_context(record);
     match position.place(record.pos, stream_bytes(record), boundary) {
         Place::Next => (None, 0),
         Place::Hole(len) => {

@@ -6,9 +6,10 @@
 
 use agent_common::abi::{SegmentRecord, direction, segment_flag};
 use agent_protocol::http1::{BodyEnd, Ended, Reason};
+use agent_protocol::queue::sqs::Action;
 
 use super::parking::moved_ktime;
-use super::{Conn, Scratch, pieces};
+use super::{Conn, Scratch, calls, pieces};
 use crate::body::Body;
 use crate::counters::Counter;
 use crate::exchange::{AF_UNIX, Exchange, Ids, Wire};
@@ -173,6 +174,7 @@ impl Conn {
             burst_start,
             overlaps,
             connect_ktime_ns: self.connect_ktime_ns.take(),
+            tid: record.tid,
             ..Exchange::begun(
                 ids,
                 side,
@@ -268,6 +270,7 @@ impl Conn {
         let Some(exchange) = self.receiving() else {
             return head.texts;
         };
+        let target = calls::target_of(&head.request).filter(|_| shared.config.queues);
         exchange.request = Some(head.request);
         let unused = std::mem::replace(&mut exchange.texts, head.texts);
         let (span, side, pos) = (exchange.ids.span, exchange.side, exchange.pos);
@@ -276,7 +279,14 @@ impl Conn {
             // A header that the kernel side wrote is in the first request of its segment.
             .map(|pos| pos.wrapping_add(head_bytes + if pos == record.pos { injected } else { 0 }));
         exchange.body = Body::at(after_head);
+        if let Some(action) = target {
+            calls::meets(exchange, action, record, shared);
+        }
         shared.confirm(exchange, header);
+        let fetches = exchange
+            .call
+            .as_ref()
+            .is_some_and(|call| call.action() == Action::Receive);
         if side == Side::Client
             && self.pipelined
             && let Some(place) = self.wire_place(side, record, pos)
@@ -284,6 +294,7 @@ impl Conn {
             shared.graph.announce(place, span, record.head.ktime_ns);
         }
         self.next_request_pos = after_head;
+        self.said(fetches, Vec::new(), record, shared);
         unused
     }
 
@@ -306,6 +317,7 @@ impl Conn {
         // A header that was written into the first request stands before its body.
         let pos = record.pos.wrapping_add(u32::from(record.injected));
         let mut newest = true;
+        let mut events = Vec::new();
         for exchange in self.open.iter_mut().rev().take(begun as usize + 1) {
             let of_one = if begun == 0 {
                 before == Some(exchange.ids.span)
@@ -318,6 +330,7 @@ impl Conn {
                         .keys
                         .carry_fields(exchange.ids.span, first, record.head.ktime_ns);
                 }
+                calls::take_request(exchange, pos, payload, record.len, &mut events);
                 let secret = shared.config.secret;
                 exchange.body.take(secret, pos, payload, record.len);
             } else if begun > 0 {
@@ -325,6 +338,7 @@ impl Conn {
             }
             newest = false;
         }
+        self.said(false, events, record, shared);
     }
 
     fn request_end(&mut self, end: BodyEnd) {

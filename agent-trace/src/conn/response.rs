@@ -45,6 +45,7 @@ impl Conn {
         let Some(parsers) = &mut self.parsers else {
             return;
         };
+        let begins = !parsers.response.in_message();
         let events = &mut scratch.responses;
         events.clear();
         let mut unseen = hole.is_some();
@@ -84,12 +85,20 @@ impl Conn {
             }
         }
         let mut events = std::mem::take(&mut scratch.responses);
-        self.take_responses(&mut events, moved_ns, ktime_ns, shared);
+        if begins && !eof {
+            self.answer_pos = Some(record.pos);
+        }
+        let piece = (!eof).then_some((record, payload));
+        self.take_pieces(&mut events, piece, moved_ns, ktime_ns, shared);
         scratch.responses = events;
         self.body_unseen |= unseen;
         if eof {
             return;
         }
+        if self.answering == Answering::Front && self.is_in_answer() {
+            self.take_answer(record, payload);
+        }
+        self.was_read(record, shared);
         self.moves.response(moved_ns);
         self.last_response_ktime_ns = ktime_ns;
         if !awaited && self.open.is_empty() && self.answering != Answering::Front {
@@ -115,12 +124,37 @@ impl Conn {
         ktime_ns: u64,
         shared: &mut Shared,
     ) {
+        self.take_pieces(events, None, moved_ns, ktime_ns, shared);
+    }
+
+    /// The head of the open answer was read.
+    fn is_in_answer(&self) -> bool {
+        let front = self.open.front();
+        front.is_some_and(|exchange| exchange.response.is_some())
+    }
+
+    /// The same of a segment's bytes.
+    fn take_pieces(
+        &mut self,
+        events: &mut Vec<ResponseEvent>,
+        piece: Option<(&SegmentRecord, &[u8])>,
+        moved_ns: u64,
+        ktime_ns: u64,
+        shared: &mut Shared,
+    ) {
         for event in events.drain(..) {
             match event {
                 ResponseEvent::Begin => self.response_begin(moved_ns, ktime_ns, shared),
                 ResponseEvent::Interim(_) => self.answering = Answering::Nothing,
                 ResponseEvent::Head(head) => self.response_head(head, shared),
-                ResponseEvent::End(end) => self.response_end(end, ktime_ns, shared),
+                ResponseEvent::End(end) => {
+                    if let Some((record, payload)) = piece
+                        && self.answering == Answering::Front
+                    {
+                        self.take_answer(record, payload);
+                    }
+                    self.response_end(end, ktime_ns, shared);
+                }
                 ResponseEvent::Unparsed(reason) => {
                     self.response_unparsed(reason, moved_ns, ktime_ns, shared)
                 }
@@ -167,6 +201,10 @@ impl Conn {
         match self.answering {
             Answering::Front => {
                 if let Some(exchange) = self.open.front_mut() {
+                    self.answer_pos = self
+                        .answer_pos
+                        .filter(|_| exchange.call.is_some())
+                        .map(|pos| pos.wrapping_add(head.head_bytes as u32));
                     exchange.response = Some(head.into());
                 }
             }
@@ -198,6 +236,7 @@ impl Conn {
                 | Ended::Truncated
                 | Ended::Opaque => ktime_ns,
             };
+            self.call_is_over(&mut exchange, shared);
             let outcome = if end.how == Ended::Truncated {
                 Outcome::Failed(self.failure(&exchange, shared))
             } else {

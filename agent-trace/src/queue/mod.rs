@@ -5,6 +5,7 @@
 //! the read that did; bounded. Refuses: bytes that are not of the protocol: the connection is given up.
 
 mod candidates;
+mod over_http;
 mod parcel;
 mod pipes;
 mod posts;
@@ -52,7 +53,8 @@ const UNSETTLED_MAX: usize = 4_096;
 pub(crate) struct Lane {
     socket: SocketKey,
     protocol: u8,
-    talk: Box<dyn Conversation + Send>,
+    /// Of a protocol that is read here.
+    talk: Option<Box<dyn Conversation + Send>>,
     rx: Position,
     tx: Position,
     events: Vec<Event>,
@@ -98,9 +100,16 @@ impl Lane {
             _ => return None,
         };
         Some(Self {
-            socket: record.socket,
-            protocol: record.protocol,
-            talk,
+            talk: Some(talk),
+            ..Self::without_talk(record.socket, record.protocol)
+        })
+    }
+
+    fn without_talk(socket: SocketKey, protocol: u8) -> Self {
+        Self {
+            socket,
+            protocol,
+            talk: None,
             rx: Position::default(),
             tx: Position::default(),
             events: Vec::new(),
@@ -111,12 +120,12 @@ impl Lane {
             is_pulled: false,
             until_next: Vec::new(),
             writes: 0,
-        })
+        }
     }
 
     /// Nothing more can be read of it.
     pub(crate) fn is_hopeless(&self) -> bool {
-        self.talk.is_hopeless()
+        self.talk.as_ref().is_some_and(|talk| talk.is_hopeless())
     }
 
     /// It is a database's, and nothing said so far has to do with a queue.
@@ -137,6 +146,7 @@ impl Lane {
         if record.len == 0 {
             return;
         }
+        let Some(talk) = &mut self.talk else { return };
         let (way, position) = if record.direction == direction::RX {
             (Way::ToClient, &mut self.rx)
         } else {
@@ -154,7 +164,7 @@ impl Lane {
             .into_iter()
             .chain(pieces(record, payload, skip).into_iter().flatten())
         {
-            self.talk.push(way, piece, &mut |mut event| {
+            talk.push(way, piece, &mut |mut event| {
                 scope.apply(&mut event);
                 events.push(event);
             });

@@ -17,6 +17,8 @@ pub(crate) struct Parcel {
     /// `messaging.operation.name`.
     pub(crate) operation: &'static str,
     pub(crate) destination: String,
+    /// `aws.sqs.queue.url`.
+    pub(crate) url: Option<String>,
     pub(crate) is_temporary: bool,
     /// It is a message only if somebody takes it.
     pub(crate) is_candidate: bool,

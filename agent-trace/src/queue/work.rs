@@ -35,6 +35,8 @@ use crate::span::{Evidence, SpanId};
 const ATTEMPTS_MAX: usize = 65_536;
 /// Most threads that are remembered.
 const UNITS_MAX: usize = 16_384;
+/// How long a call to a queue's server can be passed on, ns: as long as one waits, and some.
+const AT_SERVERS_NS: u64 = 60_000_000_000;
 /// Age at which work is given up, ns.
 const STALE_NS: u64 = 3_600_000_000_000;
 
@@ -66,6 +68,8 @@ pub(crate) struct Work {
     pub(super) candidates: Candidates,
     /// Processes that commit offsets.
     pub(super) committers: Aged<ProcessKey, ()>,
+    /// Server exchanges that are calls to a queue's server: what their processes call then may be the same once more.
+    pub(crate) at_servers: Aged<SpanId, ()>,
 }
 
 impl Work {
@@ -82,6 +86,7 @@ impl Work {
             readers: Aged::new(UNITS_MAX, FOR_EVER),
             candidates: Candidates::default(),
             committers: Aged::new(UNITS_MAX, FOR_EVER),
+            at_servers: Aged::new(UNITS_MAX, AT_SERVERS_NS),
         }
     }
 
@@ -377,6 +382,7 @@ impl Shared {
     /// Forgets what is too old.
     pub(crate) fn sweep_work(&mut self, now_ns: u64) {
         self.work.posts.sweep(now_ns);
+        self.work.at_servers.sweep(now_ns);
         while let Some(&(at, consumer)) = self.work.by_age.front() {
             if self.work.open.contains_key(&consumer) {
                 if at.saturating_add(STALE_NS) > now_ns {

@@ -24,6 +24,7 @@ const fn system(protocol: u8) -> &'static str {
         protocol::NATS => "nats",
         protocol::MQTT => "mqtt",
         protocol::POSTGRES => "postgresql",
+        protocol::SQS => "aws_sqs",
         _ => key::METHOD_OTHER,
     }
 }
@@ -33,6 +34,7 @@ pub(super) const fn protocol_name(protocol: u8) -> &'static str {
     match protocol {
         protocol::REDIS => "resp",
         protocol::AMQP => "amqp",
+        protocol::SQS => "http",
         other => system(other),
     }
 }
@@ -76,6 +78,12 @@ pub(super) fn message(
     }
     if low != parcel.destination {
         attributes.text(key::MESSAGING_DESTINATION_TEMPLATE, &low);
+    }
+    if let Some(url) = &parcel.url {
+        attributes.text(key::AWS_SQS_QUEUE_URL, url);
+    }
+    if let Some(response) = &exchange.response {
+        attributes.int(key::HTTP_RESPONSE_STATUS_CODE, response.status);
     }
     if let Some(id) = &parcel.id {
         attributes.text(key::MESSAGING_MESSAGE_ID, id);

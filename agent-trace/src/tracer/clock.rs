@@ -124,6 +124,7 @@ impl Tracer {
             };
             let left_out = match decision {
                 None => Counter::ExchangesFull,
+                Some(_) if exchange.ignored && exchange.is_quiet => Counter::CallQuiet,
                 Some(_) if exchange.ignored => Counter::PathIgnored,
                 Some(decision) if !decision.sampled => Counter::NotSampled,
                 Some(decision) => return Some((exchange, decision)),

@@ -8,8 +8,8 @@ use std::os::fd::AsRawFd;
 
 use agent_common::{
     abi::{
-        Conn, PeerKey, Runtime, SocketKey, UnitContext, UnitKey, demand, evidence, goroutine_note,
-        runtime, task_note, unit_kind, unit_note, verdict,
+        Conn, PeerKey, Runtime, ServerKey, SocketKey, UnitContext, UnitKey, demand, evidence,
+        goroutine_note, runtime, server_key, task_note, unit_kind, unit_note, verdict, words_of,
     },
     limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
 };
@@ -52,6 +52,7 @@ pub struct Kernel {
     units: HashMap<MapData, UnitKeyBytes, UnitValue>,
     scope: HashMap<MapData, u32, u8>,
     piped: HashMap<MapData, u32, u8>,
+    servers: HashMap<MapData, ServerKey, u8>,
     counters: PerCpuArray<MapData, u64>,
     /// Map memory in bytes, as the kernel accounts it.
     pub map_bytes: u64,
@@ -81,6 +82,7 @@ impl Kernel {
             units: attached.hash("UNITS")?,
             scope: attached.hash("SCOPE")?,
             piped: attached.hash("PIPED")?,
+            servers: attached.hash("SERVERS")?,
             counters: attached.counters()?,
             map_bytes,
             attached,
@@ -183,6 +185,7 @@ impl Kernel {
             let kinds = [
                 unit_kind::GOROUTINE,
                 unit_kind::HANDED,
+                unit_kind::ASKER,
                 unit_kind::VIRTUAL_THREAD,
                 unit_kind::TASK,
             ];
@@ -240,6 +243,20 @@ impl Kernel {
             let _ = self.piped.insert(tgid, 1, 0);
         }
         self.arm(demand::PIPES);
+    }
+
+    /// Who reads answers of this server as a client has a context of what was read.
+    pub fn follow_server(&mut self, address: [u8; 16], port: u16) {
+        // A full map leaves the calls of what such servers' messages ask for roots.
+        if self
+            .servers
+            .insert(server_key(words_of(address), port), 1, 0)
+            .is_ok()
+        {
+            let demands = &mut self.attached.demands;
+            let known = demands.get(&demand::SERVERS, 0).unwrap_or(0);
+            let _ = demands.set(demand::SERVERS, known.wrapping_add(1), 0);
+        }
     }
 
     /// Whether a process is in the scope, where that is not every process.

@@ -274,6 +274,7 @@ impl Config {
             query: self.http.query,
             keep_headers: self.http.keep_headers.clone(),
             correlation_keys: self.correlation_keys.clone(),
+            queues: self.capture.queues,
             // Different in each process, and not needed again: only whether two hashes are equal means anything.
             secret: RandomState::new().hash_one(0_u8),
             ..TracerConfig::default()

@@ -270,6 +270,9 @@ impl<O: Output> Live<O> {
         while let Some(command) = self.pipeline.poll_command() {
             match command {
                 Command::IgnoreConnection(socket) => self.kernel.ignore(socket),
+                Command::FollowServer { address, port } => {
+                    self.kernel.follow_server(address, port);
+                }
                 Command::DescribeProcess(key, comm) => {
                     // A forked worker never calls execve: it has the class its parent had at the fork, which may
                     // have loaded more since (gunicorn with gevent).

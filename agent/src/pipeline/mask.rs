@@ -204,7 +204,9 @@ impl Socket {
             return;
         }
         self.learn(segment, payload);
-        let boundary = segment.flags & segment_flag::EXCHANGE != 0;
+        // Ids of what a client read are those of a context: they say nothing about where a message begins.
+        let is_answer = segment.role == role::CLIENT && segment.direction == direction::RX;
+        let boundary = segment.flags & segment_flag::EXCHANGE != 0 && !is_answer;
         let position = if segment.direction == direction::RX {
             &mut self.rx
         } else {

@@ -24,6 +24,8 @@ pub enum Server {
     Nats,
     /// Kafka in KRaft mode.
     Kafka,
+    /// ElasticMQ: SQS' interface over HTTP, with a queue `mails` whose visibility time-out is three seconds.
+    ElasticMq,
 }
 
 /// A running one.
@@ -164,6 +166,28 @@ fn kafka(port: u16, folder: &Folder) -> Result<Command> {
     Ok(command)
 }
 
+/// The jars that Maven copied.
+fn elasticmq(port: u16, folder: &Folder) -> Result<Command> {
+    let jars = format!("{}/*", built("elasticmq/lib")?.display());
+    let text = format!(
+        "include classpath(\"application.conf\")\n\
+         node-address {{ protocol = http, host = \"127.0.0.1\", port = {port} }}\n\
+         rest-sqs {{ enabled = true, bind-hostname = \"127.0.0.1\", bind-port = {port} }}\n\
+         rest-stats {{ enabled = false }}\n\
+         queues {{ mails {{ defaultVisibilityTimeout = 3 seconds }} }}\n"
+    );
+    let mut command = Command::new(program(&["java"], "default-jdk-headless")?);
+    command
+        .args(["-Xmx256m", "-XX:+UseSerialGC"])
+        .arg(format!(
+            "-Dconfig.file={}",
+            folder.write("elasticmq.conf", text)?.display()
+        ))
+        .args(["-cp", &jars, "org.elasticmq.server.Main"])
+        .current_dir(folder.path());
+    Ok(command)
+}
+
 impl Broker {
     /// Starts it, and waits until it accepts.
     ///
@@ -178,6 +202,7 @@ impl Broker {
             Server::Postgresql => postgresql(port, &folder)?,
             Server::Nats => nats(port, &folder)?,
             Server::Kafka => kafka(port, &folder)?,
+            Server::ElasticMq => elasticmq(port, &folder)?,
         };
         let mut running = Running::start(&format!("{server:?}"), &mut command)?;
         // RabbitMQ needs 4 s, and on a busy machine more than one time-out.

@@ -97,7 +97,11 @@ impl Place<'_> {
     }
 
     fn python(&self, script: &str) -> Result<Command> {
-        let mut command = Command::new(built("brokers/bin/python")?);
+        let folder = match self.program {
+            Program::Python("sqs") => "boto3",
+            _ => "brokers",
+        };
+        let mut command = Command::new(built(&format!("{folder}/bin/python"))?);
         command.current_dir(source("brokers")).arg(script);
         Ok(self.around(command))
     }

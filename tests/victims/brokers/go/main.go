@@ -22,6 +22,7 @@ var libraries = map[string]library{
 	"franz":   {openFranz, putFranz, workFranz},
 	"nats":    {openNats, putNats, workNats},
 	"stream":  {openStream, putStream, workStream},
+	"sqs":     {openSqs, putSqs, workSqs},
 }
 
 func ident(body string) string {

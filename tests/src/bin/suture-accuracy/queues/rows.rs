@@ -251,6 +251,14 @@ pub const ALL: &[Queue] = &[
         Program::Python("paho_v5"),
         WORKED,
     ),
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message("boto3-sqs", Server::ElasticMq, Program::Python("sqs"), NONE)
+    },
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message("go-sqs", Server::ElasticMq, Program::Go("sqs"), NONE)
+    },
     message(
         "psycopg-skip-locked",
         Server::Postgresql,

@@ -1,0 +1,50 @@
+//! What is learned of an exchange after it was entered, and before its parent is decided.
+//!
+//! In: later bytes, of it or of others. Out: its facts. Always holds: a decision that was made stays. Refuses: nothing.
+
+use agent_protocol::tracecontext::TraceContext;
+
+use super::{Graph, Origin, Slot};
+use crate::span::{Evidence, SpanId};
+
+impl Graph {
+    /// The put of the consumer's message was recorded after its delivery.
+    pub(crate) fn is_of_message(&mut self, consumer: SpanId, producer: SpanId) {
+        if let Some(node) = self
+            .table
+            .find(consumer)
+            .and_then(|slot| self.table.get_mut(slot))
+            && node.decision.is_none()
+            && node.facts.origin == Origin::None
+        {
+            node.facts.origin = Origin::Kernel(producer, Evidence::Message);
+        }
+    }
+
+    /// A message that the exchange puts carries this context. It wins, unless the exchange was decided.
+    pub(crate) fn says(&mut self, slot: Slot, header: TraceContext) {
+        if let Some(node) = self.table.get_mut(slot)
+            && node.decision.is_none()
+        {
+            node.facts.header = Some(header);
+        }
+    }
+
+    /// The exchange makes no span: its children are its parent's.
+    pub(crate) fn leave_out(&mut self, slot: Slot) {
+        if let Some(node) = self.table.get_mut(slot) {
+            node.facts.ignored = true;
+        }
+    }
+
+    /// Another request came on the connection before this one's response was over.
+    pub(crate) fn overlap(&mut self, id: SpanId) {
+        if let Some(node) = self
+            .table
+            .find(id)
+            .and_then(|slot| self.table.get_mut(slot))
+        {
+            node.facts.overlaps = true;
+        }
+    }
+}
