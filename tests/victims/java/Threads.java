@@ -70,6 +70,8 @@ public final class Threads {
                 kept[place] = new byte[1 + place % 997];
             }
             System.gc();
+            // Others get their turn on a machine with few processors.
+            pause(2);
         }
     }
 

@@ -30,6 +30,12 @@ public final class Shaped {
                 kept[place] = new byte[1 + place % 997];
             }
             System.gc();
+            try {
+                // Others get their turn on a machine with few processors.
+                Thread.sleep(2);
+            } catch (InterruptedException e) {
+                return;
+            }
         }
     }
 
