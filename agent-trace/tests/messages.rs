@@ -256,13 +256,15 @@ fn a_retry_that_another_thread_of_the_worker_puts_is_its_attempt_s() {
             &popped("queue:default", &job("")),
             context(10, 0),
         );
+        world.read(&mut other, b":1\r\n", context(60, 0));
+        let by = Some(60);
         put(
             &mut world,
             &mut other,
             "queue:default",
             &job(retries),
             30,
-            None,
+            by,
         );
         let outcome = world.run();
         assert_eq!(parent(&outcome, 30), expected, "{process} {retries}");

@@ -82,13 +82,17 @@ impl Lane {
         }
         let (operation, is_answered) = (sent.operation, !sent.is_unanswered);
         let keys = sent.message.keys.clone();
-        let again = match (sent.is_again, ids.origin) {
-            (true, _) => shared.attempt_of(&keys),
-            (false, Origin::None) => shared.attempt_retried(&sent.message, record.process),
-            (false, _) => None,
+        // (A worker's thread that acks has contexts of its own, which are nobody's.)
+        let is_nobodys =
+            ids.origin == Origin::None || shared.graph.contexts().is_nobodys(ids.origin);
+        let again = match sent.is_again {
+            true => shared.attempt_of(&keys),
+            false if is_nobodys => shared.attempt_retried(&sent.message, record.process),
+            false => None,
         };
         if let Some(attempt) = again {
             ids.origin = Origin::Kernel(attempt, Evidence::Message);
+            ids.trace = TraceId::default();
         }
         let is_fan_out = !matches!(sent.name, "lpush" | "rpush" | "lpushx" | "rpushx" | "zadd");
         let header = shared.header(sent.message.traceparent);
