@@ -44,8 +44,9 @@ fn check_request(
     complaints: &mut Complaints,
     team: &Team,
     spans: &[ReceivedSpan],
-    (path, calls, again): (&str, &[String], bool),
+    (put_path, calls, again): (&str, &[String], bool),
 ) {
+    let path = put_path;
     let Some(served) = complaints.only(path, spans, |span| {
         span.kind == Kind::Server && span.path() == path
     }) else {
@@ -114,7 +115,9 @@ fn check_request(
             delivery.int("suture.messaging.retries").filter(|n| *n > 0),
             number,
         );
-        let status = if nth + 1 < work.len() {
+        // Of one that was not deleted nobody says that it failed.
+        let is_killed = put_path.contains("/killed/");
+        let status = if is_killed && nth == 0 {
             StatusCode::Error
         } else {
             StatusCode::Unset
