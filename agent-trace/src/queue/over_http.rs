@@ -86,6 +86,7 @@ impl Shared {
             });
             if let Some(consumer) = early {
                 self.graph.is_of_message(consumer, span);
+                self.waited_since(consumer, at_ns);
             }
             self.puts_one(exchange, sent, count);
         }
@@ -105,6 +106,16 @@ impl Shared {
         parcel.is_delayed |= sent.is_delayed;
         parcel.id = sent.message.id.filter(|_| nth == 1);
         parcel.tracestate = sent.message.tracestate;
+    }
+
+    /// The message of `consumer`, which was delivered before its put was answered, was put at `at_ns`.
+    fn waited_since(&mut self, consumer: SpanId, at_ns: u64) {
+        if let Some(open) = self.work.open.get_mut(&consumer) {
+            let waited_ns = open.exchange.start_ktime_ns.saturating_sub(at_ns);
+            if let Some(parcel) = &mut open.exchange.message {
+                parcel.queue_ns = Some(waited_ns);
+            }
+        }
     }
 
     fn unit_puts(&mut self, exchange: &Exchange) {

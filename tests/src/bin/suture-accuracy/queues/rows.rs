@@ -253,11 +253,16 @@ pub const ALL: &[Queue] = &[
     ),
     Queue {
         again: Some(Again::Redelivered("again")),
-        ..message("boto3-sqs", Server::ElasticMq, Program::Python("sqs"), NONE)
+        ..message(
+            "boto3-sqs",
+            Server::ElasticMq,
+            Program::Python("sqs"),
+            WORKED,
+        )
     },
     Queue {
         again: Some(Again::Redelivered("again")),
-        ..message("go-sqs", Server::ElasticMq, Program::Go("sqs"), NONE)
+        ..message("go-sqs", Server::ElasticMq, Program::Go("sqs"), WORKED)
     },
     message(
         "psycopg-skip-locked",
