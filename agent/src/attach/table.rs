@@ -384,6 +384,14 @@ pub const HOOKS: &[Hook] = &[
     optional("exit_recvmmsg", Place::Syscall("sys_exit_recvmmsg"), READS)
         .by(Way::Syscalls)
         .on(demand::MMSG),
+    // Programs at one place run in the order in which they were attached.
+    optional(
+        "exit_recvmmsg_next",
+        Place::Syscall("sys_exit_recvmmsg"),
+        READS,
+    )
+    .by(Way::Syscalls)
+    .on(demand::MMSG),
     // Where a Go program that serves is found; each costs its own place alone (ARCHITECTURE §2a).
     optional("go_spawn", Place::User("runtime.newproc1"), GOROUTINES),
     optional(
