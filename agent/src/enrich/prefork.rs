@@ -13,15 +13,9 @@ pub fn family(root: &ProcRoot, tgid: u32) -> Vec<u32> {
     if !is_celery(&root.args(tgid).unwrap_or_default()) {
         return Vec::new();
     }
-    let children = root
-        .tgids()
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|other| {
-            root.stat(*other)
-                .is_ok_and(|stat| stat.ppid == tgid && *other != tgid)
-        });
-    std::iter::once(tgid).chain(children).collect()
+    std::iter::once(tgid)
+        .chain(root.descendants(tgid))
+        .collect()
 }
 
 /// A worker's command line, or what setproctitle makes of it (Celery 5: `[celeryd: celery@host:MainProcess] -active- (…)`).

@@ -206,6 +206,26 @@ impl ProcRoot {
             .collect())
     }
 
+    /// The processes that `tgid` and its children made, as far as they are still there.
+    #[must_use]
+    pub fn descendants(&self, tgid: u32) -> Vec<u32> {
+        let tgids = self.tgids().unwrap_or_default().into_iter();
+        let parents: Vec<(u32, u32)> = tgids
+            .filter_map(|other| Some((other, self.stat(other).ok()?.ppid)))
+            .collect();
+        let mut found = vec![tgid];
+        let mut at = 0;
+        while let Some(parent) = found.get(at).copied() {
+            at += 1;
+            for (child, of) in &parents {
+                if *of == parent && !found.contains(child) {
+                    found.push(*child);
+                }
+            }
+        }
+        found.split_off(1)
+    }
+
     /// True if `stat` describes the process `key` names and not one that got its pid later.
     ///
     /// The key holds `task->start_time` (CLOCK_MONOTONIC); `stat` shows `task->start_boottime` cut to ticks

@@ -316,6 +316,10 @@ impl<O: Output> Live<O> {
                         .is_ok_and(|exe| self.exes.matches(&exe))
                 {
                     self.kernel.add_to_scope(key.tgid);
+                    // What it forked before this was read; later children are in the scope with it.
+                    for child in ProcRoot::live().descendants(key.tgid) {
+                        self.kernel.add_to_scope(child);
+                    }
                 }
                 // Only a process that was described before needs another description.
                 if table.knows(key) {
