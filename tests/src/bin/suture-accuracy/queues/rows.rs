@@ -85,6 +85,14 @@ const WORKED: Floors = Floors {
     calls: 99.9,
     ..JOINED
 };
+/// Put and fetched by calls over HTTP: the answer to a put may be read after its delivery.
+const FETCHED: Floors = Floors {
+    puts: 99.9,
+    work: 98.0,
+    calls: 99.9,
+    links: 99.9,
+    late: usize::MAX,
+};
 /// The request puts, and who works is not known; what a worker puts again for a retry is a root.
 const PUT: Floors = Floors {
     puts: 79.0,
@@ -140,7 +148,7 @@ pub const ALL: &[Queue] = &[
     job("dramatiq", Library::Dramatiq, 4, PUT),
     // (Of its first jobs at 1 in flight some deliveries are missing: such a run fails.)
     job("bullmq", Library::BullMq, 5, JOINED),
-    job("asynq", Library::Asynq, 4, PUT),
+    job("asynq", Library::Asynq, 4, ALL_RIGHT),
     Queue {
         kind: "list",
         calls: 2,
@@ -257,12 +265,20 @@ pub const ALL: &[Queue] = &[
             "boto3-sqs",
             Server::ElasticMq,
             Program::Python("sqs"),
-            WORKED,
+            FETCHED,
         )
     },
     Queue {
         again: Some(Again::Redelivered("again")),
-        ..message("go-sqs", Server::ElasticMq, Program::Go("sqs"), WORKED)
+        ..message(
+            "go-sqs",
+            Server::ElasticMq,
+            Program::Go("sqs"),
+            Floors {
+                calls: 40.0,
+                ..FETCHED
+            },
+        )
     },
     message(
         "psycopg-skip-locked",
