@@ -2,6 +2,7 @@
 //!
 //! In: the bytes of one direction of one connection, in order, with holes. Out: message events. Always holds: no
 //! I/O, no clock, no panic, memory bounded whatever a peer sends. Imports nothing of the workspace.
+#![warn(clippy::print_stderr)] // no I/O
 
 pub mod fastcgi;
 #[cfg(any(test, feature = "fuzzing"))]

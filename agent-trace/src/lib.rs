@@ -2,6 +2,7 @@
 //!
 //! In: [`frame::Frame`]s. Out: [`span::Span`]s and counters. Always holds: no I/O, no clock, no randomness; the
 //! same frames give the same spans. Refuses: to draw an edge without evidence (DESIGN §5).
+#![warn(clippy::print_stderr)] // no I/O
 
 mod aged;
 pub mod ahead;

@@ -117,20 +117,6 @@ impl Shared {
             .texts
             .get(Part::Path)
             .is_some_and(|path| self.config.ignores(path));
-        if std::env::var_os("QDBG").is_some() {
-            eprintln!(
-                "CONFIRM {:?} {:x?} {:?} {:?} {:?} res={:?}",
-                exchange.side,
-                exchange.ids.span.0,
-                exchange.ids.origin,
-                exchange.start_ktime_ns / 1000,
-                exchange.texts.get(Part::Path),
-                match exchange.ids.origin {
-                    Origin::Kernel(p, e) => Some(self.graph.contexts().resolve_call(p, e)),
-                    _ => None,
-                }
-            );
-        }
         if self.graph.contexts().is_late(exchange.ids.origin) {
             self.counters.one(Counter::JobOver);
             exchange.ids.origin = Origin::None;

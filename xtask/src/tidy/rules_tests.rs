@@ -143,6 +143,11 @@ fn crates_stay_on_their_side() {
         &[2],
     );
     check(
+        "agent-trace/src/a.rs",
+        "fn f() { std::env::var_os(\"X\"); }",
+        &[2],
+    );
+    check(
         "agent/src/enrich/a.rs",
         "use opentelemetry_proto::tonic;",
         &[2],
