@@ -1,6 +1,6 @@
 //! Worker programs whose main process hands jobs to forked children over pipes.
 //!
-//! In: a tgid. Out: whether it is one, with its children. Always holds: only programs whose words on the pipe are known
+//! In: a tgid. Out: whether it is one, with what it forked. Always holds: only programs whose words on the pipe are known
 //! (`agent_protocol::queue::billiard`). Refuses: nothing; a process that is gone is none.
 
 use super::proc_root::ProcRoot;
@@ -8,7 +8,7 @@ use super::proc_root::ProcRoot;
 /// Arguments among which the program's name stands: `celery …`, `python -m celery …`, `python /usr/bin/celery …`.
 const ARGUMENTS: usize = 4;
 
-/// The process and its children, if it is the main process of a Celery worker with a prefork pool; else nothing.
+/// The process and what it forked, if it is the main process of a Celery worker with a prefork pool; else nothing.
 pub fn family(root: &ProcRoot, tgid: u32) -> Vec<u32> {
     if !is_celery(&root.args(tgid).unwrap_or_default()) {
         return Vec::new();

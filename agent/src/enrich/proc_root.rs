@@ -209,21 +209,31 @@ impl ProcRoot {
     /// The processes that `tgid` and its children made, as far as they are still there.
     #[must_use]
     pub fn descendants(&self, tgid: u32) -> Vec<u32> {
-        let tgids = self.tgids().unwrap_or_default().into_iter();
-        let parents: Vec<(u32, u32)> = tgids
-            .filter_map(|other| Some((other, self.stat(other).ok()?.ppid)))
-            .collect();
-        let mut found = vec![tgid];
+        let mut found = self.children(tgid);
         let mut at = 0;
         while let Some(parent) = found.get(at).copied() {
             at += 1;
-            for (child, of) in &parents {
-                if *of == parent && !found.contains(child) {
-                    found.push(*child);
-                }
-            }
+            found.extend(self.children(parent));
         }
-        found.split_off(1)
+        found
+    }
+
+    /// Those that its threads made; by the parents of all processes where the kernel has no lists of children (without
+    /// `CONFIG_PROC_CHILDREN`).
+    fn children(&self, tgid: u32) -> Vec<u32> {
+        let threads = std::fs::read_dir(self.file(tgid, "task"));
+        let threads: Vec<_> = threads.into_iter().flatten().flatten().collect();
+        let lists = threads
+            .iter()
+            .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        let lists: Vec<String> = lists.collect();
+        if lists.is_empty() && !threads.is_empty() {
+            let all = self.tgids().unwrap_or_default().into_iter();
+            let is_child = |other: &u32| self.stat(*other).is_ok_and(|stat| stat.ppid == tgid);
+            return all.filter(is_child).collect();
+        }
+        let words = lists.iter().flat_map(|list| list.split_ascii_whitespace());
+        words.filter_map(|child| child.parse().ok()).collect()
     }
 
     /// True if `stat` describes the process `key` names and not one that got its pid later.
@@ -328,6 +338,32 @@ mod tests {
     use super::{ProcRoot, Stat, parse_stat};
 
     const LINE: &str = "42 (we) i(rd) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
+
+    #[test]
+    fn what_a_process_forked_is_known_to_the_last_generation() {
+        // The outer shell waits for the inner one, which waits for `sleep`.
+        let mut outer = std::process::Command::new("sh")
+            .args(["-c", "sh -c 'sleep 30; true'; true"])
+            .spawn()
+            .unwrap();
+        let begun = std::time::Instant::now();
+        let mut found = Vec::new();
+        while found.len() < 2 && begun.elapsed().as_secs() < 10 {
+            found = ProcRoot::live().descendants(outer.id());
+        }
+        let names: Vec<String> = found
+            .iter()
+            .filter_map(|tgid| ProcRoot::live().stat(*tgid).ok())
+            .map(|stat| stat.comm)
+            .collect();
+        for tgid in found.iter().rev() {
+            // SAFETY: a signal to a process that this test made.
+            unsafe { libc::kill(*tgid as i32, libc::SIGKILL) };
+        }
+        outer.wait().unwrap();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert_eq!(names[0], "sh");
+    }
 
     #[test]
     fn stat_survives_parentheses_in_the_name() {
