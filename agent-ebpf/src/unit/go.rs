@@ -18,7 +18,7 @@
 use agent_common::{
     abi::{
         Conn, Runtime, UnitContext, UnitKey, evidence, go_variant, goroutine_note as note, runtime,
-        unit_kind,
+        unit_kind, unit_note,
     },
     counters::Counter,
     limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
@@ -40,7 +40,7 @@ const G_M: usize = 1;
 /// `Runtime::offsets`: of `curg` in an `m`.
 const M_CURG: usize = 2;
 /// The evidence in [`UnitContext::evidence`].
-const EVIDENCE: u64 = 0xff;
+const EVIDENCE: u64 = unit_note::EVIDENCE;
 const SPAWN: u64 = evidence::SPAWN as u64;
 const OWN: u64 = evidence::GOROUTINE as u64;
 

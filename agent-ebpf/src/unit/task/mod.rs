@@ -24,7 +24,7 @@ mod channel;
 use agent_common::{
     abi::{
         Conn, ExchangeIds, Runtime, UnitContext, UnitKey, evidence, runtime, task_note as note,
-        tokio_variant, unit_kind,
+        tokio_variant, unit_kind, unit_note,
     },
     counters::Counter,
     limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
@@ -40,7 +40,7 @@ use crate::{
     walk::Task,
 };
 
-const EVIDENCE: u64 = 0xff;
+const EVIDENCE: u64 = unit_note::EVIDENCE;
 const SPAWN: u64 = evidence::SPAWN as u64;
 const OWN: u64 = evidence::TASK as u64;
 
