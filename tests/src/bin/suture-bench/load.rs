@@ -74,8 +74,17 @@ fn milliseconds(text: &str) -> Option<f64> {
     Some(number.parse::<f64>().ok()? * factor)
 }
 
+/// The heading of [`Side::line`]s.
+pub fn heading() -> String {
+    format!(
+        "\n{:<34} {:>9} {:>6} {:>9} {:>6} {:>12} {:>6} {:>11}",
+        "wrk -t1 -c32", "req/s", "ratio", "p99 ms", "ratio", "victim us/rq", "ratio", "agent cores"
+    )
+}
+
+/// A victim's runs beside the same agent, or none.
 #[derive(Default)]
-struct Side {
+pub struct Side {
     rate: Vec<f64>,
     p99: Vec<f64>,
     victim_us: Vec<f64>,
@@ -83,7 +92,11 @@ struct Side {
 }
 
 impl Side {
-    fn take(
+    /// Runs wrk once more. Returns how many requests were answered.
+    ///
+    /// # Errors
+    /// As [`wrk`].
+    pub fn take(
         &mut self,
         victim: &Victim,
         agent: Option<&Agent>,
@@ -103,12 +116,13 @@ impl Side {
         Ok(load.requests)
     }
 
-    fn line(&self, name: &str, off: &Self) -> String {
+    /// Medians, and ratios to the runs without an agent.
+    pub fn line(&self, name: &str, off: &Self) -> String {
         let ratio = |on: &[f64], off: &[f64]| {
             median(on.iter().zip(off).map(|(on, off)| on / off).collect())
         };
         format!(
-            "{name:<26} {:>9.0} {:>6.2} {:>9.2} {:>6.2} {:>12.2} {:>6.2} {:>11.2}",
+            "{name:<34} {:>9.0} {:>6.2} {:>9.2} {:>6.2} {:>12.2} {:>6.2} {:>11.2}",
             median(self.rate.clone()),
             ratio(&self.rate, &off.rate),
             median(self.p99.clone()),
@@ -125,10 +139,7 @@ impl Side {
 /// # Errors
 /// When the agent, wrk or a victim fails.
 pub fn run(plan: Plan) -> Result<()> {
-    println!(
-        "\n{:<26} {:>9} {:>6} {:>9} {:>6} {:>12} {:>6} {:>11}",
-        "wrk -t1 -c32", "req/s", "ratio", "p99 ms", "ratio", "victim us/rq", "ratio", "agent cores"
-    );
+    println!("{}", heading());
     let static_file = nginx(1, &Behind::Nothing)?;
     one(
         "nginx static",

@@ -13,6 +13,8 @@ mod runtimes;
 mod syscalls;
 
 use anyhow::{Context, Result, bail};
+use suture_tests::process::Folder;
+use suture_tests::{Agent, AgentCommand};
 
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,18 @@ pub fn median(mut values: Vec<f64>) -> f64 {
         count if count % 2 == 1 => values[count / 2],
         count => f64::midpoint(values[count / 2 - 1], values[count / 2]),
     }
+}
+
+/// The agent with this configuration, if one is wanted; the file is in `folder`.
+///
+/// # Errors
+/// When it does not start.
+pub fn agent_with(config: Option<&str>, folder: &Folder) -> Result<Option<Agent>> {
+    let started = config.map(|text| {
+        let agent = AgentCommand::plain(&["run", "--print", "none"]);
+        agent.configured(folder, text)?.start()
+    });
+    started.transpose()
 }
 
 fn machine() -> String {

@@ -6,12 +6,11 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use suture_tests::AgentCommand;
 use suture_tests::process::{Folder, built, program};
 use suture_tests::victims::broker::{Broker, Server};
 
 use crate::proc::cpu_seconds;
-use crate::{Plan, median};
+use crate::{Plan, agent_with, median};
 
 /// Operations/s that redis-benchmark does on a small machine: what makes a run about as long as was asked for.
 const REDIS_RATE: u32 = 100_000;
@@ -20,19 +19,14 @@ const PIPELINED_RATE: u32 = 800_000;
 /// Records/s of one Kafka producer.
 const KAFKA_RATE: u32 = 300_000;
 
-/// What runs beside the load.
-#[derive(Clone, Copy)]
-enum Beside {
-    Nothing,
-    Agent,
-    /// The agent, which does not follow queues.
-    Ignoring,
-}
-
-const SIDES: [(Beside, &str); 3] = [
-    (Beside::Nothing, "agent off"),
-    (Beside::Agent, "agent on"),
-    (Beside::Ignoring, "agent on, queues off"),
+/// What runs beside the load, and its configuration.
+const SIDES: [(&str, Option<&str>); 3] = [
+    ("agent off", None),
+    ("agent on", Some("")),
+    (
+        "agent on, queues off",
+        Some("[capture]\nqueues = \"off\"\n"),
+    ),
 ];
 
 /// One kind of load: gives operations/s.
@@ -77,12 +71,12 @@ fn one(load: &Load<'_>, plan: Plan) -> Result<()> {
     (load.run)()?;
     let mut sides = SIDES.map(|_| Side::default());
     for _ in 0..plan.rounds {
-        for ((beside, _), side) in SIDES.iter().zip(&mut sides) {
-            measure(load, *beside, side)?;
+        for ((_, config), side) in SIDES.iter().zip(&mut sides) {
+            measure(load, *config, side)?;
         }
     }
     let [off, ..] = &sides;
-    for ((_, what), side) in SIDES.iter().zip(&sides) {
+    for ((what, _), side) in SIDES.iter().zip(&sides) {
         let ratios = side.rate.iter().zip(&off.rate).map(|(on, off)| on / off);
         println!(
             "{:<48} {:>11.0} {:>6.2} {:>11.2}",
@@ -95,18 +89,9 @@ fn one(load: &Load<'_>, plan: Plan) -> Result<()> {
     Ok(())
 }
 
-fn measure(load: &Load<'_>, beside: Beside, side: &mut Side) -> Result<()> {
+fn measure(load: &Load<'_>, config: Option<&str>, side: &mut Side) -> Result<()> {
     let folder = Folder::new()?;
-    let agent = AgentCommand::plain(&["run", "--print", "none"]);
-    let agent = match beside {
-        Beside::Nothing => None,
-        Beside::Agent => Some(agent.start()?),
-        Beside::Ignoring => Some(
-            agent
-                .configured(&folder, "[capture]\nqueues = \"off\"\n")?
-                .start()?,
-        ),
-    };
+    let agent = agent_with(config, &folder)?;
     let own: Vec<u32> = agent.iter().map(suture_tests::Agent::pid).collect();
     let (before, begun) = (cpu_seconds(&own), std::time::Instant::now());
     side.rate.push((load.run)()?);

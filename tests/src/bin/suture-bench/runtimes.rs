@@ -5,7 +5,6 @@
 //! that are errors.
 
 use anyhow::Result;
-use suture_tests::AgentCommand;
 use suture_tests::process::Folder;
 use suture_tests::victims::compiled::{self, Java, JavaShapes};
 use suture_tests::victims::nginx::{Behind, nginx};
@@ -13,9 +12,8 @@ use suture_tests::victims::python::{EventLoop, event_loop, http_server};
 use suture_tests::victims::scripts::{NodeShapes, node_shapes};
 use suture_tests::victims::{Victim, servers};
 
-use crate::load::wrk;
-use crate::proc::cpu_seconds;
-use crate::{Plan, median};
+use crate::load::{Side, heading, wrk};
+use crate::{Plan, agent_with};
 
 /// Three calls in turn.
 const WORK: &str = "/work/seq/1";
@@ -43,23 +41,12 @@ struct Served<'a> {
     beside: &'a [Beside],
 }
 
-#[derive(Default)]
-struct Side {
-    rate: Vec<f64>,
-    p99_ms: Vec<f64>,
-    victim_us: Vec<f64>,
-    agent_cores: Vec<f64>,
-}
-
 /// Measures and prints the table.
 ///
 /// # Errors
 /// When the agent, wrk or a victim fails.
 pub fn run(plan: Plan) -> Result<()> {
-    println!(
-        "\n{:<34} {:>9} {:>6} {:>9} {:>6} {:>12} {:>6} {:>11}",
-        "wrk -t1 -c32", "req/s", "ratio", "p99 ms", "ratio", "victim us/rq", "ratio", "agent cores"
-    );
+    println!("{}", heading());
     let leaf = compiled::go(None)?;
     let units = |name, victim| Served {
         name,
@@ -107,61 +94,20 @@ fn one(served: &Served<'_>, plan: Plan) -> Result<()> {
     let mut sides: Vec<Side> = served.beside.iter().map(|_| Side::default()).collect();
     for _ in 0..plan.rounds {
         for ((_, config), side) in served.beside.iter().zip(&mut sides) {
-            side.take(&served.victim, *config, &url, plan.seconds)?;
+            let folder = Folder::new()?;
+            let agent = agent_with(*config, &folder)?;
+            // The first requests are what hooks on demand are attached for.
+            wrk(&url, 1)?;
+            side.take(&served.victim, agent.as_ref(), &url, plan.seconds)?;
+            if let Some(agent) = agent {
+                agent.stop()?;
+            }
         }
     }
-    let Some((off, _)) = sides.split_first() else {
-        return Ok(());
-    };
-    let ratio =
-        |on: &[f64], off: &[f64]| median(on.iter().zip(off).map(|(on, off)| on / off).collect());
-    for ((what, _), side) in served.beside.iter().zip(&sides) {
-        println!(
-            "{:<34} {:>9.0} {:>6.2} {:>9.2} {:>6.2} {:>12.2} {:>6.2} {:>11.2}",
-            format!("{}, {what}", served.name),
-            median(side.rate.clone()),
-            ratio(&side.rate, &off.rate),
-            median(side.p99_ms.clone()),
-            ratio(&side.p99_ms, &off.p99_ms),
-            median(side.victim_us.clone()),
-            ratio(&side.victim_us, &off.victim_us),
-            median(side.agent_cores.clone()),
-        );
+    if let Some(off) = sides.first() {
+        for ((what, _), side) in served.beside.iter().zip(&sides) {
+            println!("{}", side.line(&format!("{}, {what}", served.name), off));
+        }
     }
     Ok(())
-}
-
-impl Side {
-    fn take(
-        &mut self,
-        victim: &Victim,
-        config: Option<&str>,
-        url: &str,
-        seconds: u32,
-    ) -> Result<()> {
-        let folder = Folder::new()?;
-        let agent = match config {
-            None => None,
-            Some(text) => {
-                let agent = AgentCommand::plain(&["run", "--print", "none"]);
-                Some(agent.configured(&folder, text)?.start()?)
-            }
-        };
-        // The first requests are what hooks on demand are attached for.
-        wrk(url, 1)?;
-        let pids = victim.pids();
-        let own: Vec<u32> = agent.iter().map(suture_tests::Agent::pid).collect();
-        let (victim_before, agent_before) = (cpu_seconds(&pids), cpu_seconds(&own));
-        let load = wrk(url, seconds)?;
-        self.rate.push(load.rate);
-        self.p99_ms.push(load.p99_ms);
-        self.victim_us
-            .push((cpu_seconds(&pids) - victim_before) * 1e6 / load.requests as f64);
-        self.agent_cores
-            .push((cpu_seconds(&own) - agent_before) / f64::from(seconds));
-        if let Some(agent) = agent {
-            agent.stop()?;
-        }
-        Ok(())
-    }
 }
