@@ -4,11 +4,11 @@
 //! Always holds: nothing but the spans is looked at; a span counts for the request that its path names.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::AddAssign;
 
 use suture_tests::check::of_process;
 use suture_tests::{Kind, ReceivedSpan};
 
+use crate::score::Score;
 use crate::shape::{Call, Shape, key_of, refused_address};
 use crate::stage::Asked;
 
@@ -16,47 +16,6 @@ use crate::stage::Asked;
 const EXAMPLES: usize = 3;
 /// Spans that are shown in an example.
 const SHOWN: usize = 4;
-
-/// How many parents are what.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Score {
-    /// The span of the very request.
-    pub right: usize,
-    /// None.
-    pub root: usize,
-    /// Another request's.
-    pub wrong: usize,
-    /// The span itself is missing, or its request's.
-    pub missing: usize,
-    /// Spans beyond the one that is due.
-    pub doubled: usize,
-}
-
-impl AddAssign for Score {
-    fn add_assign(&mut self, other: Self) {
-        self.right += other.right;
-        self.root += other.root;
-        self.wrong += other.wrong;
-        self.missing += other.missing;
-        self.doubled += other.doubled;
-    }
-}
-
-impl Score {
-    /// The part that is right, in percent; 100 of nothing.
-    pub fn percent(&self) -> f64 {
-        let all = self.right + self.root + self.wrong + self.missing;
-        if all == 0 {
-            return 100.0;
-        }
-        100.0 * self.right as f64 / all as f64
-    }
-
-    /// What must be 0.
-    pub fn defects(&self) -> usize {
-        self.wrong + self.missing + self.doubled
-    }
-}
 
 /// What one measurement found.
 #[derive(Default)]

@@ -11,6 +11,7 @@ mod judge;
 mod load;
 mod queues;
 mod runtimes;
+mod score;
 mod shape;
 mod stage;
 mod table;

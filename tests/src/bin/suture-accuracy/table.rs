@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::judge::Score;
 use crate::runtimes::{Runtime, Target};
+use crate::score::Score;
 use crate::shape::Shape;
 use crate::stage::Row;
 

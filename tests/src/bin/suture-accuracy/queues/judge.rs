@@ -5,9 +5,11 @@
 //! the trace it is in, by the calls below it, and by what its key or topic says. Roots that no path names fill, one for one, the places that are empty.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::{AddAssign, Range};
+use std::ops::Range;
 
 use suture_tests::{Kind, ReceivedSpan, jobs};
+
+use crate::score::Score;
 
 /// How long after its last call work may end, ns.
 const LATE_NS: u64 = 300_000_000;
@@ -49,44 +51,7 @@ impl Job {
     }
 }
 
-/// How many are what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Score {
-    /// The true parent (of a retry: the link to the attempt before).
-    pub right: usize,
-    /// No parent, but a link to it.
-    pub link: usize,
-    /// None.
-    pub root: usize,
-    /// Another's.
-    pub wrong: usize,
-    /// No span.
-    pub missing: usize,
-    /// More spans than are due.
-    pub doubled: usize,
-}
-
-impl AddAssign for Score {
-    fn add_assign(&mut self, other: Self) {
-        self.right += other.right;
-        self.link += other.link;
-        self.root += other.root;
-        self.wrong += other.wrong;
-        self.missing += other.missing;
-        self.doubled += other.doubled;
-    }
-}
-
 impl Score {
-    /// The part that is right, in percent; 100 of nothing.
-    pub fn percent(&self) -> f64 {
-        let all = self.right + self.link + self.root + self.wrong + self.missing;
-        if all == 0 {
-            return 100.0;
-        }
-        100.0 * (self.right + self.link) as f64 / all as f64
-    }
-
     /// `due` places, of which some are right or wrong already; `linked` and `roots` are spans nobody named.
     fn filled(mut self, due: usize, linked: usize, roots: usize) -> Self {
         let empty = due.saturating_sub(self.right + self.wrong);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use suture_tests::span::{ReceivedLink, StatusCode};
 use suture_tests::{Kind, ReceivedSpan, Value};
 
-use super::judge::{Job, Measured, Score, Session};
+use super::judge::{Job, Measured, Session};
+use crate::score::Score;
 
 const BROKER: u16 = 6379;
 

@@ -3,9 +3,9 @@
 //! In: a row's loads. Out: a line for each, and one verdict. Always holds: each line has the same columns, in the order right, link, root, wrong,
 //! missing, doubled; `late` is work that ends more than 0.3 s after its last call, or whose end was not seen; `whole` are calls whose trace begins at or before the request that put their job.
 
-use super::judge::Score;
 use super::rows::Queue;
 use super::stage::Load;
+use crate::score::Score;
 
 /// What is wanted of all, in percent.
 const TARGET: f64 = 99.9;

@@ -72,12 +72,11 @@ fn complaints(queue: &Queue, load: &stage::Load) -> Vec<String> {
         ("retries", links, queue.floors.links),
     ] {
         // The first messages of all tell that there is a queue, and which threads there are: they may be unknown, never wrong.
-        let defects = score.wrong
-            + if load.is_first {
-                0
-            } else {
-                score.missing + score.doubled
-            };
+        let defects = if load.is_first {
+            score.wrong
+        } else {
+            score.defects()
+        };
         if defects > 0 {
             found.push(format!("{at}: {defects} {what} wrong, missing or doubled"));
         }
