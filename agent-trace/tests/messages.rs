@@ -11,24 +11,14 @@ mod support;
 use agent_common::abi::{ExchangeIds, evidence, kind, protocol};
 use agent_trace::counters::Counter;
 use agent_trace::span::Span;
+use support::redis::command;
 use support::{End, Outcome, World, attribute, ids, pair, process};
 
-/// A Redis client of process `n` on connection `n`; its thread has the number `tid`.
+/// A Redis client whose thread has the number `tid`.
 fn redis(n: u8, process: u32, tid: u32) -> End {
-    let (mut end, _) = pair(n, process, 999);
-    end.protocol = protocol::REDIS;
-    end.remote.1 = 6379;
+    let mut end = support::redis::redis(n, process);
     end.tid = tid;
     end
-}
-
-/// A command as clients write it.
-fn command(words: &[&str]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        bytes.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
-    }
-    bytes
 }
 
 /// Ids of what a thread read, whose context was `before`.

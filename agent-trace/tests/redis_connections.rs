@@ -8,25 +8,9 @@
 
 mod support;
 
-use agent_common::abi::{direction, evidence, protocol};
-use support::{End, World, ids, pair};
-
-/// A Redis client of process `n` on connection `n`.
-fn redis(n: u8, process: u32) -> End {
-    let (mut end, _) = pair(n, process, 999);
-    end.protocol = protocol::REDIS;
-    end.remote.1 = 6379;
-    end
-}
-
-/// A command as clients write it.
-fn command(words: &[&str]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        bytes.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
-    }
-    bytes
-}
+use agent_common::abi::{direction, evidence};
+use support::redis::{command, redis};
+use support::{World, ids};
 
 #[test]
 fn what_stands_behind_a_script_s_long_text_is_read_where_its_end_was_captured() {

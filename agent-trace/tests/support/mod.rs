@@ -12,6 +12,7 @@
 
 pub mod calls;
 pub mod chain;
+pub mod redis;
 pub mod talk;
 
 use agent_common::abi::{
