@@ -1,7 +1,7 @@
 //! Runs test programs and counts what they say.
 //!
-//! In: a command whose stdout has libtest's result lines. Out: [`Counts`]. Always holds: every line is passed on as it
-//! comes; a program that fails without naming a failed test counts as one failure.
+//! In: a command whose stdout has libtest's result lines. Out: [`Counts`], and what failed. Always holds: every line is passed on as it
+//! comes; a program that fails without naming a failed test counts as one failure. Refuses: to forgive a test that saw something wrong.
 
 use std::{
     fmt,
@@ -23,6 +23,34 @@ pub struct Counts {
     pub failed: u64,
     /// Marked `#[ignore]`: did not run.
     pub ignored: u64,
+    /// Of those that passed: only when they were run a second time.
+    pub unsteady: u64,
+}
+
+/// A test that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Its name, as `--exact` takes it.
+    pub name: String,
+    /// What it printed.
+    pub text: String,
+}
+
+impl Failure {
+    /// Whether a second run may tell a busy machine from a defect. What is wrong once is wrong.
+    #[must_use]
+    pub fn may_run_again(&self) -> bool {
+        !self.text.contains("wrong")
+    }
+}
+
+/// What test programs said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The counts.
+    pub counts: Counts,
+    /// What failed, as far as a test program named it.
+    pub failures: Vec<Failure>,
 }
 
 impl AddAssign for Counts {
@@ -30,6 +58,7 @@ impl AddAssign for Counts {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
+        self.unsteady += other.unsteady;
     }
 }
 
@@ -38,6 +67,9 @@ impl fmt::Display for Counts {
         write!(f, "{} passed, {} failed", self.passed, self.failed)?;
         if self.ignored > 0 {
             write!(f, ", {} did not run", self.ignored)?;
+        }
+        if self.unsteady > 0 {
+            write!(f, ", {} passed only the second time", self.unsteady)?;
         }
         Ok(())
     }
@@ -87,44 +119,114 @@ fn result_line(line: &str) -> Option<Counts> {
     Some(sum)
 }
 
+/// Failures in libtest's output, line by line.
+///
+/// ```text
+///   OUTSIDE ──`---- NAME stdout ----`──> OF(name) ──the same with another name──> OF(name)
+///      ^───────────────`failures:`────────────┘
+/// ```
+#[derive(Default)]
+struct Failures {
+    found: Vec<Failure>,
+    is_inside: bool,
+}
+
+impl Failures {
+    fn line(&mut self, line: &str) {
+        let named = line
+            .strip_prefix("---- ")
+            .and_then(|rest| rest.strip_suffix(" stdout ----"));
+        if let Some(name) = named {
+            self.is_inside = true;
+            self.found.push(Failure {
+                name: name.to_owned(),
+                text: String::new(),
+            });
+        } else if line == "failures:" {
+            self.is_inside = false;
+        } else if self.is_inside
+            && let Some(last) = self.found.last_mut()
+        {
+            last.text.push_str(line);
+            last.text.push('\n');
+        }
+    }
+}
+
 /// Passes lines on as they come, and counts the tests they tell of.
-fn pass_on(from: impl Read, to: &mut impl Write) -> io::Result<Counts> {
-    let mut sum = Counts::default();
+fn pass_on(from: impl Read, to: &mut impl Write) -> io::Result<Outcome> {
+    let mut counts = Counts::default();
+    let mut failures = Failures::default();
     for text in BufReader::new(from).split(b'\n') {
         let text = text?;
         let text = String::from_utf8_lossy(&text);
         writeln!(to, "{text}")?;
-        if let Some(counts) = result_line(&text) {
-            sum += counts;
+        failures.line(&text);
+        if let Some(found) = result_line(&text) {
+            counts += found;
         }
     }
-    Ok(sum)
+    Ok(Outcome {
+        counts,
+        failures: failures.found,
+    })
 }
 
 /// Runs it, passes its stdout on and counts its tests.
 ///
 /// # Errors
 /// It could not be started or read.
-pub fn run(command: &mut Command) -> Result<Counts> {
+pub fn run(command: &mut Command) -> Result<Outcome> {
     let line = process::shown(command);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    let mut sum = Counts::default();
+    let mut outcome = Outcome::default();
     if let Some(out) = child.stdout.take() {
-        sum = pass_on(out, &mut stdout())
+        outcome = pass_on(out, &mut stdout())
             .with_context(|| format!("cannot pass on what `{line}` prints"))?;
     }
     let status = child
         .wait()
         .with_context(|| format!("cannot wait for `{line}`"))?;
-    if !status.success() && sum.failed == 0 {
+    if !status.success() && outcome.counts.failed == 0 {
         eprintln!("xtask: `{line}` failed ({status})");
-        sum.failed = 1;
+        outcome.counts.failed = 1;
     }
-    Ok(sum)
+    Ok(outcome)
+}
+
+/// Most failures that a busy machine can be the cause of.
+const UNSTEADY_MAX: usize = 3;
+
+/// Runs test programs, and few failures once more: `tests` is given the names that must run, none for all. A test that passes the second
+/// time counts as passed and unsteady, and both runs stay in the output.
+///
+/// # Errors
+/// Those of `tests`.
+pub fn run_twice(mut tests: impl FnMut(&[&str]) -> Result<Outcome>) -> Result<Counts> {
+    let Outcome {
+        mut counts,
+        failures,
+    } = tests(&[])?;
+    let names: Vec<&str> = failures
+        .iter()
+        .filter(|failure| failure.may_run_again())
+        .map(|failure| failure.name.as_str())
+        .collect();
+    let is_all_named = failures.len() as u64 == counts.failed;
+    if names.is_empty() || failures.len() > UNSTEADY_MAX || !is_all_named {
+        return Ok(counts);
+    }
+    eprintln!("xtask: once more: {}", names.join(", "));
+    let second = tests(&names)?;
+    let passed = second.counts.passed.min(names.len() as u64);
+    counts.failed -= passed;
+    counts.passed += passed;
+    counts.unsteady += passed;
+    Ok(counts)
 }
 
 #[cfg(test)]
@@ -135,7 +237,7 @@ mod tests {
         clippy::panic,
         reason = "a test may panic"
     )]
-    use super::{Counts, pass_on, result_line, run};
+    use super::{Counts, Failure, pass_on, result_line, run, run_twice};
     use crate::process;
 
     #[test]
@@ -145,6 +247,7 @@ mod tests {
                 passed,
                 failed,
                 ignored,
+                unsteady: 0,
             });
             assert_eq!(result_line(line), expect, "{line}");
         };
@@ -165,14 +268,47 @@ mod tests {
         let mut seen = vec![];
         let sum = pass_on(lines.as_bytes(), &mut seen).unwrap();
         assert_eq!(
-            sum,
+            sum.counts,
             Counts {
                 passed: 2,
                 failed: 2,
-                ignored: 0
+                ..Counts::default()
             }
         );
         assert_eq!(String::from_utf8(seen).unwrap(), lines);
+    }
+
+    const FAILED: &str = "test a::b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\nit was late\n\n---- a::c stdout ----\nwrong parent\n\n\nfailures:\n    a::b\n    a::c\n\ntest result: FAILED. 4 passed; 2 failed; 0 ignored\n";
+
+    #[test]
+    fn failures_are_named_with_what_they_printed() {
+        let outcome = pass_on(FAILED.as_bytes(), &mut vec![]).unwrap();
+        let failure = |name: &str, text: &str| Failure {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        };
+        assert_eq!(
+            outcome.failures,
+            [
+                failure("a::b", "it was late\n\n"),
+                failure("a::c", "wrong parent\n\n\n")
+            ]
+        );
+    }
+
+    #[test]
+    fn what_fails_runs_once_more_unless_something_was_wrong() {
+        let mut runs = vec![];
+        let counts = run_twice(|names| {
+            runs.push(names.join(" "));
+            let second = "test result: ok. 1 passed; 0 failed; 0 ignored";
+            let said = if runs.len() == 1 { FAILED } else { second };
+            Ok(pass_on(said.as_bytes(), &mut vec![]).unwrap())
+        })
+        .unwrap();
+        assert_eq!(runs, ["", "a::b"]);
+        let said = "5 passed, 1 failed, 1 passed only the second time";
+        assert_eq!(counts.to_string(), said);
     }
 
     #[test]
@@ -180,11 +316,12 @@ mod tests {
         assert_eq!(
             run(process::command("sh").args(["-c", "exit 3"]))
                 .unwrap()
+                .counts
                 .failed,
             1
         );
         assert_eq!(
-            run(&mut process::command("true")).unwrap(),
+            run(&mut process::command("true")).unwrap().counts,
             Counts::default()
         );
     }
@@ -196,7 +333,8 @@ mod tests {
                 Counts {
                     passed,
                     failed,
-                    ignored
+                    ignored,
+                    unsteady: 0
                 }
                 .verdict("test")
                 .is_ok(),

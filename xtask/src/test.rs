@@ -41,15 +41,22 @@ pub fn run(filter: &[String]) -> Result<()> {
     if !root {
         host.args(["--skip", KERNEL]);
     }
-    sum += counts::run(&mut host)?;
+    sum += counts::run(&mut host)?.counts;
 
-    let mut scenarios = process::cargo();
-    scenarios.args(["test", "--package", "suture-tests", "--no-fail-fast"]);
-    if !root {
-        scenarios.args(["--lib", "--test", "golden"]);
-    }
-    scenarios.arg("--").args(filter).env("SUTURE_BIN", &suture);
-    sum += counts::run(&mut scenarios)?;
+    sum += counts::run_twice(|names| {
+        let mut scenarios = process::cargo();
+        scenarios.args(["test", "--package", "suture-tests", "--no-fail-fast"]);
+        if !root {
+            scenarios.args(["--lib", "--test", "golden"]);
+        }
+        scenarios.arg("--").env("SUTURE_BIN", &suture);
+        if names.is_empty() {
+            scenarios.args(filter);
+        } else {
+            scenarios.arg("--exact").args(names);
+        }
+        counts::run(&mut scenarios)
+    })?;
     if !root {
         eprintln!(
             "xtask: this is not root, so the tests that need a kernel run in a virtual machine"

@@ -8,6 +8,7 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -104,7 +105,10 @@ pub fn counted(options: &Options) -> Result<Counts> {
                 image.file_name().unwrap_or_default().to_string_lossy()
             );
             for way in ways(kernel, options.short) {
-                let counts = under(&image, options, way, &suture, &tests)?;
+                let counts = counts::run_twice(|names| {
+                    let script = script(&tests, options, names);
+                    counts::run(&mut under(&image, options, way, &suture, &script))
+                })?;
                 eprintln!(
                     "xtask: under {}, bytes seen at {way}: {counts}",
                     image.file_name().unwrap_or_default().to_string_lossy()
@@ -245,29 +249,28 @@ fn cached(cache: &Path, version: &str, cloud: bool) -> Result<Option<PathBuf>> {
     Ok(found.pop())
 }
 
-/// Boots one kernel and runs the tests in it, with bytes seen at `way`.
-fn under(
-    image: &Path,
-    options: &Options,
-    way: &str,
-    suture: &Path,
-    tests: &[TestProgram],
-) -> Result<Counts> {
+/// What runs inside: the tests that are asked for, or those with these names.
+fn script(tests: &[TestProgram], options: &Options, names: &[&str]) -> String {
     let mut script = String::from("rc=0\n");
     for program in tests {
         let filter = match (&options.filter, program.is_scenarios) {
-            (Some(filter), _) => filter.as_str(),
-            (None, true) if options.short => "vm_",
-            (None, true) => "",
-            (None, false) => test::KERNEL,
+            _ if !names.is_empty() => format!("--exact '{}'", names.join("' '")),
+            (Some(filter), _) => format!("'{filter}'"),
+            (None, true) if options.short => "vm_".to_owned(),
+            (None, true) => String::new(),
+            (None, false) => test::KERNEL.to_owned(),
         };
         script.push_str(&format!(
-            "{} --test-threads 1 '{filter}' || rc=1\n",
+            "{} --test-threads 1 {filter} || rc=1\n",
             program.file.display()
         ));
     }
     script.push_str("exit $rc\n");
+    script
+}
 
+/// A boot of one kernel that runs `script`, with bytes seen at `way`.
+fn under(image: &Path, options: &Options, way: &str, suture: &Path, script: &str) -> Command {
     let mut vm = process::command(process::root().join("tests/vm/run-in-vm"));
     let shared: Vec<OsString> = [
         process::target_dir(),
@@ -278,7 +281,8 @@ fn under(
     .map(PathBuf::into_os_string)
     .collect();
     vm.arg(image)
-        .args(["--", "bash", "-c", &script])
+        .args(["--", "bash", "-c"])
+        .arg(script)
         .env("VM_CACHE", process::cache_dir().join("vm"))
         .env("VM_SHARE", shared.join(&OsString::from(":")))
         .env("VM_TIMEOUT", if options.short { "1500" } else { "3600" })
@@ -291,5 +295,5 @@ fn under(
     if options.short {
         vm.env("SUTURE_SHORT", "1");
     }
-    counts::run(&mut vm)
+    vm
 }
