@@ -14,6 +14,7 @@ mod scenarios {
     pub mod broker_messages;
     pub mod chain;
     pub mod checks;
+    pub mod context;
     pub mod contexts;
     pub mod export;
     pub mod goroutines;
@@ -39,7 +40,6 @@ mod scenarios {
     mod turns;
     pub mod victims;
     mod virtual_threads;
-    pub mod vm_context;
     pub mod vm_http1;
     pub mod vm_ports;
     pub mod vm_servers;

@@ -153,14 +153,14 @@ impl Failures {
     }
 }
 
-/// Passes lines on as they come, and counts the tests they tell of.
-fn pass_on(from: impl Read, to: &mut impl Write) -> io::Result<Outcome> {
+/// Passes lines on as they come, each after `label`, and counts the tests they tell of.
+fn pass_on(from: impl Read, label: &str, to: &mut impl Write) -> io::Result<Outcome> {
     let mut counts = Counts::default();
     let mut failures = Failures::default();
     for text in BufReader::new(from).split(b'\n') {
         let text = text?;
         let text = String::from_utf8_lossy(&text);
-        writeln!(to, "{text}")?;
+        writeln!(to, "{label}{text}")?;
         failures.line(&text);
         if let Some(found) = result_line(&text) {
             counts += found;
@@ -177,6 +177,14 @@ fn pass_on(from: impl Read, to: &mut impl Write) -> io::Result<Outcome> {
 /// # Errors
 /// It could not be started or read.
 pub fn run(command: &mut Command) -> Result<Outcome> {
+    run_beside_others(command, "")
+}
+
+/// The same where others print too: `label` is before each line.
+///
+/// # Errors
+/// See [`run`].
+pub fn run_beside_others(command: &mut Command, label: &str) -> Result<Outcome> {
     let line = process::shown(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -185,7 +193,7 @@ pub fn run(command: &mut Command) -> Result<Outcome> {
         .with_context(|| format!("cannot start `{line}`"))?;
     let mut outcome = Outcome::default();
     if let Some(out) = child.stdout.take() {
-        outcome = pass_on(out, &mut stdout())
+        outcome = pass_on(out, label, &mut stdout())
             .with_context(|| format!("cannot pass on what `{line}` prints"))?;
     }
     let status = child
@@ -266,7 +274,7 @@ mod tests {
     fn lines_are_passed_on_and_added_up() {
         let lines = "test a ... ok\ntest result: ok. 1 passed; 0 failed; 0 ignored\n\ntest result: FAILED. 1 passed; 2 failed; 0 ignored\n";
         let mut seen = vec![];
-        let sum = pass_on(lines.as_bytes(), &mut seen).unwrap();
+        let sum = pass_on(lines.as_bytes(), "", &mut seen).unwrap();
         assert_eq!(
             sum.counts,
             Counts {
@@ -282,7 +290,7 @@ mod tests {
 
     #[test]
     fn failures_are_named_with_what_they_printed() {
-        let outcome = pass_on(FAILED.as_bytes(), &mut vec![]).unwrap();
+        let outcome = pass_on(FAILED.as_bytes(), "", &mut vec![]).unwrap();
         let failure = |name: &str, text: &str| Failure {
             name: name.to_owned(),
             text: text.to_owned(),
@@ -303,7 +311,7 @@ mod tests {
             runs.push(names.join(" "));
             let second = "test result: ok. 1 passed; 0 failed; 0 ignored";
             let said = if runs.len() == 1 { FAILED } else { second };
-            Ok(pass_on(said.as_bytes(), &mut vec![]).unwrap())
+            Ok(pass_on(said.as_bytes(), "", &mut vec![]).unwrap())
         })
         .unwrap();
         assert_eq!(runs, ["", "a::b"]);

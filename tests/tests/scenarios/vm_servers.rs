@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use suture_tests::check::{Asked, Complaints, Hop, collect, joined, of_process, well_formed};
+use suture_tests::check::{Asked, Complaints, Hop, of_process, well_formed};
 use suture_tests::curl::curl_ok;
-use suture_tests::scene::{times, unique_ids};
+use suture_tests::scene::times;
 use suture_tests::victims::leaf;
 use suture_tests::victims::nginx::{BIG, Behind, HELLO, nginx};
 use suture_tests::victims::python::{Worker, gunicorn, http_server};
@@ -34,112 +34,6 @@ fn http_server_started_after_the_agent() {
 #[test]
 fn gunicorn_sync_calls_with_requests() {
     check_victim(|leaf| gunicorn(Worker::Sync, "requests", leaf));
-}
-
-#[test]
-fn nginx_answers_by_itself_have_their_attributes() {
-    let scene = Scene::open().unwrap();
-    let victim = nginx(2, &Behind::Nothing).unwrap();
-    let agent = scene.agent().start().unwrap();
-    let mut complaints = Complaints::default();
-    let ids = unique_ids(times(20));
-    for id in &ids {
-        curl_ok(
-            &format!("{}/hello/{id}", victim.url()),
-            &["-A", "probe/1"],
-            200,
-        )
-        .unwrap();
-    }
-    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let spans = collect(scene.receiver(), &names, 2);
-    for id in &ids {
-        let path = format!("/hello/{id}");
-        let client = complaints.only("curl's CLIENT span", &spans, |s| {
-            s.kind == Kind::Client && s.path() == path
-        });
-        let server = complaints.only("nginx's SERVER span", &spans, |s| {
-            s.kind == Kind::Server && s.path() == path
-        });
-        let (Some(client), Some(server)) = (client, server) else {
-            continue;
-        };
-        joined(&mut complaints, client, server, None);
-        complaints.equal(
-            "service",
-            client,
-            client.resource_text("service.name"),
-            "curl",
-        );
-        complaints.equal(
-            "service",
-            server,
-            server.resource_text("service.name"),
-            "nginx",
-        );
-        for span in [client, server] {
-            well_formed(&mut complaints, span);
-            complaints.equal("status", span, span.status_code(), Some(200));
-            complaints.equal(
-                "version",
-                span,
-                span.text("network.protocol.version"),
-                "1.1",
-            );
-            complaints.equal(
-                "server.address",
-                span,
-                span.text("server.address"),
-                "127.0.0.1",
-            );
-            complaints.equal(
-                "server.port",
-                span,
-                span.int("server.port"),
-                Some(i64::from(victim.port)),
-            );
-            complaints.equal(
-                "user agent",
-                span,
-                span.text("user_agent.original"),
-                "probe/1",
-            );
-            complaints.equal(
-                "peer address",
-                span,
-                span.text("network.peer.address"),
-                "127.0.0.1",
-            );
-            complaints.equal(
-                "response size",
-                span,
-                span.int("http.response.body.size"),
-                Some(6),
-            );
-        }
-        complaints.equal("scheme", server, server.text("url.scheme"), "http");
-        complaints.equal(
-            "client.address",
-            server,
-            server.text("client.address"),
-            "127.0.0.1",
-        );
-        complaints.equal(
-            "url",
-            client,
-            client.text("url.full"),
-            &format!("http://127.0.0.1:{}{path}", victim.port),
-        );
-        complaints.equal(
-            "peer port",
-            client,
-            client.int("network.peer.port"),
-            Some(i64::from(victim.port)),
-        );
-        complaints.equal("instance", server, of_process(server, &victim.pids()), true);
-    }
-    agent.stop().unwrap();
-    complaints.verdict("nginx").unwrap();
 }
 
 #[test]

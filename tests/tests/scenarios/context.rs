@@ -1,4 +1,4 @@
-//! Trace context in headers: valid, invalid, not sampled, and passed on by a proxy. Short set.
+//! Trace context in headers: valid, invalid, not sampled, and passed on by a proxy.
 
 use suture_tests::check::{Complaints, collect, of_process, well_formed};
 use suture_tests::curl::curl_ok;
