@@ -14,6 +14,7 @@ pub mod exact;
 pub mod hosts;
 pub mod jobs;
 pub mod otlp;
+pub mod proc;
 pub mod process;
 pub mod receiver;
 pub mod scene;

@@ -320,6 +320,11 @@ impl Receiver {
         self.shared.lock().spans.clone()
     }
 
+    /// All spans so far, which it forgets.
+    pub fn take_spans(&self) -> Vec<ReceivedSpan> {
+        std::mem::take(&mut self.shared.lock().spans)
+    }
+
     /// What `at` says of all spans so far, without copying them.
     pub fn look<R>(&self, at: impl FnOnce(&[ReceivedSpan]) -> R) -> R {
         at(&self.shared.lock().spans)

@@ -1,4 +1,5 @@
-//! `suture-accuracy [RUNTIME…] [QUEUE…] [--shape S,S…] [--concurrency N,N…] [--requests N]`: how often a span has its true parent.
+//! `suture-accuracy [RUNTIME…] [QUEUE…] [--shape S,S…] [--concurrency N,N…] [--requests N] [--soak MINUTES]`: how often a span has its true parent;
+//! or, with `--soak`, whether anything grows under mixed traffic.
 //!
 //! In: a built agent (`SUTURE_BIN`), the victims. Out: a table on stdout, a line for each runtime and shape of calls: right,
 //! root, wrong, missing, doubled for the calls' spans, the same for the spans of who answers them, and the evidence; then a line for each queue and
@@ -13,6 +14,7 @@ mod queues;
 mod runtimes;
 mod score;
 mod shape;
+mod soak;
 mod stage;
 mod table;
 
@@ -37,6 +39,7 @@ struct Wanted {
     concurrency: Option<Vec<usize>>,
     requests: Option<usize>,
     older: bool,
+    soak: Option<u64>,
 }
 
 impl Wanted {
@@ -63,7 +66,7 @@ impl Wanted {
             let queues = queues::rows::ALL.iter().map(|row| row.name);
             let names: Vec<&str> = runtimes.chain(queues).collect();
             bail!(
-                "{word}: unknown; allowed are --shape S,S…, --concurrency N,N…, --requests N, --older, runtimes, queues, and {}",
+                "{word}: unknown; allowed are --shape S,S…, --concurrency N,N…, --requests N, --older, --soak MINUTES, runtimes, queues, and {}",
                 names.join(", ")
             );
         }
@@ -87,6 +90,7 @@ fn wanted() -> Result<Wanted> {
         concurrency: None,
         requests: None,
         older: false,
+        soak: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -116,6 +120,10 @@ fn wanted() -> Result<Wanted> {
                 wanted.requests = Some(number);
             }
             "--older" => wanted.older = true,
+            "--soak" => {
+                let minutes = value()?.parse().context("--soak wants minutes")?;
+                wanted.soak = Some(minutes);
+            }
             name => wanted.add(name)?,
         }
     }
@@ -232,6 +240,9 @@ fn measure_runtimes(wanted: &Wanted) -> Result<(Vec<String>, Vec<&'static str>)>
 
 fn main() -> Result<ExitCode> {
     let wanted = wanted()?;
+    if let Some(minutes) = wanted.soak {
+        return Ok(verdict(&soak::run(minutes)?));
+    }
     let (mut found, skipped) = measure_runtimes(&wanted)?;
     let of_queues = queues::Wanted {
         concurrency: wanted.concurrency(&[1, 8, 64]),
@@ -247,12 +258,16 @@ fn main() -> Result<ExitCode> {
     if !skipped.is_empty() {
         println!("not measured on this machine: {}", skipped.join(", "));
     }
-    for complaint in &found {
+    Ok(verdict(&found))
+}
+
+fn verdict(found: &[String]) -> ExitCode {
+    for complaint in found {
         println!("FAILED: {complaint}");
     }
-    Ok(if found.is_empty() {
+    if found.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
 }

@@ -10,8 +10,8 @@ use suture_tests::victims::nginx::{Behind, nginx};
 use suture_tests::victims::{Victim, compiled};
 use suture_tests::{Agent, AgentCommand};
 
-use crate::proc::cpu_seconds;
 use crate::{Plan, median};
+use suture_tests::proc::cpu_seconds;
 
 /// What one wrk said.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,6 @@
 
 mod load;
 mod memory;
-mod proc;
 mod queues;
 mod runtimes;
 mod syscalls;

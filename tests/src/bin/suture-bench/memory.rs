@@ -7,7 +7,7 @@ use suture_tests::victims::nginx::{Behind, nginx};
 
 use crate::Plan;
 use crate::load::wrk;
-use crate::proc::{map_bytes, resident_bytes};
+use suture_tests::proc::{map_bytes, resident_bytes};
 
 /// Measures and prints the table.
 ///

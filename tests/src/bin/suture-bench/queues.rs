@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use suture_tests::process::{Folder, built, program};
 use suture_tests::victims::broker::{Broker, Server};
 
-use crate::proc::cpu_seconds;
 use crate::{Plan, agent_with, median};
+use suture_tests::proc::cpu_seconds;
 
 /// Operations/s that redis-benchmark does on a small machine: what makes a run about as long as was asked for.
 const REDIS_RATE: u32 = 100_000;

@@ -122,8 +122,12 @@ func enqueue(job func()) {
 var refresher sync.Once
 
 func refresh() {
-	for range time.Tick(200 * time.Millisecond) {
+	n := 0
+	for range time.Tick(100 * time.Millisecond) {
 		call(many, "none", "refresh")
+		if n++; n == 20 {
+			return // else it would never get quiet
+		}
 	}
 }
 
