@@ -188,6 +188,20 @@ impl Graph {
             .or_else(|| self.posted.get(&span).map(|(trace, _)| *trace))
     }
 
+    /// The trace of an exchange that is known; it is decided now if it was not before.
+    pub(crate) fn decided_trace(
+        &mut self,
+        span: SpanId,
+        now_ns: u64,
+        counters: &mut Counters,
+    ) -> Option<TraceId> {
+        let decided = self
+            .table
+            .find(span)
+            .and_then(|slot| self.decide(slot, span, now_ns, counters));
+        decided.map_or_else(|| self.trace_of(span), |decision| Some(decision.trace))
+    }
+
     /// A pipelined request was written: its server side may find it by its place.
     pub(crate) fn announce(&mut self, place: WirePlace, id: SpanId, ktime_ns: u64) {
         self.joins.put(place, id, ktime_ns);

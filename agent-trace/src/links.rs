@@ -1,4 +1,4 @@
-//! Links of an exchange's span: to the attempt before, and to the request that had the same key first.
+//! Links of an exchange's span: to the attempt before, to the request that had the same key first, and to messages for one of which it is.
 //!
 //! In: an exchange that is over, with its decision; they come in the order of their ends. Out: links, and the ordinal of
 //! the repetition. Always holds: two attempts have everything in common that was said, and their parent; what they had to
@@ -49,6 +49,19 @@ impl Links {
 /// The links of an exchange whose span will be handed out. To be asked once for each, before its request is used up.
 pub(crate) fn links(exchange: &Exchange, decision: Decision, shared: &mut Shared) -> Links {
     let mut links = Links::default();
+    if decision.parent.is_none()
+        && exchange.side == Side::Client
+        && let Some(batch) = shared.batch_of(exchange.ids.origin, exchange.start_ktime_ns)
+    {
+        for consumer in batch.iter() {
+            let trace = shared
+                .graph
+                .decided_trace(*consumer, shared.now_ns, &mut shared.counters);
+            if let Some(trace) = trace {
+                links.link(*consumer, trace, key::LINK_BATCH);
+            }
+        }
+    }
     if let Some(parcel) = exchange.message.as_deref() {
         // Each attempt of a job is a span of its own; one over HTTP is put by a call that may have been tried before.
         if let Some(before) = parcel.before

@@ -119,12 +119,14 @@ pub const SUTURE_UNFINISHED: &str = "suture.unfinished";
 /// FastCGI: the script that was run (`SCRIPT_FILENAME`).
 pub const SUTURE_FASTCGI_SCRIPT: &str = "suture.fastcgi.script";
 
-/// On a link: why the two spans belong together, [`LINK_RETRY`] or [`LINK_KEY`].
+/// On a link: why the two spans belong together, [`LINK_RETRY`], [`LINK_KEY`] or [`LINK_BATCH`].
 pub const SUTURE_LINK_EVIDENCE: &str = "suture.link.evidence";
 /// The other span is the attempt before.
 pub const LINK_RETRY: &str = "retry";
 /// The other span had the same correlation key first.
 pub const LINK_KEY: &str = "key";
+/// [`SUTURE_LINK_EVIDENCE`]: the call is for one of the messages that are linked so, which its thread took together.
+pub const LINK_BATCH: &str = "batch";
 
 /// Value of `http.request.method` for methods that are not known ones.
 pub const METHOD_OTHER: &str = "_OTHER";

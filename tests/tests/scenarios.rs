@@ -11,6 +11,7 @@
 )]
 
 mod scenarios {
+    mod batches;
     pub mod broker_messages;
     pub mod chain;
     pub mod checks;

@@ -85,13 +85,18 @@ impl Contexts {
     /// The unit read something that is no message; before that its context was `before`.
     pub(crate) fn read(&mut self, context: SpanId, before: SpanId, now_ns: u64) {
         let mark = self.marks.get(&before).copied().unwrap_or_default();
-        let whose = match self.resolve(before) {
-            Whose::Of(consumer) if !mark.asked && !self.over.has(&consumer) => consumer,
-            _ => SpanId::default(),
-        };
-        self.set(context, whose);
+        self.set(context, self.at_work(before).unwrap_or_default());
         if mark.of_made && !mark.asked {
             self.marks.put(context, mark, now_ns);
+        }
+    }
+
+    /// The consumer that a unit with this context may be at work for.
+    pub(crate) fn at_work(&self, context: SpanId) -> Option<SpanId> {
+        let has_asked = self.marks.get(&context).is_some_and(|mark| mark.asked);
+        match self.resolve(context) {
+            Whose::Of(consumer) if !has_asked && !self.over.has(&consumer) => Some(consumer),
+            _ => None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! and acks say about work ([`work`]). Always holds: a put has the ids and the parent of the write that completed it, a delivery those of
 //! the read that did; bounded. Refuses: bytes that are not of the protocol: the connection is given up.
 
+mod batches;
 mod candidates;
 mod over_http;
 mod parcel;
@@ -216,10 +217,14 @@ impl Lane {
                         shared.fetches_ahead(moved.record.process, self.socket, at_ns);
                     } else {
                         shared.unit_fetches(moved.unit, self.socket, at_ns);
-                        if let Some(Origin::Kernel(context, Evidence::Goroutine)) =
-                            moved.ids.map(|ids| ids.origin)
-                        {
-                            shared.reader_fetches(context, at_ns);
+                        match moved.ids.map(|ids| ids.origin) {
+                            Some(Origin::Kernel(context, Evidence::Goroutine)) => {
+                                shared.reader_fetches(context, at_ns);
+                            }
+                            Some(Origin::Kernel(context, Evidence::Thread)) => {
+                                shared.work.batches.is_done(context, at_ns);
+                            }
+                            _ => {}
                         }
                     }
                 }
@@ -256,12 +261,16 @@ impl Lane {
             shared.next_came(&mut self.until_next, moved.record.head.ktime_ns);
         }
         let mut nth = 0;
+        let mut taken = Vec::new();
         for event in events.drain(..) {
             match event {
                 Event::Delivered(delivered) => {
                     let ids = self.delivery_ids(moved, is_sure, nth);
                     if let Some(reader) = &mut reader {
                         reader.takes(ids.span);
+                    }
+                    if !is_sure && moved.unit.is_some() {
+                        taken.push(ids.span);
                     }
                     self.delivered(delivered, ids, (is_sure, batch), moved, shared);
                     nth += 1;
@@ -271,6 +280,11 @@ impl Lane {
         }
         let Some(context) = context else { return };
         let now_ns = moved.record.head.ktime_ns;
+        if !taken.is_empty() {
+            shared.takes_batch(context, before, &taken, now_ns);
+        } else if batch == 0 {
+            shared.work.batches.read(context, before, now_ns);
+        }
         if let Some(reader) = reader {
             shared.reader_is(context, reader, now_ns);
         }

@@ -17,6 +17,7 @@ use agent_protocol::queue::{Key, KeyKind, Message, Settle, System};
 use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::FxHashMap;
 
+use super::batches::Batches;
 use super::candidates::Candidates;
 use super::outcome_of;
 use super::parcel::Parcel;
@@ -66,6 +67,7 @@ pub(crate) struct Work {
     /// Goroutines that read from brokers, by the context of their latest read.
     pub(super) readers: Aged<SpanId, Reader>,
     pub(super) candidates: Candidates,
+    pub(super) batches: Batches,
     /// Processes that commit offsets.
     pub(super) committers: Aged<ProcessKey, ()>,
     /// Server exchanges that are calls to a queue's server: what their processes call then may be the same once more.
@@ -85,6 +87,7 @@ impl Work {
             deliveries: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             readers: Aged::new(UNITS_MAX, FOR_EVER),
             candidates: Candidates::default(),
+            batches: Batches::default(),
             committers: Aged::new(UNITS_MAX, FOR_EVER),
             at_servers: Aged::new(UNITS_MAX, AT_SERVERS_NS),
         }
@@ -383,6 +386,7 @@ impl Shared {
     pub(crate) fn sweep_work(&mut self, now_ns: u64) {
         self.work.posts.sweep(now_ns);
         self.work.at_servers.sweep(now_ns);
+        self.work.batches.sweep(now_ns);
         while let Some(&(at, consumer)) = self.work.by_age.front() {
             if self.work.open.contains_key(&consumer) {
                 if at.saturating_add(STALE_NS) > now_ns {

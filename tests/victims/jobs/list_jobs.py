@@ -16,6 +16,8 @@ def put(kind, ident):
     body = "same" if kind == "equal" else f"job {ident}"
     if kind == "stream":
         redis.xadd("orders", {"body": body})
+    elif kind == "batch":
+        redis.xadd("parcels", {"body": body})
     elif kind == "channel":
         redis.publish("news", body)
     else:
@@ -44,6 +46,16 @@ def streamed(name):
                 own.xack("orders", "packers", ident)
 
 
+def batched():
+    own = Redis(port=REDIS_PORT)
+    while True:
+        time.sleep(1)  # So that several come together.
+        for _, messages in own.xreadgroup("packers", "batches", {"parcels": ">"}, count=8, block=1000):
+            for ident, fields in messages:
+                both(fields[b"body"].decode().split()[1])
+                own.xack("parcels", "packers", ident)
+
+
 def heard():
     channel = Redis(port=REDIS_PORT).pubsub()
     channel.subscribe("news")
@@ -53,10 +65,11 @@ def heard():
 
 
 if __name__ == "__main__":
-    try:
-        redis.xgroup_create("orders", "packers", mkstream=True)
-    except ResponseError:
-        pass  # Another worker did.
+    for stream in ("orders", "parcels"):
+        try:
+            redis.xgroup_create(stream, "packers", mkstream=True)
+        except ResponseError:
+            pass  # Another worker did.
     count = int(sys.argv[1])
     for _ in range(count):
         threading.Thread(target=listed, args=("list",)).start()
@@ -64,5 +77,6 @@ if __name__ == "__main__":
     for nth in range(count):
         threading.Thread(target=streamed, args=(f"packer-{os.getpid()}-{nth}",)).start()
     threading.Thread(target=heard).start()
+    threading.Thread(target=batched).start()
     time.sleep(0.5)
     print("ready", flush=True)
