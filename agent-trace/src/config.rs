@@ -165,6 +165,8 @@ pub struct TracerConfig {
     /// Names of request headers whose values, beside that of `Idempotency-Key`, link requests of different traces; `$.name`
     /// is a field at the top of a JSON body.
     pub correlation_keys: Vec<String>,
+    /// Names of request headers with ids that programs hand on: a call is a child of the request of its process that had the same.
+    pub request_ids: Vec<String>,
     /// Whether calls of queues over HTTP are read. (Which brokers are, the kernel side decides.)
     pub queues: bool,
     /// Goes into all hashes of what was said. A program's own, so that nobody can make equal ones.
@@ -187,6 +189,7 @@ impl Default for TracerConfig {
             query: QueryPolicy::default(),
             keep_headers: Vec::new(),
             correlation_keys: Vec::new(),
+            request_ids: Vec::new(),
             queues: true,
             secret: 0,
             linger_ns: 200_000_000,

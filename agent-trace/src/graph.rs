@@ -219,6 +219,11 @@ impl Graph {
             if self.doubted.has(&parent))
     }
 
+    /// Whether nothing that the kernel side knows ties a call with this origin to a request.
+    pub(crate) fn has_no_parent(&self, origin: Origin) -> bool {
+        origin == Origin::None || self.stands_alone(origin)
+    }
+
     /// The exchange of this slot is needed soon.
     pub(crate) fn fetch(&self, slot: Slot) {
         if let Some(node) = self.table.get(slot) {

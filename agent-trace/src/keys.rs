@@ -302,7 +302,7 @@ impl Keys {
 }
 
 /// Whether a value can be a key.
-fn is_key(bytes: &[u8]) -> bool {
+pub(crate) fn is_key(bytes: &[u8]) -> bool {
     if bytes.len() < VALUE_MIN || bytes.len() >= KEEP_VALUE_MAX || is_hidden(bytes) {
         return false;
     }

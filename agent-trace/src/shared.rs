@@ -16,11 +16,12 @@ use crate::config::TracerConfig;
 use crate::counters::{Counter, Counters};
 use crate::done::Done;
 use crate::exchange::{Entry, Exchange, Outcome};
-use crate::graph::{Facts, Graph, Origin};
+use crate::graph::{Facts, Graph, Origin, Side};
 use crate::keys::Keys;
 use crate::message::Part;
 use crate::queue::Work;
-use crate::span::TraceId;
+use crate::request_ids::RequestIds;
+use crate::span::{Evidence, TraceId};
 use crate::tracer::Command;
 
 /// Exchanges kept for new ones: at full load some thousand end with one tick, and as many begin before the next.
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) attempts: Attempts,
     /// Correlation keys.
     pub(crate) keys: Keys,
+    /// Ids that programs hand on.
+    pub(crate) request_ids: RequestIds,
     /// Messages on their way, and the work on them.
     pub(crate) work: Work,
     /// Names of Kafka's topics: clients ask for them on one connection and fetch on another.
@@ -122,6 +125,7 @@ impl Shared {
             exchange.ids.origin = Origin::None;
             exchange.ids.trace = TraceId::default();
         }
+        self.compare_ids(exchange, header);
         let facts = Facts {
             side: exchange.side,
             process: exchange.process,
@@ -140,6 +144,23 @@ impl Shared {
             .graph
             .insert(exchange.ids.span, facts, &mut self.counters)
             .map_or(Entry::Refused, Entry::Entered);
+    }
+
+    /// Its request's ids: whom a call without a parent is for.
+    fn compare_ids(&mut self, exchange: &mut Exchange, header: Option<TraceContext>) {
+        let Some(request) = &exchange.request else {
+            return;
+        };
+        let (ids, process) = (&mut self.request_ids, exchange.process);
+        match exchange.side {
+            Side::Server => ids.serves(process, exchange.ids.span, &request.extra, self.now_ns),
+            Side::Client if header.is_none() && self.graph.has_no_parent(exchange.ids.origin) => {
+                if let Some(server) = ids.served(process, &request.extra) {
+                    exchange.ids.origin = Origin::Kernel(server, Evidence::RequestId);
+                }
+            }
+            Side::Client => {}
+        }
     }
 
     /// The exchange is over at `end_ktime_ns`; it was found out by a record of `record_ktime_ns`.

@@ -60,6 +60,8 @@ pub enum Evidence {
     Option,
     /// The parent put the message.
     Message,
+    /// The parent is the one request of this process with the same id in its head.
+    RequestId,
 }
 
 impl Evidence {
@@ -76,7 +78,8 @@ impl Evidence {
             | Self::Async
             | Self::Spawn
             | Self::Task
-            | Self::Session => true,
+            | Self::Session
+            | Self::RequestId => true,
         }
     }
 
@@ -103,6 +106,7 @@ impl Evidence {
             Self::Task => "task",
             Self::Option => "option",
             Self::Message => "message",
+            Self::RequestId => "request_id",
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::keys::Keys;
 use crate::links::links;
 use crate::queue::{Work, on_pipe};
 use crate::render::Renderer;
+use crate::request_ids::RequestIds;
 use crate::shared::Shared;
 use crate::span::{Span, SpanId};
 
@@ -72,8 +73,10 @@ impl Tracer {
             &config.correlation_keys,
             &config.keep_headers,
         );
+        let request_ids = RequestIds::new(config.secret, config.limits.keys, &config.request_ids);
         let target = config.queues.then(|| TARGET.to_owned());
-        let headers = target.into_iter().chain(keys.headers());
+        let ids = request_ids.headers().iter().cloned();
+        let headers = target.into_iter().chain(ids).chain(keys.headers());
         let parser_limits = Limits::new(config.limits.head_bytes, headers);
         Self {
             connects: Connects::default(),
@@ -87,6 +90,7 @@ impl Tracer {
                 done: Done::default(),
                 attempts: Attempts::new(config.limits.attempts),
                 keys,
+                request_ids,
                 work: Work::new(config.limits.posts, config.limits.work),
                 topics: Topics::default(),
                 servers: FxHashSet::default(),

@@ -147,6 +147,7 @@ impl Tracer {
         self.shared.graph.sweep(now_ns);
         self.shared.sweep_work(now_ns);
         self.shared.attempts.sweep(now_ns);
+        self.shared.request_ids.sweep(now_ns);
         self.shared.keys.sweep(now_ns, &mut self.shared.counters);
         let Self {
             shared,

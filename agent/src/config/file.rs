@@ -200,6 +200,12 @@ fn correlation(config: &mut Config, mut section: Section<'_>) -> Result<(), Conf
         return Err(section.error("keys", message));
     }
     set(&mut config.correlation_keys, keys);
+    let ids = section.strings("request_ids", header)?;
+    if ids.as_ref().is_some_and(|ids| ids.len() > KEYS_MAX) {
+        let message = format!("too many headers; allowed: at most {KEYS_MAX}");
+        return Err(section.error("request_ids", message));
+    }
+    set(&mut config.request_ids, ids);
     section.finish()
 }
 

@@ -45,6 +45,8 @@ pub struct Config {
     pub http: Http,
     /// `[correlation] keys`: request headers, in lower case, and fields of JSON bodies whose values link requests of different traces.
     pub correlation_keys: Vec<String>,
+    /// `[correlation] request_ids`: request headers, in lower case, that programs hand on.
+    pub request_ids: Vec<String>,
     /// `[propagation]`: how contexts are carried to other hosts.
     pub propagation: Propagation,
     /// `[print]`: what stdout shows.
@@ -113,6 +115,9 @@ pub struct Propagation {
     pub destinations: Vec<Network>,
 }
 
+/// Headers with ids that programs and proxies hand on by custom (nginx' `$request_id`, Envoy, Rails, Spring).
+const REQUEST_IDS: [&str; 2] = ["x-request-id", "x-correlation-id"];
+
 /// `propagation.header`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Headers {
@@ -158,6 +163,7 @@ impl Default for Config {
                 query: QueryPolicy::Redact,
             },
             correlation_keys: Vec::new(),
+            request_ids: REQUEST_IDS.map(str::to_owned).to_vec(),
             propagation: Propagation {
                 // Both processors of a 6.1 guest hung once when it began; the cause is not known.
                 option: false,
@@ -274,6 +280,12 @@ impl Config {
             query: self.http.query,
             keep_headers: self.http.keep_headers.clone(),
             correlation_keys: self.correlation_keys.clone(),
+            // What has left the host by a carrier has its trace already.
+            request_ids: if self.propagation.option || self.propagation.header != Headers::Off {
+                Vec::new()
+            } else {
+                self.request_ids.clone()
+            },
             queues: self.capture.queues,
             // Different in each process, and not needed again: only whether two hashes are equal means anything.
             secret: RandomState::new().hash_one(0_u8),

@@ -72,7 +72,7 @@ fn messages_name_file_line_key_and_what_is_allowed() {
     );
     check_message(
         "[correlation]\nkey = 'x-request-id'",
-        "suture.toml:2: unknown key `key` in [correlation]; allowed: keys",
+        "suture.toml:2: unknown key `key` in [correlation]; allowed: keys, request_ids",
     );
     check_message(
         "[correlation]\nkeys = ['order id']",

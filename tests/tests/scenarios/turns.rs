@@ -186,6 +186,36 @@ fn a_call_in_a_turn_that_was_handed_over_is_nobody_elses_child() {
 }
 
 #[test]
+fn calls_that_hand_on_their_requests_id_are_its_children_under_load() {
+    const IN_FLIGHT: usize = 24;
+    let mut stage = Stage::start(None);
+    let port = stage.victim.port;
+    let ids = unique_ids(times(10) * IN_FLIGHT);
+    std::thread::scope(|scope| {
+        for ids in ids.chunks(ids.len() / IN_FLIGHT) {
+            scope.spawn(move || {
+                let mut connection = Connection::local(port).unwrap();
+                for id in ids {
+                    let carried = format!("req-{id}");
+                    let headers = [("Host", "shop"), ("X-Request-Id", carried.as_str())];
+                    connection
+                        .send(&request("GET", &format!("/handed_on/{id}"), &headers, b""))
+                        .unwrap();
+                    assert_eq!(connection.answer(false).unwrap().status, 200);
+                }
+            });
+        }
+    });
+    stage.asked.extend(ids.into_iter().map(|id| Asked {
+        prefix: "/handed_on/".to_owned(),
+        id,
+        calls: 2,
+        wanted: Wanted::Children,
+    }));
+    stage.check();
+}
+
+#[test]
 fn what_an_answered_or_aborted_request_left_waiting_is_nobody_elses_child() {
     let mut stage = Stage::start(None);
     stage.ask(

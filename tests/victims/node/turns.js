@@ -93,6 +93,13 @@ const shapes = {
       await locked(() => fetched(leaf(id, step)));
     }, 7);
   },
+  // A request's id, handed on as services do for their logs.
+  handed_on: async (id, req) => {
+    const headers = { 'x-request-id': req.headers['x-request-id'] };
+    await fetched(leaf(id, 0), { headers });
+    await sleep(some(10));
+    await locked(() => fetched(leaf(id, 1), { headers }));
+  },
   limited: (id) => Promise.all([0, 1].map((step) => limited(() => fetched(leaf(id, step))))),
 };
 
@@ -107,7 +114,7 @@ http.createServer((req, res) => {
     res.end('none');
     return;
   }
-  shapes[shape](id).then(() => res.end('worked'), (error) => {
+  shapes[shape](id, req).then(() => res.end('worked'), (error) => {
     res.statusCode = 500;
     res.end(String(error));
   });
