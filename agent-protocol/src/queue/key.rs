@@ -15,6 +15,8 @@ use super::event::System;
 pub enum KeyKind {
     /// A job's id in its library's envelope, or a broker's own id of a message that keeps it: the same in each attempt.
     Job,
+    /// The same, but the broker or its database gives numbers: those of two of them are equal.
+    Numbered,
     /// The broker's own place of the message (stream and entry id; topic, partition and offset): one message.
     Place,
     /// A message id that its sender made.
@@ -32,6 +34,14 @@ pub struct Key {
     pub hash: u128,
 }
 
+impl Key {
+    /// Whether it is the same in each attempt of a job.
+    #[must_use]
+    pub const fn is_of_a_job(&self) -> bool {
+        matches!(self.kind, KeyKind::Job | KeyKind::Numbered)
+    }
+}
+
 /// Makes keys under one secret. SipHash-1-3 with 128 bits (Aumasson and Bernstein 2012; the `siphasher` crate).
 #[derive(Clone, Copy, Debug)]
 pub struct Keyer(SipHasher13);
@@ -46,7 +56,16 @@ impl Keyer {
     /// A job of a library, by its id.
     #[must_use]
     pub fn job(&self, system: System, id: &[u8]) -> Key {
-        self.key(KeyKind::Job, &[&[system as u8], id])
+        let kind = match system {
+            System::BullMq | System::Procrastinate => KeyKind::Numbered,
+            System::Celery
+            | System::Rq
+            | System::Dramatiq
+            | System::Huey
+            | System::Sidekiq
+            | System::Asynq => KeyKind::Job,
+        };
+        self.key(kind, &[&[system as u8], id])
     }
 
     /// A message that has the same id each time its broker delivers it: the broker's kind, and the id.
@@ -83,7 +102,12 @@ impl Keyer {
 
     fn key(&self, kind: KeyKind, words: &[&[u8]]) -> Key {
         let mut hasher = self.0;
-        hasher.write_u8(kind as u8);
+        hasher.write_u8(match kind {
+            KeyKind::Job | KeyKind::Numbered => 0,
+            KeyKind::Place => 1,
+            KeyKind::MessageId => 2,
+            KeyKind::Payload => 3,
+        });
         for word in words {
             // With the length before it, so that no two lists of words are the same bytes.
             hasher.write_u64(word.len() as u64);

@@ -90,7 +90,7 @@ impl Letters {
                 }
             });
             let kind = match key.kind {
-                KeyKind::Job => "job",
+                KeyKind::Job | KeyKind::Numbered => "job",
                 KeyKind::Place => "at",
                 KeyKind::MessageId => "id",
                 KeyKind::Payload => "like",

@@ -26,7 +26,7 @@ pub struct Labels(HashMap<Key, String>);
 impl Labels {
     fn of(&mut self, key: Key) -> String {
         let letter = match key.kind {
-            KeyKind::Job => 'J',
+            KeyKind::Job | KeyKind::Numbered => 'J',
             KeyKind::Place => 'L',
             KeyKind::MessageId => 'M',
             KeyKind::Payload => 'P',

@@ -51,7 +51,7 @@ pub fn event_text(event: &Event) -> String {
 /// One key.
 pub fn key_text(key: &Key) -> String {
     let kind = match key.kind {
-        KeyKind::Job => "job",
+        KeyKind::Job | KeyKind::Numbered => "job",
         KeyKind::Place => "place",
         KeyKind::MessageId => "id",
         KeyKind::Payload => "hash",

@@ -36,6 +36,13 @@ struct Post {
     is_fan_out: bool,
 }
 
+impl Post {
+    /// Whether all that was put with this key was delivered before `at_ns`: what comes now was put by somebody who is not seen.
+    fn is_through(&self, at_ns: u64) -> bool {
+        self.waiting == 0 && (!self.is_fan_out || self.at_ns.saturating_add(FAN_OUT_NS) < at_ns)
+    }
+}
+
 /// A put as it is noted.
 pub(crate) struct Put<'a> {
     pub(crate) keys: &'a [Key],
@@ -141,8 +148,10 @@ impl Posts {
             if post.at_ns > at_ns {
                 continue;
             }
-            let is_ambiguous =
-                key.kind == KeyKind::Payload && (post.is_ambiguous || is_again && post.has_twin);
+            let is_ambiguous = key.kind == KeyKind::Payload
+                && (post.is_ambiguous
+                    || is_again && post.has_twin
+                    || !is_again && post.is_through(at_ns));
             post.waiting = post.waiting.saturating_sub(1);
             if post.waiting == 0 && is_ambiguous && !post.is_fan_out {
                 self.posts.remove(key);
@@ -264,6 +273,22 @@ mod tests {
         }
         put(&mut posts, &[PAYLOAD], 2, 30, true);
         assert_eq!(posts.take(&[PAYLOAD], id(9), 40, false), Found::Ambiguous);
+    }
+
+    #[test]
+    fn an_equal_message_that_somebody_unseen_put_is_nobodys() {
+        let mut posts = Posts::new(8);
+        put(&mut posts, &[PAYLOAD], 1, 10, false);
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 20, false), by(1, 10));
+        assert_eq!(posts.take(&[PAYLOAD], id(9), 30, false), Found::Ambiguous);
+        let mut posts = Posts::new(8);
+        put(&mut posts, &[PAYLOAD], 1, 10, true);
+        let late = 11 + super::FAN_OUT_NS;
+        assert_eq!(posts.take(&[PAYLOAD], id(9), late, false), by(1, 10));
+        assert_eq!(
+            posts.take(&[PAYLOAD], id(9), late + 1, false),
+            Found::Ambiguous
+        );
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Which broker a key is of.
 //!
 //! In: an event and the broker's end of its connection. Out: the event, whose keys hold the broker. Always holds: messages of brokers with
-//! different ports never meet, whatever their topics, offsets, ids and bodies are; a job's key stays as it is, as its id is unique by
-//! itself. Refuses: to tell apart brokers behind one port of different hosts, as the nodes of one cluster are; except Kafka's, where a
-//! partition is put to and fetched from one node (unless consumers may fetch from the nearest replica, KIP-392).
+//! different ports never meet, whatever their topics, offsets, ids and bodies are; a job's key stays as it is where its id is unique by
+//! itself; numbers of jobs and of rows are those of one address, too: two stacks of containers on one host have all ports in common. Refuses:
+//! to tell apart by their addresses brokers whose clients may put to one node and take from another; Kafka's are told apart, where a
+//! partition is put to and fetched from one node (unless consumers may fetch from the nearest replica, KIP-392). A server with numbers that one
+//! client calls by the name of the host and another by an address of its own is two: roots.
 
 use agent_common::abi::protocol;
 use agent_protocol::queue::{Event, Key, KeyKind};
@@ -12,21 +14,34 @@ use crate::exchange::Endpoints;
 
 /// See the module.
 #[derive(Clone, Copy)]
-pub(super) struct Scope(u128);
+pub(super) struct Scope {
+    /// Of what is known by itself, or by its bytes.
+    broker: u128,
+    /// Of numbers.
+    server: u128,
+}
 
 impl Scope {
     /// Of a client's connection; that of a unix socket has no port.
     pub(super) fn of(protocol: u8, endpoints: Option<&Endpoints>) -> Self {
         let Some(endpoints) = endpoints else {
-            return Self(0);
+            return Self {
+                broker: 0,
+                server: 0,
+            };
         };
-        let remote = endpoints.remote();
+        let port = u128::from(endpoints.remote_port);
         // Of the host itself, by whichever of its names.
-        let address = match remote {
-            _ if protocol != protocol::KAFKA || remote.is_loopback() => [0; 16],
-            _ => endpoints.remote_addr,
+        let server = if endpoints.remote().is_loopback() {
+            port
+        } else {
+            u128::from_be_bytes(endpoints.remote_addr).rotate_left(64) ^ port
         };
-        Self(u128::from_be_bytes(address).rotate_left(64) ^ u128::from(endpoints.remote_port))
+        let is_of_one_node = matches!(protocol, protocol::KAFKA | protocol::POSTGRES);
+        Self {
+            broker: if is_of_one_node { server } else { port },
+            server,
+        }
     }
 
     /// Adds it to an event's keys. They are hashes of 128 bits, so that two which differ do not meet by this.
@@ -55,8 +70,10 @@ impl Scope {
     }
 
     fn one(self, key: &mut Key) {
-        if key.kind != KeyKind::Job {
-            key.hash ^= self.0;
+        match key.kind {
+            KeyKind::Job => {}
+            KeyKind::Numbered => key.hash ^= self.server,
+            KeyKind::Place | KeyKind::MessageId | KeyKind::Payload => key.hash ^= self.broker,
         }
     }
 }
@@ -115,5 +132,9 @@ mod tests {
             }
         }
         assert_eq!(hash(KeyKind::Job, amqp, 10, 1), 77);
+        let number = |first, port| hash(KeyKind::Numbered, protocol::REDIS, first, port);
+        assert_eq!(number(10, 6379), number(10, 6379));
+        assert_ne!(number(10, 6379), number(11, 6379));
+        assert_ne!(number(127, 6379), number(127, 6380));
     }
 }

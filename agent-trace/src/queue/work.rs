@@ -182,7 +182,7 @@ impl Shared {
             }
             Found::Unknown => self.counters.one(Counter::MessageUnknown),
         }
-        let job = keys.iter().find(|key| key.kind == KeyKind::Job).copied();
+        let job = keys.iter().find(|key| key.is_of_a_job()).copied();
         if let (Some(job), Some(parcel)) = (job, &mut exchange.message) {
             let before = self.work.attempts.get(&job).copied();
             let counted = parcel.retries.or(before.map(|(_, number)| number + 1));
@@ -244,7 +244,7 @@ impl Shared {
 
     /// The latest attempt of the job that a message is of.
     pub(crate) fn attempt_of(&self, keys: &[Key]) -> Option<SpanId> {
-        let job = keys.iter().find(|key| key.kind == KeyKind::Job)?;
+        let job = keys.iter().find(|key| key.is_of_a_job())?;
         self.work.attempts.get(job).map(|(attempt, _)| *attempt)
     }
 
@@ -259,7 +259,7 @@ impl Shared {
 
     /// A job is put again: the attempt that runs is over, and it did not succeed.
     pub(crate) fn put_again(&mut self, keys: &[Key], at_ns: u64) {
-        for job in keys.iter().filter(|key| key.kind == KeyKind::Job) {
+        for job in keys.iter().filter(|key| key.is_of_a_job()) {
             let Some(consumer) = self.work.by_key.get(job).copied() else {
                 continue;
             };
