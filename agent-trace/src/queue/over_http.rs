@@ -151,7 +151,7 @@ impl Shared {
         match call.queue() {
             Some(queue) => {
                 parcel.destination = queue;
-                parcel.url = call.url().map(ToOwned::to_owned);
+                parcel.url = call.url().map(without_secrets);
                 if parcel.batch == 0 {
                     parcel.error = call.refused().map(ToOwned::to_owned);
                 }
@@ -161,6 +161,17 @@ impl Shared {
     }
 }
 
+/// A queue's URL as a span may say it: without user and query (semconv's rules for `url.full`).
+fn without_secrets(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = plain.split_once("://") else {
+        return plain.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
 impl Parcel {
     /// Of what a call puts, before more is known.
     pub(crate) fn of_call(protocol: u8, operation: &'static str) -> Self {
@@ -168,6 +179,30 @@ impl Parcel {
             protocol,
             operation,
             ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_secrets;
+
+    #[test]
+    fn urls_of_queues_lose_users_and_queries() {
+        for (url, expect) in [
+            (
+                "http://sqs:9324/000000000000/mails",
+                "http://sqs:9324/000000000000/mails",
+            ),
+            (
+                "http://key:secret@sqs:9324/0/mails?token=t#x",
+                "http://sqs:9324/0/mails",
+            ),
+            ("http://key:secret@sqs", "http://sqs"),
+            ("/0/mails?token=t", "/0/mails"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(url), expect, "{url}");
         }
     }
 }

@@ -101,6 +101,16 @@ impl Work {
         self.units.insert(unit, at);
     }
 
+    /// One that lasts must not keep the places of all that were over long before it.
+    fn note_age(&mut self, at_ns: u64, consumer: SpanId) {
+        if self.by_age.len() >= 2 * self.limit {
+            let open = &self.open;
+            self.by_age
+                .retain(|(_, consumer)| open.contains_key(consumer));
+        }
+        self.by_age.push_back((at_ns, consumer));
+    }
+
     fn close(&mut self, consumer: SpanId) -> Option<Open> {
         let open = self.open.remove(&consumer)?;
         for key in &open.keys {
@@ -207,7 +217,7 @@ impl Shared {
         if let Some(unit) = unit {
             self.work.set_unit(unit, At::Working(consumer));
         }
-        self.work.by_age.push_back((at_ns, consumer));
+        self.work.note_age(at_ns, consumer);
         self.work.open.insert(
             consumer,
             Open {
