@@ -12,6 +12,28 @@ use agent_protocol::queue::{Conversation, Limits, Way};
 use agent_protocol::stream::{Begin, Input};
 use redis_steps::{begun, check, events_of, step};
 
+/// A message that waits for its time is taken by a thread that only puts it where it is due: long ones (with a traceback) are cut.
+#[test]
+fn messages_of_dramatiq_that_wait_are_nobodys_work_where_they_were_cut() {
+    let seen = r#"{"queue_name":"default.DQ","actor_name":"flaky","options":{"#;
+    let fetch = |queue: &str| {
+        format!("> EVALSHA sha 1 dramatiq fetch 1795768839586 {queue} id 60000 604800000 0 3996 9")
+    };
+    for (queue, wanted) in [
+        ("default.DQ", &[][..]),
+        ("default", &["fetching", "delivered #0 evalsha default"][..]),
+    ] {
+        check(
+            &[
+                &fetch(queue),
+                &format!("< *1|$917|{seen}"),
+                &format!("<~ {}", 917 + 2 - seen.len()),
+            ],
+            wanted,
+        );
+    }
+}
+
 #[test]
 fn parts_that_were_not_captured() {
     // In a message: it is known by its beginning, if that is long enough.

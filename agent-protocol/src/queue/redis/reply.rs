@@ -66,7 +66,10 @@ impl State {
                 queue,
                 ..
             } if at.depth == 1 => {
-                if self.is_aligned {
+                // A message that waits for its time is nobody's work, also where too little of it was captured to know it.
+                let waits = library::is_waiting_room(System::Dramatiq, queue);
+                let is_known = || library::envelope(queue, payload(frame, at.node)).is_some();
+                if self.is_aligned && (!waits || is_known()) {
                     self.message(name, (queue, None), (frame, at.node), out);
                 }
                 true
