@@ -87,8 +87,14 @@ pub struct Offsets {
     pub tcp_bytes_acked: u32,
     /// `tcp_sock.mss_cache` (u32)
     pub tcp_mss_cache: u32,
+    /// `inet_connection_sock.icsk_bind_hash` (`struct inet_bind_bucket *`)
+    pub icsk_bind_hash: u32,
+    /// `inet_bind_bucket.fastreuse` (signed char)
+    pub bucket_fastreuse: u32,
     /// `unix_sock.peer` (`struct sock *`)
     pub unix_peer: u32,
+    /// `unix_sock.addr` (`struct unix_address *`)
+    pub unix_addr: u32,
 }
 
 impl Offsets {
@@ -135,7 +141,10 @@ impl Offsets {
         tcp_snd_una: 0,
         tcp_bytes_acked: 0,
         tcp_mss_cache: 0,
+        icsk_bind_hash: 0,
+        bucket_fastreuse: 0,
         unix_peer: 0,
+        unix_addr: 0,
     };
 }
 

@@ -27,7 +27,7 @@ use agent_common::{
 };
 
 use crate::{
-    conn, emit,
+    conn, emit, ends,
     exchange::{adopt, begin_client, begin_server, take_back},
     ids::now,
     maps::{Scratch, count, scratch},
@@ -119,16 +119,6 @@ pub(crate) fn before_write(
     Some(())
 }
 
-/// First of the ports that Linux gives to clients (`net.ipv4.ip_local_port_range`'s default; Documentation/networking/ip-sysctl.rst).
-const EPHEMERAL: u16 = 32_768;
-
-/// Whether only one end's port is one that clients are given: commands of Redis and answers to them can begin alike, and a connection
-/// that is met in its middle may begin with either.
-#[inline(always)]
-fn has_telling_ports(conn: &Conn) -> bool {
-    (conn.local_port < EPHEMERAL) != (conn.remote_port < EPHEMERAL)
-}
-
 /// The connection speaks a broker's protocol. Its broker's end is not followed.
 #[inline(always)]
 fn meets_broker(conn: &mut Conn) -> bool {
@@ -143,7 +133,7 @@ fn meets_broker(conn: &mut Conn) -> bool {
 
 /// Commits that bytes moved. Returns whether the segment is told to user space.
 #[inline(always)]
-fn commit(conn: &mut Conn, way: u8, token: Token) -> bool {
+fn commit(conn: &mut Conn, sk: u64, way: u8, token: Token) -> bool {
     let turned = conn.last_direction != way;
     if conn.verdict == verdict::SNIFF {
         if token.is_none() {
@@ -158,19 +148,17 @@ fn commit(conn: &mut Conn, way: u8, token: Token) -> bool {
             return false;
         }
         conn.protocol = token.protocol();
-        let mut reads_requests = token.is_of_a_client() == (way == direction::RX);
-        if token == Token::REDIS && has_telling_ports(conn) {
-            reads_requests = conn.local_port < EPHEMERAL;
+        conn.verdict = verdict::HEADS;
+        if protocol::is_of_a_broker(conn.protocol) {
+            conn.role = ends::role_of(conn, sk, way, token.number()) as u8;
+            return meets_broker(conn);
         }
+        let reads_requests = token.is_of_a_client() == (way == direction::RX);
         conn.role = if reads_requests {
             role::SERVER
         } else {
             role::CLIENT
         };
-        conn.verdict = verdict::HEADS;
-        if protocol::is_of_a_broker(conn.protocol) {
-            return meets_broker(conn);
-        }
     }
     // An interim response is not the answer: the request's body, which follows it, is no new request.
     if turned && token != Token::INTERIM {
@@ -263,14 +251,14 @@ pub(crate) fn wrote(
             begin_client(&socket.key, conn, pos, token.protocol(), call.task);
         } else if conn.role == role::SERVER && conn.unit.kind == unit_kind::ASYNC {
             let was = conn.flags & conn_flag::RESPONDED;
-            if !commit(conn, direction::TX, token) {
+            if !commit(conn, socket.key.sk, direction::TX, token) {
                 conn.tx_bytes += moved;
                 return None;
             }
             if was == 0 && conn.flags & conn_flag::RESPONDED != 0 {
                 unit::node::answers(call.task, conn);
             }
-        } else if !commit(conn, direction::TX, token) {
+        } else if !commit(conn, socket.key.sk, direction::TX, token) {
             conn.tx_bytes += moved;
             return None;
         }
@@ -335,7 +323,7 @@ pub(crate) fn was_read<S: Sock>(
     let pos = read_pos(conn, sock)
         .wrapping_sub(behind)
         .wrapping_sub(moved as u32);
-    if conn.verdict != verdict::MESSAGES && !commit(conn, direction::RX, token) {
+    if conn.verdict != verdict::MESSAGES && !commit(conn, socket.key.sk, direction::RX, token) {
         return None;
     }
     if conn.flags & conn_flag::TOLD == 0 {

@@ -15,6 +15,7 @@ mod adopt;
 mod carry;
 mod conn;
 mod emit;
+mod ends;
 mod exchange;
 mod flow;
 mod ids;

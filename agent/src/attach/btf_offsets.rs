@@ -60,6 +60,7 @@ const IDENTITY: &str = "processes cannot be told apart over pid reuse";
 const POSITIONS: &str = "segments cannot be put in their order in the TCP stream";
 const STATES: &str = "connects, resets and closes cannot be seen";
 const UNITS: &str = "goroutines and other units that are no threads cannot be told apart";
+const ENDS: &str = "a client of a broker cannot be told from the broker";
 const UNIX: &str = "the two ends of a unix connection cannot be joined";
 
 /// Reads the offsets from the file at `path`, usually [`KERNEL_BTF`].
@@ -170,7 +171,10 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
         tcp_snd_una: need("tcp_sock", "snd_una", POSITIONS)?,
         tcp_bytes_acked: need("tcp_sock", "bytes_acked", POSITIONS)?,
         tcp_mss_cache: need("tcp_sock", "mss_cache", POSITIONS)?,
+        icsk_bind_hash: need("inet_connection_sock", "icsk_bind_hash", ENDS)?,
+        bucket_fastreuse: need("inet_bind_bucket", "fastreuse", ENDS)?,
         unix_peer: need("unix_sock", "peer", UNIX)?,
+        unix_addr: need("unix_sock", "addr", ENDS)?,
     })
 }
 

@@ -204,7 +204,18 @@ fn the_running_kernels_offsets_are_those_a_c_compiler_computes() {
         ("struct tcp_sock", "snd_una", found.tcp_snd_una),
         ("struct tcp_sock", "bytes_acked", found.tcp_bytes_acked),
         ("struct tcp_sock", "mss_cache", found.tcp_mss_cache),
+        (
+            "struct inet_connection_sock",
+            "icsk_bind_hash",
+            found.icsk_bind_hash,
+        ),
+        (
+            "struct inet_bind_bucket",
+            "fastreuse",
+            found.bucket_fastreuse,
+        ),
         ("struct unix_sock", "peer", found.unix_peer),
+        ("struct unix_sock", "addr", found.unix_addr),
     ];
     for (of, member, at) in rows {
         source.push_str(&format!(
