@@ -31,7 +31,7 @@ pub(crate) fn role_of(conn: &Conn, sk: u64, way: u8, token: u8) -> u64 {
     };
     u64::from(match by_kernel {
         role::CLIENT => role::CLIENT,
-        role::SERVER if token == Token::REDIS => role::SERVER,
+        role::SERVER if token.is_of_either() => role::SERVER,
         _ => by_word,
     })
 }

@@ -239,6 +239,43 @@ fn what_libraries_write_beside_their_messages() {
 }
 
 #[test]
+fn in_the_middle_a_job_that_names_the_queue_that_was_asked_for_is_delivered() {
+    let dramatiq = r#"{"queue_name":"default","actor_name":"a","options":{},"message_id":"m"}"#;
+    let dramatiq = &format!("< *1|${}|{dramatiq}|", dramatiq.len());
+    let asynq = "< $9|\n\u{1}t\u{1a}\u{1}i\"\u{1}q|";
+    let fetch = |queue: &str| format!("> EVALSHA sha 1 dramatiq fetch 1 {queue} id 6 6 0 3 9");
+    let dequeue = |queue: &str| {
+        let keys = ["pending", "paused", "active", "lease"]
+            .map(|set| format!("asynq:{{{queue}}}:{set}"))
+            .join(" ");
+        format!("> EVALSHA sha 4 {keys} 1")
+    };
+    for (command, answer, wanted) in [
+        (
+            fetch("default"),
+            dramatiq.as_str(),
+            "delivered #0 evalsha default Dramatiq a id=m",
+        ),
+        (fetch("other"), dramatiq, ""),
+        (
+            dequeue("q"),
+            asynq,
+            "delivered #0 evalsha q Asynq t retries=0 id=i",
+        ),
+        (dequeue("other"), asynq, ""),
+    ] {
+        let mut client = begun(Begin::Midstream);
+        let events = events_of(&mut client, &[&command, answer]);
+        assert_eq!(events.first().map(String::as_str), Some("fetching"));
+        assert_eq!(
+            events.get(1).map_or("", String::as_str),
+            wanted,
+            "{command}"
+        );
+    }
+}
+
+#[test]
 fn what_is_not_redis_is_hopeless() {
     for steps in [
         &[">> GET / HTTP/1.1|Host: a||"; 1][..],

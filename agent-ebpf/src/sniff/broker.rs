@@ -19,6 +19,8 @@ pub(crate) fn broker(scratch: &mut Scratch, len: u64) -> u64 {
         b'*' => resp(bytes, len),
         b'A' if starts(bytes, *b"AMQP\0\0") => Token::AMQP,
         1 => amqp_method(bytes, len),
+        // AMQP's heartbeat, which each side sends while there is nothing else to say.
+        8 if starts(bytes, [8, 0, 0, 0, 0, 0, 0, 0xce]) => Token::AMQP_EITHER,
         0x10 => mqtt_connect(bytes, len),
         0 => kafka_or_postgres(bytes, len),
         b'P' | b'B' | b'Q' if bytes[1] == 0 => postgres_request(bytes),
@@ -39,7 +41,8 @@ fn starts<const N: usize>(bytes: &[u8; SNIFF_BYTES], with: [u8; N]) -> bool {
     equal
 }
 
-/// RESP: `*`, a count of up to four digits that is not 0, CR LF, `$` and a digit (redis.io, "RESP protocol spec", arrays of bulk strings).
+/// RESP: `*`, a count of up to four digits that is not 0, CR LF, `$` or (in answers that nest: a stream's entries) `*`, and a digit (redis.io,
+/// "RESP protocol spec", arrays of bulk strings).
 #[inline(always)]
 fn resp(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
     if !(b'1'..=b'9').contains(&bytes[1]) {
@@ -49,7 +52,9 @@ fn resp(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
     for index in 2..6usize {
         if bytes[index] == b'\r' {
             let fits = bytes[index + 1] == b'\n'
-                && (len <= index as u64 + 2 || bytes[index + 2] == b'$')
+                && (len <= index as u64 + 2
+                    || bytes[index + 2] == b'$'
+                    || bytes[index + 2] == b'*')
                 && (len <= index as u64 + 3 || bytes[index + 3].is_ascii_digit());
             return if fits { Token::REDIS } else { Token::NONE };
         }
@@ -60,9 +65,18 @@ fn resp(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
     Token::NONE
 }
 
-/// AMQP 0-9-1 §2.3.5: a method frame (1), channel, size, class, method. Only methods that one of the two sides never calls.
+/// AMQP 0-9-1 §2.3.5: a method frame (1), channel, size, class, method.
 #[inline(always)]
 fn amqp_method(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
+    // py-amqp 5.4 reads a frame's head by a call of its own: a worker that waits reads nothing else.
+    if len == 7 {
+        let is_method = bytes[1] == 0 && bytes[3] == 0 && bytes[4] == 0 && bytes[5] < 16;
+        return if is_method && (bytes[5] != 0 || bytes[6] > 3) {
+            Token::AMQP_EITHER
+        } else {
+            Token::NONE
+        };
+    }
     if len < 11 || bytes[3] != 0 || bytes[7] != 0 || bytes[9] != 0 {
         return Token::NONE;
     }
@@ -76,6 +90,8 @@ fn amqp_method(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
         (10, 10 | 30 | 41) | (20, 11) | (50, 11) | (85, 11) | (60, 11 | 21 | 50 | 60 | 71 | 72) => {
             Token::AMQP_ANSWER
         }
+        // basic ack, reject, nack: a consumer's, or a broker's that confirms.
+        (60, 80 | 90 | 120) => Token::AMQP_EITHER,
         _ => Token::NONE,
     }
 }
@@ -142,6 +158,10 @@ fn nats(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
     }
     if starts(bytes, *b"PUB ") || starts(bytes, *b"HPUB ") || starts(bytes, *b"SUB ") {
         return Token::NATS;
+    }
+    // (Redis answers `+PONG`.)
+    if starts(bytes, *b"PONG\r\n") {
+        return Token::NATS_EITHER;
     }
     if starts(bytes, *b"INFO {") || starts(bytes, *b"MSG ") || starts(bytes, *b"HMSG ") {
         return Token::NATS_ANSWER;

@@ -18,12 +18,14 @@ pub(crate) struct Token(u8);
 
 /// Bits of the protocol.
 const PROTOCOL: u8 = 0x0f;
-/// What clients say; for `REDIS`, whose commands and answers can begin alike, either side (see `flow`).
+/// What clients say.
 const CLIENT: u8 = 0x10;
 /// What servers say.
 const SERVER: u8 = 0x20;
 /// What servers say before they answer.
 const BEFORE: u8 = 0x40;
+/// What either side may have said: which one, `ends` finds out.
+const EITHER: u8 = 0x80;
 
 impl Token {
     /// Nothing known.
@@ -39,17 +41,21 @@ impl Token {
     /// A FastCGI record that is sent in answer.
     pub(crate) const FASTCGI_RESPONSE: Self = Self(SERVER | protocol::FASTCGI);
     /// A RESP array of strings: a command, or an answer.
-    pub(crate) const REDIS: Self = Self(CLIENT | protocol::REDIS);
+    pub(crate) const REDIS: Self = Self(EITHER | CLIENT | protocol::REDIS);
     /// AMQP: the protocol header, or a method that only clients call.
     pub(crate) const AMQP: Self = Self(CLIENT | protocol::AMQP);
     /// AMQP: a method that only brokers call.
     pub(crate) const AMQP_ANSWER: Self = Self(SERVER | protocol::AMQP);
+    /// AMQP: the head of a frame, read alone, or what both call.
+    pub(crate) const AMQP_EITHER: Self = Self(EITHER | CLIENT | protocol::AMQP);
     /// A Kafka request.
     pub(crate) const KAFKA: Self = Self(CLIENT | protocol::KAFKA);
     /// NATS: a word that only clients say.
     pub(crate) const NATS: Self = Self(CLIENT | protocol::NATS);
     /// NATS: a word that only servers say.
     pub(crate) const NATS_ANSWER: Self = Self(SERVER | protocol::NATS);
+    /// NATS: the answer to a ping.
+    pub(crate) const NATS_EITHER: Self = Self(EITHER | CLIENT | protocol::NATS);
     /// MQTT's CONNECT.
     pub(crate) const MQTT: Self = Self(CLIENT | protocol::MQTT);
     /// PostgreSQL: a startup message.
@@ -83,6 +89,12 @@ impl Token {
     #[inline(always)]
     pub(crate) fn is_of_a_client(self) -> bool {
         self.0 & CLIENT != 0
+    }
+
+    /// Whether either side may say it.
+    #[inline(always)]
+    pub(crate) fn is_of_either(self) -> bool {
+        self.0 & EITHER != 0
     }
 
     /// Whether a request begins.

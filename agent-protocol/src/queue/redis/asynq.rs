@@ -17,7 +17,7 @@ use super::command::payload;
 use super::frame::Frame;
 use super::pending::{Expect, Script};
 use super::scripts::Call;
-use super::state::{Out, State};
+use super::state::{Out, State, short};
 use crate::queue::job::{self, Envelope};
 use crate::queue::{Delivered, Event, Sent, Settle, System};
 
@@ -76,7 +76,7 @@ impl State {
             return Expect::Jobs {
                 name,
                 kind: Script::Asynq,
-                queue: Box::default(),
+                queue: queue_of(call.key(0)).into(),
                 sent: None,
             };
         }
@@ -139,6 +139,18 @@ impl State {
         };
         self.delivered(b"", delivered, None, out);
     }
+}
+
+/// Who `asynq:{queue}:…` belongs to.
+fn queue_of(key: &[u8]) -> &[u8] {
+    let name = key.strip_prefix(b"asynq:{").unwrap_or(&[]);
+    let end = name.windows(2).position(|part| part == b"}:");
+    short(name.get(..end.unwrap_or(0)).unwrap_or(&[]))
+}
+
+/// What the answer to `dequeue` is, if it is a task.
+pub(super) fn envelope(answer: &[u8]) -> Option<Envelope> {
+    task(answer, b"")
 }
 
 /// `asynq.TaskMessage`: type 1, payload 2, id 3, queue 4, retried 6, headers 15. It may be cut after what is needed. `id`: the one it

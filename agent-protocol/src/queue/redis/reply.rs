@@ -8,7 +8,7 @@ use super::command::payload;
 use super::frame::{Frame, Kind};
 use super::pending::{Due, Expect, Keys, Place, Script};
 use super::state::{self, Out, State, short};
-use super::{bullmq, library};
+use super::{asynq, bullmq, library};
 use crate::queue::{Delivered, Event, KEYS_MAX, Key, Placed, System, job};
 
 /// An element of an answer: its depth below the answer, its place there, its node, and the answer's own node.
@@ -66,12 +66,7 @@ impl State {
                 queue,
                 ..
             } if at.depth == 1 => {
-                // A message that waits for its time is nobody's work, also where too little of it was captured to know it.
-                let waits = library::is_waiting_room(System::Dramatiq, queue);
-                let is_known = || library::envelope(queue, payload(frame, at.node)).is_some();
-                if self.is_aligned && (!waits || is_known()) {
-                    self.message(name, (queue, None), (frame, at.node), out);
-                }
+                self.dramatiq_job(name, queue, (frame, at.node), out);
                 true
             }
             _ => false,
@@ -133,7 +128,7 @@ impl State {
                 kind,
                 queue,
                 sent,
-            } if self.is_aligned => {
+            } if self.is_aligned || self.is_from(*kind, queue, frame.text(root)) => {
                 if let Some(operation) = *sent {
                     out(Event::Answered { operation, error });
                 }
@@ -174,7 +169,8 @@ impl State {
         }
         let text = frame.text(node);
         let text = job::first_element(text).map_or(text, |element| element.raw);
-        if let Some(envelope) = job::of_payload(text).filter(|_| self.is_aligned) {
+        // (Out of step it is one as well: of a library, in the answer to a script that takes such.)
+        if let Some(envelope) = job::of_payload(text) {
             let job = self.keyer.job(envelope.system, envelope.id.as_bytes());
             self.is_moving(job);
         }
@@ -198,6 +194,37 @@ impl State {
         let has = keys.has(short(key));
         self.is_aligned |= has;
         has
+    }
+
+    /// The job says that it lies in the queue that was asked for: the same proof.
+    fn is_from(&mut self, kind: Script, queue: &[u8], job: &[u8]) -> bool {
+        let envelope = match kind {
+            Script::Dramatiq => job::of_payload(job),
+            Script::Asynq => asynq::envelope(job),
+            Script::BullMq => None,
+        };
+        let says = envelope.and_then(|envelope| envelope.queue);
+        let has = says.is_some_and(|says| !queue.is_empty() && says.as_bytes() == queue);
+        self.is_aligned |= has;
+        has
+    }
+
+    /// One of the messages that dramatiq's script took out of a queue.
+    fn dramatiq_job(
+        &mut self,
+        name: &'static str,
+        queue: &[u8],
+        (frame, node): (&Frame, usize),
+        out: Out<'_>,
+    ) {
+        if !self.is_aligned && !self.is_from(Script::Dramatiq, queue, frame.text(node)) {
+            return;
+        }
+        // What waits for its time is nobody's work, also where too little of it was captured to know it.
+        let waits = library::is_waiting_room(System::Dramatiq, queue);
+        if !waits || library::envelope(queue, payload(frame, node)).is_some() {
+            self.message(name, (queue, None), (frame, node), out);
+        }
     }
 
     fn place(&self, place: &Place, id: &[u8]) -> Key {
