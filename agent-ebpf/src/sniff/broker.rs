@@ -16,7 +16,7 @@ pub(crate) fn broker(scratch: &mut Scratch, len: u64) -> u64 {
     }
     let bytes = &scratch.sniff;
     let token = match bytes[0] {
-        b'*' => resp(bytes, len),
+        b'*' | b'%' | b'>' => resp(bytes, len),
         b'A' if starts(bytes, *b"AMQP\0\0") => Token::AMQP,
         1 => amqp_method(bytes, len),
         // AMQP's heartbeat, which each side sends while there is nothing else to say.
@@ -41,7 +41,7 @@ fn starts<const N: usize>(bytes: &[u8; SNIFF_BYTES], with: [u8; N]) -> bool {
     equal
 }
 
-/// RESP: `*`, a count of up to four digits that is not 0, CR LF, `$` or (in answers that nest: a stream's entries) `*`, and a digit (redis.io,
+/// RESP: `*` (in RESP3's answers `%`, `>` in what is pushed), a count of up to four digits that is not 0, CR LF, `$` or (in answers that nest: a stream's entries) `*`, and a digit (redis.io,
 /// "RESP protocol spec", arrays of bulk strings).
 #[inline(always)]
 fn resp(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
