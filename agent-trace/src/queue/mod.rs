@@ -6,6 +6,7 @@
 
 mod batches;
 mod candidates;
+mod logs;
 mod over_http;
 mod parcel;
 mod pipes;
@@ -260,7 +261,7 @@ impl Lane {
         if batch > 0 {
             shared.next_came(&mut self.until_next, moved.record.head.ktime_ns);
         }
-        let mut nth = 0;
+        let (mut nth, mut consumer) = (0, SpanId::default());
         let mut taken = Vec::new();
         for event in events.drain(..) {
             match event {
@@ -269,10 +270,10 @@ impl Lane {
                     if let Some(reader) = &mut reader {
                         reader.takes(ids.span);
                     }
+                    consumer = self.delivered(delivered, ids, (is_sure, batch), moved, shared);
                     if !is_sure && moved.unit.is_some() {
-                        taken.push(ids.span);
+                        taken.push(consumer);
                     }
-                    self.delivered(delivered, ids, (is_sure, batch), moved, shared);
                     nth += 1;
                 }
                 other => self.either(other, moved, shared),
@@ -289,10 +290,12 @@ impl Lane {
             shared.reader_is(context, reader, now_ns);
         }
         let contexts = shared.graph.contexts();
-        if is_sure && !is_own {
+        if is_sure && !is_own && consumer != context {
+            contexts.nobody(context);
+        } else if is_sure && !is_own {
             contexts.give_to_made(context, now_ns);
         } else if is_sure {
-            contexts.give(context, context);
+            contexts.give(context, consumer);
         } else if batch > 0 {
             contexts.nobody(context);
         } else if let Some(consumer) = self.claimed.take() {
@@ -323,7 +326,10 @@ impl Lane {
             }
             Event::Done { job, failed } => shared.done_with(job, failed, at_ns),
             Event::Committed(committed) => shared.committed(record.process, &committed, at_ns),
-            Event::Group(group) => self.group = Some(group),
+            Event::Group(group) => {
+                shared.work.logs.has_group(record.process, at_ns);
+                self.group = Some(group);
+            }
             Event::Unparsed(_) => shared.counters.one(Counter::MessageUnparsed),
             // Of the other direction: a conversation that was out of step.
             Event::Sent(_) | Event::Moved(_) | Event::Delivered(_) | Event::Fetching => {
@@ -367,7 +373,7 @@ impl Lane {
         (is_sure, batch): (bool, usize),
         moved: &Moved<'_>,
         shared: &mut Shared,
-    ) {
+    ) -> SpanId {
         if delivered.message.group.is_none() {
             delivered.message.group.clone_from(&self.group);
         }
@@ -377,7 +383,7 @@ impl Lane {
         let system = parcel.job.as_ref().map(|job| job.system);
         let exchange = self.exchange(ids, Side::Server, parcel, moved, shared);
         let unit = moved.unit.filter(|_| is_sure);
-        let is_open = shared.takes_up(exchange, &keys, header, unit, self.socket);
+        let (consumer, is_open) = shared.takes_up(exchange, &keys, header, unit, self.socket);
         if is_open && !self.is_pulled && work::ends_with_the_next(system, number) {
             self.until_next.push(ids.span);
         }
@@ -388,6 +394,7 @@ impl Lane {
             }
             self.unsettled.insert(number, ids.span);
         }
+        consumer
     }
 
     fn exchange(

@@ -96,10 +96,22 @@ impl Parcel {
         self.redelivered || self.retries.is_some_and(|retries| retries > 0)
     }
 
+    /// Of a record of a log: its topic's partition, and its offset there.
+    pub(crate) fn place_in_log(&self) -> Option<(u64, i64)> {
+        Some((log_of(&self.destination, self.partition?), self.offset?))
+    }
+
     /// The queue, or the group at a topic, that it was delivered to: each has a copy of its own.
     pub(crate) fn recipient(&self) -> u64 {
         let mut hasher = FxHasher::default();
         (&self.destination, &self.group).hash(&mut hasher);
         hasher.finish()
     }
+}
+
+/// A topic's partition.
+pub(crate) fn log_of(topic: &str, partition: i32) -> u64 {
+    let mut hasher = FxHasher::default();
+    (topic, partition).hash(&mut hasher);
+    hasher.finish()
 }

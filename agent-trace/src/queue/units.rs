@@ -124,6 +124,7 @@ impl Shared {
     /// A group is done with a partition up to an offset. What a process was given and did not commit may lie in its client, unread.
     pub(crate) fn committed(&mut self, process: ProcessKey, committed: &Committed, at_ns: u64) {
         self.work.committers.put(process, (), at_ns);
+        self.work.logs.committed(process, committed, at_ns);
         let is_done = |open: &Open| {
             in_log(open, process).is_some_and(|parcel| {
                 parcel.partition == Some(committed.partition)

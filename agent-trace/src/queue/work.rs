@@ -19,6 +19,7 @@ use rustc_hash::FxHashMap;
 
 use super::batches::Batches;
 use super::candidates::Candidates;
+use super::logs::{Fetched, Logs};
 use super::outcome_of;
 use super::parcel::Parcel;
 use super::posts::{Found, Posts};
@@ -68,6 +69,7 @@ pub(crate) struct Work {
     pub(super) readers: Aged<SpanId, Reader>,
     pub(super) candidates: Candidates,
     pub(super) batches: Batches,
+    pub(super) logs: Logs,
     /// Processes that commit offsets.
     pub(super) committers: Aged<ProcessKey, ()>,
     /// Server exchanges that are calls to a queue's server: what their processes call then may be the same once more.
@@ -88,6 +90,7 @@ impl Work {
             readers: Aged::new(UNITS_MAX, FOR_EVER),
             candidates: Candidates::default(),
             batches: Batches::default(),
+            logs: Logs::default(),
             committers: Aged::new(UNITS_MAX, FOR_EVER),
             at_servers: Aged::new(UNITS_MAX, AT_SERVERS_NS),
         }
@@ -160,7 +163,7 @@ pub(super) fn system_of(open: &Open) -> Option<System> {
 }
 
 impl Shared {
-    /// A message was delivered: its consumer is at work from now on. Returns false where it is not followed.
+    /// A message was delivered: returns its consumer, which is at work from now on, and whether that is followed and new.
     pub(crate) fn takes_up(
         &mut self,
         mut exchange: Box<Exchange>,
@@ -168,8 +171,11 @@ impl Shared {
         header: Option<TraceContext>,
         unit: Option<UnitKey>,
         socket: SocketKey,
-    ) -> bool {
+    ) -> (SpanId, bool) {
         let (consumer, at_ns) = (exchange.ids.span, exchange.start_ktime_ns);
+        if let Some(known) = self.fetched(&mut exchange, unit, socket) {
+            return (known, false);
+        }
         let is_again = exchange.message.as_deref().is_some_and(Parcel::is_again);
         match self.work.posts.take(keys, consumer, at_ns, is_again) {
             Found::By(producer, put_ns, job) => {
@@ -209,7 +215,7 @@ impl Shared {
         if self.work.open.len() >= self.work.limit {
             self.counters.one(Counter::WorkFull);
             self.complete(exchange, Outcome::Unfinished, at_ns, at_ns);
-            return false;
+            return (consumer, false);
         }
         for key in keys.iter().filter(|key| key.kind != KeyKind::Payload) {
             self.work.by_key.insert(*key, consumer);
@@ -228,7 +234,43 @@ impl Shared {
                 is_claimed: false,
             },
         );
-        true
+        (consumer, true)
+    }
+
+    /// Whether a record of a log is one that its client has already: returns the consumer then. One that it works on again is linked to its delivery
+    /// before, which is over.
+    fn fetched(
+        &mut self,
+        exchange: &mut Exchange,
+        unit: Option<UnitKey>,
+        socket: SocketKey,
+    ) -> Option<SpanId> {
+        let (consumer, at_ns) = (exchange.ids.span, exchange.start_ktime_ns);
+        let parcel = exchange.message.as_deref_mut()?;
+        let again = match self
+            .work
+            .logs
+            .fetched((exchange.process, socket), parcel, at_ns)
+        {
+            Fetched::Known(before) => {
+                if let (Some(unit), Some(open)) = (unit, self.work.open.get_mut(&before)) {
+                    open.unit = Some(unit);
+                    self.work.set_unit(unit, At::Working(before));
+                }
+                return Some(before);
+            }
+            Fetched::Again(before, number) => Some((before, number)),
+            Fetched::New => None,
+        };
+        if let Some((before, number)) = again {
+            (parcel.before, parcel.retries) = (Some(before), Some(number));
+        }
+        let number = again.map_or(0, |(_, number)| number);
+        self.work.logs.is(socket, parcel, (consumer, number, at_ns));
+        if let Some((before, _)) = again {
+            self.end_work(before, Outcome::Failed(semconv::ERROR_RETRIED), at_ns);
+        }
+        None
     }
 
     /// Links a message that is no job's, and that its broker delivers once more, to the delivery before.
@@ -242,7 +284,7 @@ impl Shared {
         let to = (producer, parcel.recipient());
         let before = self.work.deliveries.get(&to).copied();
         let mut number = 0;
-        if let (true, Some((span, before))) = (is_again, before) {
+        if let (true, None, Some((span, before))) = (is_again, parcel.before, before) {
             number = parcel.retries.unwrap_or(before + 1);
             parcel.before = Some(span);
             parcel.retries = Some(number);

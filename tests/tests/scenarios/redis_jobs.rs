@@ -9,8 +9,8 @@ use suture_tests::jobs::{
 };
 use suture_tests::scene::unique_id;
 use suture_tests::victims::jobs::{Crew, Library, crew};
-use suture_tests::victims::{Serving, leaf};
-use suture_tests::{Kind, ReceivedSpan, Scene};
+use suture_tests::victims::{Serving, Victim, leaf};
+use suture_tests::{Agent, Kind, ReceivedSpan, Scene};
 
 /// Puts jobs, `at_once` requests at a time, and checks what became of them.
 fn check_jobs(library: Library, workers: usize, rounds: &[(Plan, usize, usize)], must: Calls) {
@@ -18,6 +18,31 @@ fn check_jobs(library: Library, workers: usize, rounds: &[(Plan, usize, usize)],
     let leaf = leaf().unwrap();
     let agent = scene.agent().start().unwrap();
     let crew = crew(library, &leaf, workers).unwrap();
+    check_work((library, &crew), (&scene, agent), &leaf, rounds, must);
+}
+
+/// The same by programs, and on connections, that are older than the agent.
+fn check_jobs_of_older(library: Library, workers: usize, rounds: &[(Plan, usize, usize)]) {
+    let scene = Scene::open().unwrap();
+    let leaf = leaf().unwrap();
+    let crew = crew(library, &leaf, workers).unwrap();
+    let agent = scene.agent().start().unwrap();
+    check_work(
+        (library, &crew),
+        (&scene, agent),
+        &leaf,
+        rounds,
+        Calls::Under,
+    );
+}
+
+fn check_work(
+    (library, crew): (Library, &Crew),
+    (scene, agent): (&Scene, Agent),
+    leaf: &Victim,
+    rounds: &[(Plan, usize, usize)],
+    must: Calls,
+) {
     let mut asked = Vec::new();
     for (plan, count, at_once) in rounds {
         let ids: Vec<String> = (0..*count).map(|_| unique_id()).collect();
@@ -32,9 +57,9 @@ fn check_jobs(library: Library, workers: usize, rounds: &[(Plan, usize, usize)],
     let ended = agent.stop().unwrap();
     let what = format!("{library:?}");
     let outcome = if crew.shop.serving == Serving::Loop {
-        check_joined(&crew, &spans, &asked)
+        check_joined(crew, &spans, &asked)
     } else {
-        check(&what, &crew, &leaf, &spans, &asked, must).map(drop)
+        check(&what, crew, leaf, &spans, &asked, must).map(drop)
     };
     if let Err(complaints) = outcome {
         panic!(
@@ -56,6 +81,19 @@ fn celery_s_children_work_in_the_trace_of_the_request() {
         (CHAIN, 16, 8),
     ];
     check_jobs(Library::Celery, 4, &rounds, Calls::Under);
+}
+
+#[test]
+fn celery_s_children_that_are_older_than_the_agent_work_in_the_trace_of_the_request() {
+    let rounds = [(WORK, 6, 1), (RETRY, 4, 1), (WORK, 24, 8)];
+    check_jobs_of_older(Library::Celery, 4, &rounds);
+}
+
+#[test]
+fn celery_s_children_that_are_older_than_the_agent_work_in_the_trace_of_the_request_over_rabbitmq()
+{
+    let rounds = [(WORK, 6, 1), (RETRY, 4, 1), (WORK, 24, 8)];
+    check_jobs_of_older(Library::CeleryRabbitmq, 4, &rounds);
 }
 
 #[test]
