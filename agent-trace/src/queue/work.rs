@@ -70,6 +70,8 @@ pub(crate) struct Work {
     pub(super) candidates: Candidates,
     pub(super) batches: Batches,
     pub(super) logs: Logs,
+    /// The one delivery that was refused of a message, by who put it; none where there were several.
+    refused: Aged<SpanId, Option<SpanId>>,
     /// Processes that commit offsets.
     pub(super) committers: Aged<ProcessKey, ()>,
     /// Server exchanges that are calls to a queue's server: what their processes call then may be the same once more.
@@ -91,6 +93,7 @@ impl Work {
             candidates: Candidates::default(),
             batches: Batches::default(),
             logs: Logs::default(),
+            refused: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             committers: Aged::new(UNITS_MAX, FOR_EVER),
             at_servers: Aged::new(UNITS_MAX, AT_SERVERS_NS),
         }
@@ -282,16 +285,26 @@ impl Shared {
             return;
         }
         let to = (producer, parcel.recipient());
-        let before = self.work.deliveries.get(&to).copied();
-        let mut number = 0;
-        if let (true, None, Some((span, before))) = (is_again, parcel.before, before) {
-            number = parcel.retries.unwrap_or(before + 1);
-            parcel.before = Some(span);
-            parcel.retries = Some(number);
+        let mut before = self.work.deliveries.get(&to).copied();
+        if let (true, None) = (is_again, before) {
+            // A dead letter lies in another queue than the one where it was refused.
+            let refused = self.work.refused.get(&producer).copied().flatten();
+            before = refused.map(|span| (span, 0));
         }
-        let latest = (exchange.ids.span, number);
+        // A group is given a record of a log once, but when the member that had it is gone.
+        let has_moved = parcel.offset.is_some() && parcel.group.is_some();
         let at_ns = exchange.start_ktime_ns;
+        let mut moved = None;
+        if let (true, None, Some((span, before))) = (is_again || has_moved, parcel.before, before) {
+            parcel.before = Some(span);
+            parcel.retries = Some(parcel.retries.unwrap_or(before + 1));
+            moved = Some(span).filter(|_| has_moved);
+        }
+        let latest = (exchange.ids.span, parcel.retries.unwrap_or(0));
         self.work.deliveries.put(to, latest, at_ns);
+        if let Some(before) = moved {
+            self.end_work(before, Outcome::Failed(semconv::ERROR_RETRIED), at_ns);
+        }
     }
 
     /// The latest attempt of the job that a message is of.
@@ -340,6 +353,13 @@ impl Shared {
                 self.work.units.remove(&unit);
             }
             return;
+        }
+        if how == Settle::Reject
+            && let Origin::Kernel(producer, Evidence::Message) = open.exchange.ids.origin
+        {
+            let is_only = !self.work.refused.has(&producer);
+            let only = Some(consumer).filter(|_| is_only);
+            self.work.refused.put(producer, only, at_ns);
         }
         self.end_work(consumer, outcome_of(how), at_ns);
         let Some(unit) = unit else { return };

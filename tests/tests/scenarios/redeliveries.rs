@@ -106,6 +106,8 @@ fn a_dead_letter_is_worked_on_in_the_trace_of_the_request_that_put_it() {
         complaints.equal("status of the refused one", first, first.status, status);
         let from = second.text("messaging.destination.name").to_owned();
         complaints.equal("queue", second, from, "dead".to_owned());
+        let links: Vec<_> = second.links.iter().map(|link| &link.span_id).collect();
+        complaints.equal("links", second, links, vec![&first.span_id]);
     }
     complaints.verdict("a dead letter").unwrap();
 }
