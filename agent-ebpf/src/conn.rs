@@ -5,7 +5,7 @@
 //! not in `tcp_sock`), which are counted.
 
 use agent_common::{
-    abi::{Conn, ConnRecord, SocketKey, Words, conn_flag, demand, kind, verdict},
+    abi::{Conn, ConnRecord, SocketKey, Words, conn_flag, demand, kind, unit_flag, verdict},
     counters::Counter,
 };
 use aya_ebpf::helpers::bpf_get_current_comm;
@@ -17,6 +17,7 @@ use crate::{
     pending::{self, AF_UNIX},
     segment,
     settings::setting,
+    unit,
     walk::{Sock, Socket, Task, field},
 };
 
@@ -215,9 +216,6 @@ fn complete(key: &SocketKey, conn: &mut Conn) -> u64 {
 /// Tells user space about a connection that moves bytes.
 #[inline(always)]
 pub(crate) fn announce(scratch: &mut Scratch, key: &SocketKey, conn: &mut Conn) -> u64 {
-    if conn.family == AF_UNIX {
-        is_armed(demand::UNIX);
-    }
     segment::clear(&raw mut scratch.announced.exchange);
     conn.flags |= conn_flag::TOLD;
     announce_as(scratch, key, conn, 0)
@@ -246,10 +244,26 @@ pub(crate) fn announce_as(
     record.family = conn.family;
     record.by_connect = by_connect;
     record.netns = conn.netns;
-    record.tid = Task::current().tid();
+    let task = Task::current();
+    record.tid = task.tid();
     record.comm = bpf_get_current_comm().unwrap_or_default();
-    emit::waking(&scratch.announced);
+    // A unix connection that moves bytes asks for hooks.
+    let asks = by_connect == 0 && conn.family == AF_UNIX && !is_armed(demand::UNIX);
+    let is_waking = is_first(task) || asks;
+    emit::connection(scratch, is_waking);
     1
+}
+
+/// Whether user space was not woken yet for a connection of the current thread: then it may not know the process, which may end
+/// before it looks by itself.
+#[inline(always)]
+fn is_first(task: Task) -> bool {
+    let Some(thread) = unit::current(task.pid_tgid()) else {
+        return true;
+    };
+    let was_told = thread.unit.flags & unit_flag::TOLD != 0;
+    thread.unit.flags |= unit_flag::TOLD;
+    !was_told
 }
 
 /// Deletes an entry.

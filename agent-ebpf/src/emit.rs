@@ -2,8 +2,8 @@
 //!
 //! In: a record. Out: the same in the ring, or a counted loss. Always holds: the reader is woken only when much was
 //! written or a record says something new about a process (a short-lived one may vanish before the next look);
-//! otherwise it looks by itself every `RING_POLL_MS`. A wake-up per record would cost the traced program an
-//! inter-processor interrupt each (kernel/bpf/ringbuf.c, bpf_ringbuf_commit).
+//! otherwise it looks by itself every `RING_POLL_MS`. A wake-up costs the traced program an interrupt and, where the
+//! reader then takes its processor, two switches (kernel/bpf/ringbuf.c, bpf_ringbuf_commit).
 
 use agent_common::{
     abi::{ConnRecord, SegmentRecord},
@@ -58,11 +58,17 @@ fn bytes(scratch: &Scratch, size: u32) -> &[u8] {
 
 const _: () = assert!(core::mem::offset_of!(Scratch, payload) == size_of::<SegmentRecord>());
 
-/// Sends a connection record, and wakes the reader: it must look at the process before it may end.
+/// Sends the connection record in `scratch`, and wakes the reader where it must look now: at a process that may end before the next look,
+/// or at what the record asks for.
 #[inline(always)]
-pub(crate) fn waking(record: &ConnRecord) {
+pub(crate) fn connection(scratch: &mut Scratch, is_waking: bool) {
+    let flag = if is_waking {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        wake_flag(scratch, size_of::<ConnRecord>() as u32)
+    };
     if RECORDS
-        .output::<ConnRecord>(record, u64::from(BPF_RB_FORCE_WAKEUP))
+        .output::<ConnRecord>(&scratch.announced, flag)
         .is_err()
     {
         count(Counter::RingFull, 1);

@@ -51,6 +51,8 @@ pub mod unit_flag {
     pub const JOB: u32 = 32;
     /// With `JOB`: it was read from a socket that does not block, and the unit has not waited with epoll since then.
     pub const TURN: u32 = 64;
+    /// Sticky: user space was woken for a connection of this thread, so that it knows the process.
+    pub const TOLD: u32 = 128;
 }
 
 /// What an execution unit is doing.

@@ -38,6 +38,8 @@ const TCP_ESTABLISHED: u32 = 1;
 const TCP_SYN_SENT: u8 = 2;
 /// `TCP_FIN_WAIT1`: this side closed first.
 const TCP_FIN_WAIT1: u8 = 4;
+/// `TCP_FIN_WAIT2`: the other side has acknowledged that.
+const TCP_FIN_WAIT2: u32 = 5;
 /// `TCP_CLOSE`
 const TCP_CLOSE: u8 = 7;
 /// `TCP_LISTEN`: reached in listen() only, so in the context of the process that calls it.
@@ -272,6 +274,10 @@ pub(crate) fn sock_state(ctx: RawTracePointContext) -> i32 {
         let family = conn.family;
         conn::addresses(conn, sk, family);
         conn::own(conn, sk);
+        return 0;
+    }
+    if new_state == TCP_FIN_WAIT2 {
+        // Says nothing that the states before and after it do not.
         return 0;
     }
     let mut error: u32 = field(sk, setting!(offsets.sk_err));
