@@ -30,7 +30,7 @@ use crate::{
     conn, emit, ends,
     exchange::{adopt, begin_client, begin_server, take_back},
     ids::now,
-    maps::{Scratch, count, scratch},
+    maps::{Scratch, count, scratch, serve},
     messages,
     pending::{self, AF_UNIX},
     segment::{Segment, fill, send},
@@ -342,7 +342,7 @@ pub(crate) fn was_read<S: Sock>(
             && conn.flags & (conn_flag::RESPONDED | conn_flag::CONSUMED) == 0
             && conn.span_id != 0
         {
-            scratch.served = socket.key;
+            serve(scratch, socket.key);
             let reading = Reading {
                 begins,
                 is_blocking: would_block(&call, socket.file),

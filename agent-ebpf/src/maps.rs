@@ -216,8 +216,8 @@ pub(crate) struct Scratch {
     pub adopted: Adopted,
     /// First bytes of a call.
     pub sniff: [u8; limits::SNIFF_BYTES],
-    /// The socket on which a server read last on this CPU: what is sent on it next begins no client's request.
-    pub served: SocketKey,
+    /// Sockets on which servers read last on this CPU: what is sent on them begins no client's request.
+    pub served: [SocketKey; SERVED],
     /// Whether the processes that were last asked about are in the scope (`scope`).
     pub scoped: [u64; SCOPED],
     /// Bytes this CPU has put into the ring since it woke the reader.
@@ -304,12 +304,30 @@ fn free_scratch() -> *mut Scratch {
     core::ptr::null_mut()
 }
 
-/// Whether a server read on this socket last on this CPU.
+/// Sockets that a CPU remembers: a proxy reads and writes on others between a request and its answer. A power of two.
+const SERVED: usize = 16;
+
+/// Where one of them is remembered. (The address is a pointer to the verifier, with which nothing may be calculated.)
+#[inline(always)]
+fn served_at(key: SocketKey) -> usize {
+    key.ino as usize & (SERVED - 1)
+}
+
+/// A server reads on this socket.
+#[inline(always)]
+pub(crate) fn serve(scratch: &mut Scratch, key: SocketKey) {
+    scratch.served[served_at(key)] = key;
+}
+
+/// Whether a server read on this socket on this CPU, as far as it remembers.
 #[inline(always)]
 pub(crate) fn is_served(key: SocketKey) -> bool {
     SCRATCH.get_ptr_mut(0).is_some_and(|place| {
-        // SAFETY: two words of an initialised map value.
-        let served = unsafe { core::ptr::read_volatile(&raw const (*place).served) };
+        // SAFETY: two words of an initialised map value, at an index below its length.
+        let served = unsafe {
+            let first = (&raw const (*place).served).cast::<SocketKey>();
+            core::ptr::read_volatile(first.add(served_at(key)))
+        };
         served.sk == key.sk && served.ino == key.ino
     })
 }

@@ -38,8 +38,6 @@ const TCP_ESTABLISHED: u32 = 1;
 const TCP_SYN_SENT: u8 = 2;
 /// `TCP_FIN_WAIT1`: this side closed first.
 const TCP_FIN_WAIT1: u8 = 4;
-/// `TCP_FIN_WAIT2`: the other side has acknowledged that.
-const TCP_FIN_WAIT2: u32 = 5;
 /// `TCP_CLOSE`
 const TCP_CLOSE: u8 = 7;
 /// `TCP_LISTEN`: reached in listen() only, so in the context of the process that calls it.
@@ -249,6 +247,16 @@ fn closed(conn: &mut Conn, key: SocketKey, old_state: u8, new_state: u8, error: 
     }
 }
 
+/// Whether a change of state says anything: a connection's result, and what ends it. (That the other side closed first is said by the state
+/// before the next one.) A connection passes five states at each end, and each look costs its programs.
+#[inline(always)]
+fn is_told(old_state: u8, new_state: u8) -> bool {
+    match new_state {
+        TCP_CLOSE | TCP_FIN_WAIT1 | TCP_LAST_ACK => true,
+        _ => old_state == TCP_SYN_SENT,
+    }
+}
+
 /// `inet_sock_set_state(sk, oldstate, newstate)` (include/trace/events/sock.h). Runs in whatever context changes the
 /// state, softirq included, hence a raw tracepoint and no scratch.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
@@ -262,22 +270,21 @@ pub(crate) fn sock_state(ctx: RawTracePointContext) -> i32 {
         super::lifetime::tell(kind::LISTEN, task, u32::from(port));
         return 0;
     }
+    let old_state: u32 = ctx.arg(1);
+    if !is_told(old_state as u8, new_state as u8) {
+        return 0;
+    }
     let Some(place) = CONNS.get_ptr_mut(sk) else {
         return 0;
     };
     // SAFETY: see conn::find; the kernel is changing the state of this very socket, so its entry is not another's.
     let conn = unsafe { &mut *place };
-    let old_state: u32 = ctx.arg(1);
     let key = SocketKey { sk, ino: conn.ino };
     if new_state == TCP_ESTABLISHED && conn.flags & conn_flag::OWN != 0 {
         // Now its own port is known, and its backend has not read a byte yet.
         let family = conn.family;
         conn::addresses(conn, sk, family);
         conn::own(conn, sk);
-        return 0;
-    }
-    if new_state == TCP_FIN_WAIT2 {
-        // Says nothing that the states before and after it do not.
         return 0;
     }
     let mut error: u32 = field(sk, setting!(offsets.sk_err));

@@ -35,6 +35,10 @@ impl Conn {
         if self.errno == 0 {
             self.errno = record.error;
         }
+        // The kernel side may leave the change to CLOSE_WAIT itself out.
+        if record.old_state == tcp_state::CLOSE_WAIT {
+            self.peer_closed |= self.local_close_ktime_ns.is_none();
+        }
         match record.new_state {
             tcp_state::FIN_WAIT1 | tcp_state::LAST_ACK if self.local_close_ktime_ns.is_none() => {
                 self.local_close_ktime_ns = Some(record.head.ktime_ns);
