@@ -10,7 +10,7 @@ mod units;
 use core::mem::{offset_of, size_of};
 
 pub use maps::{
-    Arrival, Arrived, Conn, Inflight, PeerKey, ServerKey, Thread, Unit, conn_flag, demand,
+    Arrival, Arrived, Conn, Inflight, PeerKey, ServerKey, Thread, Tick, Unit, conn_flag, demand,
     destination, header_state, option_state, server_key, unit_flag,
 };
 pub use units::{
@@ -60,6 +60,8 @@ pub mod kind {
     pub const LISTEN: u16 = 7;
     /// [`super::DoubtRecord`]: calls that were said to be a request's may be another's.
     pub const DOUBT: u16 = 8;
+    /// [`super::TickRecord`]: a scheduler began a command, or which processes belong to it.
+    pub const TICK: u16 = 9;
 }
 
 /// Directions of a segment, seen from the socket the syscall was made on.
@@ -172,6 +174,8 @@ pub mod evidence {
     pub const VIRTUAL_THREAD: u8 = 11;
     /// The task of tokio's that serves a request made this call, or handed it to the one that writes for it.
     pub const TASK: u8 = 12;
+    /// A process that a scheduler began made this call, or one of its descendants.
+    pub const TICK: u8 = 13;
 }
 
 /// What an option said beside the ids ([`ExchangeIds::said`]).
@@ -380,7 +384,7 @@ pub struct TaskRecord {
     pub process: ProcessKey,
     /// Thread id.
     pub tid: u32,
-    /// For LISTEN: the port; else 0.
+    /// For LISTEN: the port; for EXIT: the status as wait(2) gives it; else 0.
     pub other: u32,
     /// The thread's name, padded with zeros.
     pub comm: [u8; 16],
@@ -399,7 +403,40 @@ pub struct DoubtRecord {
     pub span_id: u64,
 }
 
+/// What a [`TickRecord`] says.
+pub mod tick {
+    /// A scheduler began `process`: it is the first one of a tick.
+    pub const BEGUN: u32 = 1;
+    /// `process` was forked by `by`, which belongs to the tick.
+    pub const JOINED: u32 = 2;
+    /// `process` serves others from now on: its calls are not the tick's any more.
+    pub const LEFT: u32 = 3;
+}
+
+/// `kind::TICK`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TickRecord {
+    /// Head.
+    pub head: RecordHead,
+    /// The process it is about.
+    pub process: ProcessKey,
+    /// The tick's trace.
+    pub trace_id: Words,
+    /// Its span.
+    pub span_id: u64,
+    /// One of [`tick`].
+    pub what: u32,
+    /// For JOINED: the process that forked it; else 0.
+    pub by: u32,
+    /// Name of the process' thread, padded with zeros.
+    pub comm: [u8; 16],
+    /// For BEGUN: the scheduler's; else zeros.
+    pub scheduler: [u8; 16],
+}
+
 const _: () = {
+    assert!(size_of::<TickRecord>() == 96);
     assert!(size_of::<DoubtRecord>() == 40);
     assert!(size_of::<RecordHead>() == 16);
     assert!(size_of::<ProcessKey>() == 16);

@@ -125,4 +125,8 @@ counters! {
     HeaderNoMemory = "header_no_memory",
     /// Messages refused because what was written into them could not be taken back; the program's call failed with EACCES.
     HeaderDropped = "header_message_dropped",
+    /// Processes of scheduled commands whose calls are roots because the map was full.
+    TicksFull = "ticks_full",
+    /// Calls by processes that a scheduler began longer ago than a tick lasts: roots.
+    TickAged = "tick_aged",
 }

@@ -17,6 +17,12 @@ pub struct Offsets {
     pub task_pid: u32,
     /// `task_struct.thread.fsbase` (x86-64): the thread's pointer to its thread-local storage
     pub task_fsbase: u32,
+    /// `task_struct.real_parent`
+    pub task_real_parent: u32,
+    /// `task_struct.comm` (16 bytes)
+    pub task_comm: u32,
+    /// `task_struct.exit_code` (int), a status as wait(2) gives it
+    pub task_exit_code: u32,
     /// `files_struct.fdt`
     pub files_fdt: u32,
     /// `fdtable.fd`
@@ -106,6 +112,9 @@ impl Offsets {
         task_tgid: 0,
         task_pid: 0,
         task_fsbase: 0,
+        task_real_parent: 0,
+        task_comm: 0,
+        task_exit_code: 0,
         files_fdt: 0,
         fdt_fd: 0,
         fdt_max_fds: 0,

@@ -16,7 +16,7 @@ use crate::{
     ids::{copy, new_span_id, new_trace_id, now},
     inject,
     maps::Scratch,
-    pending, segment, unit,
+    pending, segment, tick, unit,
     walk::Task,
 };
 
@@ -67,7 +67,7 @@ pub(crate) fn begin_client(
                 }
             }
             if !is_known {
-                copy(&mut ids.trace_id, &new_trace_id(task.pid_tgid()));
+                root(task, now, &mut ids);
             }
             copy(&mut conn.trace_id, &ids.trace_id);
             conn.parent_span_id = ids.parent_span_id;
@@ -123,6 +123,16 @@ fn context_of_unit(
 #[inline(always)]
 pub(crate) fn parent_by_unit(task: Task, now: u64, ids: &mut ExchangeIds) {
     if context_of_unit(task, now, ids).0 == 0 {
+        root(task, now, ids);
+    }
+}
+
+/// Nothing is known of whom the call is for: it is its scheduler's, where one began the process, else nobody's.
+#[inline(always)]
+fn root(task: Task, now: u64, ids: &mut ExchangeIds) {
+    let found = tick::parent(task, now, &mut ids.trace_id, &mut ids.parent_span_id);
+    ids.evidence = found as u8;
+    if found == 0 {
         copy(&mut ids.trace_id, &new_trace_id(task.pid_tgid()));
     }
 }

@@ -36,6 +36,7 @@ use crate::{
     segment::{Segment, fill, send},
     settings::setting,
     sniff::{self, Token},
+    tick,
     unit::{self, Reading},
     user::{self, View},
     walk::{Sock, Socket, Task, field, is_nonblocking},
@@ -326,13 +327,17 @@ pub(crate) fn was_read<S: Sock>(
     if conn.verdict != verdict::MESSAGES && !commit(conn, socket.key.sk, direction::RX, token) {
         return None;
     }
-    if conn.flags & conn_flag::TOLD == 0 {
+    let is_first = conn.flags & conn_flag::TOLD == 0;
+    if is_first {
         conn::announce(scratch, &socket.key, conn);
     }
     if conn.verdict == verdict::MESSAGES {
         messages::moved(scratch, conn, &call, direction::RX, socket.file);
     } else {
         if begins {
+            if is_first {
+                tick::leave(call.task, now);
+            }
             begin_server(call.task, conn, socket.key.sk, pos);
             let captured = scratch.found.captured();
             adopt(scratch, conn, captured);

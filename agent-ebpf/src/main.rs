@@ -7,7 +7,7 @@
 //!
 //! Layout: `programs` are the entry points, one module per family of hooks; `walk` goes from a task to a socket;
 //! `user` reads the bytes of a call; `sniff` recognises a first token; `flow` is the state of a connection, `exchange`
-//! of what runs on it, `messages` what brokers' clients say; `unit` and `pending` are the causal maps; `emit` writes records.
+//! of what runs on it, `messages` what brokers' clients say; `unit`, `tick` and `pending` are the causal maps; `emit` writes records.
 #![no_std]
 #![no_main]
 
@@ -28,6 +28,7 @@ mod scope;
 mod segment;
 mod settings;
 mod sniff;
+mod tick;
 mod unit;
 mod user;
 mod walk;

@@ -6,7 +6,7 @@ use core::ops::{Deref, DerefMut};
 use agent_common::{
     abi::{
         Arrived, Conn, ConnRecord, PeerKey, Runtime, SegmentRecord, ServerKey, SocketKey, Thread,
-        UnitContext, UnitKey, Words, demand, node::Environment,
+        Tick, UnitContext, UnitKey, Words, demand, node::Environment,
     },
     counters::Counter,
     limits,
@@ -63,6 +63,10 @@ pub(crate) static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(limits::PR
 /// Processes whose pipes are read: they hand jobs to each other.
 #[map]
 pub(crate) static PIPED: HashMap<u32, u8> = HashMap::with_max_entries(limits::PIPED_MAX, 0);
+
+/// Processes of what schedulers began, by tgid.
+#[map]
+pub(crate) static TICKS: HashMap<u32, Tick> = HashMap::with_max_entries(limits::TICKS_MAX, 0);
 
 /// Ports in scope, when not all are.
 #[map]

@@ -144,6 +144,18 @@ impl Task {
         }
     }
 
+    /// Its address, to be read with [`field`].
+    #[inline(always)]
+    pub(crate) fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// Its status as wait(2) gives it, while it ends.
+    #[inline(always)]
+    pub(crate) fn exit_code(self) -> u32 {
+        typed(self.0, setting!(offsets.task_exit_code))
+    }
+
     /// The registers its syscall was made with.
     #[inline(always)]
     pub(crate) fn registers(self) -> Registers {

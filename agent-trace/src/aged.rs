@@ -45,6 +45,11 @@ impl<K: Copy + Eq + Hash, V> Aged<K, V> {
         self.values.get(key)
     }
 
+    /// The same, to be changed.
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.values.get_mut(key)
+    }
+
     /// Takes an entry. Its place stays until its turn comes, so a key that is taken should not come again soon.
     pub(crate) fn take(&mut self, key: &K) -> Option<V> {
         self.values.remove(key)

@@ -100,6 +100,8 @@ counters! {
     MessagesUnsettled = "messages_unsettled",
     /// Deliveries whose work was not followed because too much was; their spans end at once.
     WorkFull = "work_full",
+    /// Commands of schedulers that are not followed because too many were; what they call are roots.
+    TicksFull = "ticks_not_followed",
     /// Two exchanges with one span id; the later one was dropped.
     DuplicateSpanId = "duplicate_span_id",
     /// `traceparent` headers that break the W3C rules and were ignored.

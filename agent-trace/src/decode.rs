@@ -8,7 +8,7 @@ use std::mem::size_of;
 
 use agent_common::abi::{
     ConnRecord, DoubtRecord, ExchangeIds, ProcessKey, RecordHead, SegmentRecord, SocketKey,
-    StateRecord, TaskRecord, Words, kind,
+    StateRecord, TaskRecord, TickRecord, Words, kind,
 };
 
 /// A record with a type.
@@ -30,6 +30,8 @@ pub enum KernelEvent<'a> {
     Listen(TaskRecord),
     /// Calls of a request may be another's.
     Doubt(DoubtRecord),
+    /// A scheduler began a command, or which processes belong to it.
+    Tick(TickRecord),
 }
 
 /// Why a record was refused.
@@ -205,6 +207,19 @@ impl Fields<'_> {
         }
     }
 
+    fn tick(&mut self) -> TickRecord {
+        TickRecord {
+            head: self.head(),
+            process: self.process(),
+            trace_id: self.words(),
+            span_id: self.u64(),
+            what: self.u32(),
+            by: self.u32(),
+            comm: self.array(),
+            scheduler: self.array(),
+        }
+    }
+
     fn doubt(&mut self) -> DoubtRecord {
         DoubtRecord {
             head: self.head(),
@@ -247,6 +262,9 @@ pub fn decode(bytes: &[u8]) -> Result<KernelEvent<'_>, DecodeError> {
                 .0
                 .doubt(),
         ),
+        kind::TICK => {
+            KernelEvent::Tick(fixed::<{ size_of::<TickRecord>() }>(bytes, head)?.0.tick())
+        }
         kind::LISTEN => KernelEvent::Listen(task(bytes, head)?),
         other => return Err(DecodeError::UnknownKind(other)),
     })

@@ -16,6 +16,7 @@ use crate::graph::{Origin, Side, Slot};
 use crate::message::{Request, Response, Texts};
 use crate::queue::Parcel;
 use crate::span::{Evidence, SpanId, TraceId};
+use crate::ticks::Ticked;
 
 /// `AF_UNIX` of Linux.
 pub(crate) const AF_UNIX: u16 = 1;
@@ -99,6 +100,7 @@ impl Ids {
             evidence::ASYNC => Evidence::Async,
             evidence::SPAWN => Evidence::Spawn,
             evidence::TASK => Evidence::Task,
+            evidence::TICK => Evidence::Tick,
             _ => Evidence::None,
         };
         let named = evidence != Evidence::None && parent != SpanId::default();
@@ -193,6 +195,8 @@ pub(crate) struct Exchange {
     pub(crate) message: Option<Box<Parcel>>,
     /// It is a call of a queue's server.
     pub(crate) call: Option<Box<Call>>,
+    /// It is no exchange at all, but a command that a scheduler began.
+    pub(crate) ticked: Option<Box<Ticked>>,
     /// It makes no span if it succeeds: what it asks for, or says, is in others.
     pub(crate) is_quiet: bool,
     /// The thread that began it; 0: not known.
@@ -234,6 +238,7 @@ impl Exchange {
             outcome: Outcome::Open,
             message: None,
             call: None,
+            ticked: None,
             is_quiet: false,
             tid: 0,
         }

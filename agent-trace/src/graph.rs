@@ -111,6 +111,8 @@ pub(crate) struct Facts {
     pub(crate) overlaps: bool,
     /// It is about a message: others may name it long after it is over.
     pub(crate) is_of_a_queue: bool,
+    /// The tick its process belonged to: the parent of a call that has no other one.
+    pub(crate) tick: Option<SpanId>,
 }
 
 /// Trace and parent of an exchange, final.
@@ -277,12 +279,12 @@ impl Graph {
     fn candidate(&self, slot: Slot) -> Option<(Slot, &Node)> {
         let facts = &self.table.get(slot)?.facts;
         let parent = match facts.origin {
-            Origin::None => return None,
+            Origin::None => facts.tick?,
             origin if self.is_doubted(origin) => return None,
             Origin::Kernel(parent, by) => match self.contexts.resolve_call(parent, by) {
                 Whose::Itself => parent,
                 Whose::Of(consumer) => consumer,
-                Whose::Nobody => return None,
+                Whose::Nobody => facts.tick?,
             },
             Origin::Carried { parent, .. } => parent,
             Origin::Wire(place) => *self.joins.get(&place)?,
@@ -388,6 +390,7 @@ impl Graph {
         parent_decision: Decision,
     ) -> Decision {
         let evidence = match facts.origin {
+            _ if facts.tick == Some(parent) => Evidence::Tick,
             Origin::Kernel(_, evidence) => evidence,
             Origin::Wire(_) => Evidence::Socket,
             Origin::Carried { .. } => Evidence::Option,

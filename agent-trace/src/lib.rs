@@ -32,5 +32,6 @@ mod route;
 pub mod semconv;
 mod shared;
 pub mod span;
+mod ticks;
 pub mod tracer;
 mod wire;

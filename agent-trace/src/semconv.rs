@@ -54,6 +54,15 @@ pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
 /// `error.type`
 pub const ERROR_TYPE: &str = "error.type";
 
+/// `process.pid`
+pub const PROCESS_PID: &str = "process.pid";
+/// `process.executable.name`: here the program as the kernel names its thread, at most 15 bytes.
+pub const PROCESS_EXECUTABLE_NAME: &str = "process.executable.name";
+/// `process.exit.code`
+pub const PROCESS_EXIT_CODE: &str = "process.exit.code";
+/// Who began a command: `cron`, `crond`, `supercronic`.
+pub const SUTURE_TICK_SCHEDULER: &str = "suture.tick.scheduler";
+
 /// `messaging.system`
 pub const MESSAGING_SYSTEM: &str = "messaging.system";
 /// `messaging.operation.type`: [`SEND`] or [`PROCESS`].
@@ -165,6 +174,10 @@ pub const ERROR_RETRIED: &str = "job_retried";
 pub const ERROR_REQUEUED: &str = "message_requeued";
 /// `error.type`: the consumer refused the message for good.
 pub const ERROR_REJECTED: &str = "message_rejected";
+/// `error.type`: a command ended with a code other than 0.
+pub const ERROR_EXIT_CODE: &str = "exit_code";
+/// `error.type`: a signal ended a command, one without a name of its own here.
+pub const ERROR_SIGNAL: &str = "signal";
 /// `error.type`: a socket error without a name of its own here (the registry's fallback value).
 pub const ERROR_OTHER: &str = "_OTHER";
 
@@ -180,6 +193,26 @@ pub const fn error_of_errno(errno: u16) -> &'static str {
         111 => ERROR_REFUSED,                // ECONNREFUSED
         112 | 113 => ERROR_HOST_UNREACHABLE, // EHOSTDOWN, EHOSTUNREACH
         _ => ERROR_OTHER,
+    }
+}
+
+/// The `error.type` of a command that a signal ended: the signal's name (signal(7), the numbers of x86-64).
+#[must_use]
+pub const fn error_of_signal(signal: u32) -> &'static str {
+    match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        _ => ERROR_SIGNAL,
     }
 }
 
@@ -201,6 +234,9 @@ pub fn describe_error(error_type: &str) -> &'static str {
         ERROR_REQUEUED => "the message was given back to its queue",
         ERROR_REJECTED => "the message was refused",
         ERROR_NO_RESPONSE => "the application gave no response",
+        ERROR_EXIT_CODE => "the command ended with an exit code other than 0",
+        ERROR_SIGNAL => "a signal ended the command",
+        signal if signal.starts_with("SIG") => "a signal ended the command",
         _ => "",
     }
 }

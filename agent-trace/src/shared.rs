@@ -22,6 +22,7 @@ use crate::message::Part;
 use crate::queue::Work;
 use crate::request_ids::RequestIds;
 use crate::span::{Evidence, TraceId};
+use crate::ticks::Ticks;
 use crate::tracer::Command;
 
 /// Exchanges kept for new ones: at full load some thousand end with one tick, and as many begin before the next.
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) request_ids: RequestIds,
     /// Messages on their way, and the work on them.
     pub(crate) work: Work,
+    /// Commands that schedulers began.
+    pub(crate) ticks: Ticks,
     /// Names of Kafka's topics: clients ask for them on one connection and fetch on another.
     pub(crate) topics: Topics,
     /// Servers with queues over HTTP, by address and port.
@@ -98,6 +101,7 @@ impl Shared {
             exchange.endpoints = None;
             exchange.message = None;
             exchange.call = None;
+            exchange.ticked = None;
             self.spare.push(exchange);
         }
     }
@@ -126,6 +130,14 @@ impl Shared {
             exchange.ids.trace = TraceId::default();
         }
         self.compare_ids(exchange, header);
+        let tick = (exchange.side == Side::Client)
+            .then(|| self.ticks.of(exchange.process, exchange.start_ktime_ns))
+            .flatten();
+        if tick.is_none() && matches!(exchange.ids.origin, Origin::Kernel(_, Evidence::Tick)) {
+            // The process has begun to serve, and the kernel side was not told yet.
+            exchange.ids.origin = Origin::None;
+            exchange.ids.trace = TraceId::default();
+        }
         let facts = Facts {
             side: exchange.side,
             process: exchange.process,
@@ -135,6 +147,7 @@ impl Shared {
             ignored: exchange.ignored,
             overlaps: exchange.overlaps,
             is_of_a_queue: exchange.message.is_some(),
+            tick,
         };
         if let Some(request) = &mut exchange.request {
             self.keys
@@ -175,6 +188,7 @@ impl Shared {
             // Its head was never read. A response makes it worth a span all the same.
             if exchange.response.is_none()
                 && exchange.message.is_none()
+                && exchange.ticked.is_none()
                 && !matches!(outcome, Outcome::Connect(_))
             {
                 self.counters.one(Counter::RequestUnparsed);

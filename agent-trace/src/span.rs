@@ -62,13 +62,20 @@ pub enum Evidence {
     Message,
     /// The parent is the one request of this process with the same id in its head.
     RequestId,
+    /// The parent is a command that a scheduler began: one of its processes made this call, for nobody else that is known.
+    Tick,
 }
 
 impl Evidence {
     /// Whether an execution unit ties a call to the request that its own process serves.
     pub const fn is_of_a_unit(self) -> bool {
         match self {
-            Self::None | Self::Header | Self::Socket | Self::Option | Self::Message => false,
+            Self::None
+            | Self::Header
+            | Self::Socket
+            | Self::Option
+            | Self::Message
+            | Self::Tick => false,
             Self::Thread
             | Self::Turn
             | Self::Goroutine
@@ -107,6 +114,7 @@ impl Evidence {
             Self::Option => "option",
             Self::Message => "message",
             Self::RequestId => "request_id",
+            Self::Tick => "tick",
         }
     }
 }

@@ -9,7 +9,7 @@ mod clock;
 use std::collections::VecDeque;
 
 use agent_common::abi::{
-    ConnRecord, ProcessKey, SegmentRecord, SocketKey, StateRecord, TaskRecord, protocol,
+    ConnRecord, ProcessKey, SegmentRecord, SocketKey, StateRecord, TaskRecord, protocol, tick,
 };
 use agent_protocol::queue::kafka::Topics;
 use agent_protocol::stream::Limits;
@@ -31,6 +31,7 @@ use crate::render::Renderer;
 use crate::request_ids::RequestIds;
 use crate::shared::Shared;
 use crate::span::{Span, SpanId};
+use crate::ticks::Ticks;
 
 /// What the tracer asks of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Command {
         /// Its port.
         port: u16,
     },
+    /// What this process calls is not a tick's any more.
+    LeaveTick(ProcessKey),
     /// Find out what this process is and give a [`Frame::Process`]; the second field is its thread's name, empty
     /// when it is not known.
     DescribeProcess(ProcessKey, String),
@@ -92,6 +95,7 @@ impl Tracer {
                 keys,
                 request_ids,
                 work: Work::new(config.limits.posts, config.limits.work),
+                ticks: Ticks::default(),
                 topics: Topics::default(),
                 servers: FxHashSet::default(),
                 parked: VecDeque::new(),
@@ -180,6 +184,8 @@ impl Tracer {
         let count = self.shared.abandon_work(self.shared.now_ns);
         self.shared.counters.add(Counter::OpenAtFinish, count);
         self.connects.release(&mut self.shared, true);
+        let count = self.shared.abandon_ticks(self.shared.now_ns);
+        self.shared.counters.add(Counter::OpenAtFinish, count);
         self.finished = true;
     }
 
@@ -190,6 +196,8 @@ impl Tracer {
             Ok(KernelEvent::State(record)) => self.on_state(&record),
             Ok(KernelEvent::Exec(record)) => self.on_exec(&record),
             Ok(KernelEvent::Exit(record)) => {
+                let at_ns = record.head.ktime_ns;
+                self.shared.tick_exits(record.process, record.other, at_ns);
                 if self.processes.contains_key(&record.process) {
                     self.shared
                         .exited
@@ -201,6 +209,12 @@ impl Tracer {
             Ok(KernelEvent::Doubt(record)) => {
                 let span = SpanId(record.span_id.to_ne_bytes());
                 self.shared.graph.doubt(span, record.head.ktime_ns);
+            }
+            Ok(KernelEvent::Tick(record)) => {
+                if record.what == tick::BEGUN {
+                    self.meet(record.process, record.head.ktime_ns, &record.comm);
+                }
+                self.shared.on_tick_record(&record);
             }
             Ok(KernelEvent::IoUring(_) | KernelEvent::Listen(_)) => {}
             Err(DecodeError::Short { .. }) => self.shared.counters.one(Counter::RecordMalformed),
@@ -263,6 +277,7 @@ impl Tracer {
     }
 
     fn on_exec(&mut self, record: &TaskRecord) {
+        self.shared.tick_execs(record.process, &record.comm);
         // Another program in the same process is another service.
         if self.processes.contains_key(&record.process) {
             self.shared
@@ -311,7 +326,7 @@ fn entry<'a>(
 }
 
 /// A thread's name as the kernel pads it.
-fn text(comm: &[u8]) -> String {
+pub(crate) fn text(comm: &[u8]) -> String {
     let end = comm
         .iter()
         .position(|&byte| byte == 0)

@@ -277,6 +277,18 @@ pub struct Thread {
     pub class_ktime_ns: u64,
 }
 
+/// What a process belongs to that a scheduler began, or one of its ancestors.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick {
+    /// The tick's trace.
+    pub trace_id: Words,
+    /// Its span.
+    pub span_id: u64,
+    /// When it began, CLOCK_MONOTONIC.
+    pub ktime_ns: u64,
+}
+
 /// A write between sys_enter and sys_exit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -305,8 +317,10 @@ pub mod demand {
     pub const SCOPED_BY_KERNEL: u32 = 3;
     /// Slot of how many servers with queues over HTTP are known.
     pub const SERVERS: u32 = 4;
+    /// Slot of when a scheduler began a command last, ns of CLOCK_MONOTONIC.
+    pub const TICKED: u32 = 5;
     /// Slots.
-    pub const SLOTS: u32 = 5;
+    pub const SLOTS: u32 = 6;
     /// Waiting with epoll, where it decides whose a call is.
     pub const LOOPS: u64 = 1;
     /// Unix sockets that speak a known protocol: their ends.
@@ -331,4 +345,5 @@ const _: () = {
     assert!(size_of::<Arrived>() == 88);
     assert!(size_of::<Inflight>() == 32);
     assert!(size_of::<Thread>() == 56 + 32 + 16);
+    assert!(size_of::<Tick>() == 32);
 };

@@ -23,7 +23,7 @@ use crate::{
     scope::{is_self, task_in_scope},
     segment::clear,
     settings::setting,
-    unit,
+    tick, unit,
     walk::{Sock, Task, Typed, Untyped, field},
 };
 
@@ -267,6 +267,7 @@ pub(crate) fn sock_state(ctx: RawTracePointContext) -> i32 {
         && let Some(task) = task_in_scope()
     {
         let port: u16 = field(sk, setting!(offsets.skc_num));
+        tick::leave(task, now());
         super::lifetime::tell(kind::LISTEN, task, u32::from(port));
         return 0;
     }

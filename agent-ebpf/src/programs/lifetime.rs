@@ -17,6 +17,7 @@ use crate::{
     maps::{ENVIRONMENTS, PIPED, RUNTIMES, SCOPE, THREADS, count},
     scope::{self, task_in_scope},
     settings::setting,
+    tick,
     walk::{Task, field},
 };
 
@@ -65,6 +66,7 @@ pub(crate) fn fork(ctx: RawTracePointContext) -> i32 {
     if unsafe { PIPED.get(parent_tgid) }.is_some() {
         let _ = PIPED.insert(child_tgid, 1, 0);
     }
+    tick::forks(parent_tgid, child, child_tgid);
     0
 }
 
@@ -77,6 +79,7 @@ pub(crate) fn exec(_ctx: RawTracePointContext) -> i32 {
     // What the thread did as the old program is nothing to the new one.
     let _ = THREADS.remove(task.pid_tgid());
     let _ = ENVIRONMENTS.remove(task.pid_tgid());
+    tick::becomes(task);
     tell(kind::EXEC, task, 0);
     0
 }
@@ -95,7 +98,8 @@ pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
             scope::change();
         }
         let _ = PIPED.remove(tgid);
-        tell(kind::EXIT, task, 0);
+        tick::ends(tgid);
+        tell(kind::EXIT, task, task.exit_code());
     }
     0
 }

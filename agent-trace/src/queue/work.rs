@@ -179,6 +179,7 @@ impl Shared {
         if let Some(known) = self.fetched(&mut exchange, unit, socket) {
             return (known, false);
         }
+        self.serves(exchange.process, at_ns);
         let is_again = exchange.message.as_deref().is_some_and(Parcel::is_again);
         match self.work.posts.take(keys, consumer, at_ns, is_again) {
             Found::By(producer, put_ns, job) => {
@@ -390,6 +391,7 @@ impl Shared {
         at_ns: u64,
     ) -> Option<SpanId> {
         let consumer = self.work.by_key.get(&job).copied()?;
+        self.serves(process, at_ns);
         let open = self.work.open.get_mut(&consumer)?;
         let exchange = &mut open.exchange;
         let waited_ns = at_ns.saturating_sub(exchange.start_ktime_ns);

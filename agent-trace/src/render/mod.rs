@@ -23,6 +23,7 @@ use crate::message::{Part, Request, Texts};
 use crate::route::{Routes, template};
 use crate::semconv as key;
 use crate::span::{Span, SpanKind, Status};
+use crate::ticks::Ticked;
 
 /// Services with templates of their own.
 const SERVICES_MAX: usize = 1_024;
@@ -108,12 +109,16 @@ impl Renderer {
         if let Outcome::Connect(_) = exchange.outcome {
             server_of_socket(&mut attributes, exchange.endpoints.as_deref());
             name.push_str(key::NAME_CONNECT);
+        } else if let Some(ticked) = exchange.ticked.as_deref() {
+            tick(&mut attributes, &mut name, exchange.process, ticked);
         } else if let Some(parcel) = exchange.message.as_deref() {
             message::message(&mut attributes, &mut name, exchange, parcel);
         } else {
             self.http(&mut attributes, &mut name, exchange, config, counters);
         }
-        network(&mut attributes, exchange);
+        if exchange.ticked.is_none() {
+            network(&mut attributes, exchange);
+        }
         let status = status(&mut attributes, exchange);
         let list = attributes.finish();
         self.attributes = attributes;
@@ -129,6 +134,7 @@ impl Renderer {
             parent_is_remote: decision.parent.is_some() && decision.remote,
             evidence: decision.evidence,
             kind: match (exchange.side, &exchange.message) {
+                _ if exchange.ticked.is_some() => SpanKind::Internal,
                 (Side::Server, None) => SpanKind::Server,
                 (Side::Client, None) => SpanKind::Client,
                 (Side::Server, Some(_)) => SpanKind::Consumer,
@@ -251,6 +257,20 @@ impl Renderer {
         }
         counters.one(Counter::RoutesFull);
         None
+    }
+}
+
+/// A command that a scheduler began, as "Semantic conventions for CLI programs" say of an execution seen from inside.
+fn tick(attributes: &mut Attributes, name: &mut String, process: ProcessKey, ticked: &Ticked) {
+    let program = ticked.program();
+    name.push_str(&ticked.scheduler);
+    name.push(' ');
+    name.push_str(program);
+    attributes.text(key::SUTURE_TICK_SCHEDULER, &ticked.scheduler);
+    attributes.text(key::PROCESS_EXECUTABLE_NAME, program);
+    attributes.int(key::PROCESS_PID, process.tgid);
+    if let Some(code) = ticked.exit_code() {
+        attributes.int(key::PROCESS_EXIT_CODE, code);
     }
 }
 

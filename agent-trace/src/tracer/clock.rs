@@ -53,6 +53,7 @@ impl Tracer {
             }
         }
         connects.release(shared, false);
+        shared.end_ticks();
     }
 
     /// Ends connections that were closed long enough ago that no record of them can come any more.
@@ -146,6 +147,7 @@ impl Tracer {
         let now_ns = self.shared.now_ns;
         self.shared.graph.sweep(now_ns);
         self.shared.sweep_work(now_ns);
+        self.shared.sweep_ticks(now_ns);
         self.shared.attempts.sweep(now_ns);
         self.shared.request_ids.sweep(now_ns);
         self.shared.keys.sweep(now_ns, &mut self.shared.counters);

@@ -17,7 +17,7 @@ pub mod talk;
 
 use agent_common::abi::{
     ConnRecord, ExchangeIds, ProcessKey, RecordHead, SegmentRecord, SocketKey, StateRecord,
-    TaskRecord, direction, evidence, kind, op, protocol, role, segment_flag, words_of,
+    TaskRecord, TickRecord, direction, evidence, kind, op, protocol, role, segment_flag, words_of,
 };
 use agent_trace::counters::Counter;
 use agent_trace::frame::Frame;
@@ -36,6 +36,7 @@ impl Record for ConnRecord {}
 impl Record for SegmentRecord {}
 impl Record for StateRecord {}
 impl Record for TaskRecord {}
+impl Record for TickRecord {}
 
 pub fn bytes_of<R: Record>(record: &R, payload: &[u8]) -> Vec<u8> {
     // SAFETY: `record` is a valid reference to a `repr(C)` struct without padding, so all its bytes are initialised.
@@ -115,6 +116,13 @@ pub fn ids(trace: u8, span: u8, parent: Option<(u8, u8)>) -> ExchangeIds {
         said: 0,
         zero: [0; 6],
     }
+}
+
+/// A thread's name as records have it.
+fn padded(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    bytes
 }
 
 /// Everything the tracer is given, as frames that can be fed again.
@@ -307,6 +315,34 @@ impl World {
             tx_bytes: 0,
             shutdown,
             zero: [0; 3],
+        };
+        self.steps.push(Step::Record(bytes_of(&record, &[])));
+    }
+
+    /// What the kernel side says of a process of the tick with trace and span `n`.
+    pub fn scheduled(&mut self, what: u32, n: u8, process: ProcessKey, by: u32, comm: &str) {
+        let head = self.head(kind::TICK, size_of::<TickRecord>(), 0);
+        let record = TickRecord {
+            head,
+            process,
+            trace_id: words_of([n; 16]),
+            span_id: u64::from_ne_bytes([n; 8]),
+            what,
+            by,
+            comm: padded(comm),
+            scheduler: padded("cron"),
+        };
+        self.steps.push(Step::Record(bytes_of(&record, &[])));
+    }
+
+    /// The process becomes a program, or ends with a status.
+    pub fn lives(&mut self, what: u16, process: ProcessKey, comm: &str, status: u32) {
+        let record = TaskRecord {
+            head: self.head(what, size_of::<TaskRecord>(), 0),
+            process,
+            tid: process.tgid,
+            other: status,
+            comm: padded(comm),
         };
         self.steps.push(Step::Record(bytes_of(&record, &[])));
     }

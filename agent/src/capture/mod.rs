@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 
 use agent_common::{
     abi::{
-        Conn, PeerKey, Runtime, ServerKey, SocketKey, UnitContext, UnitKey, demand, evidence,
+        Conn, PeerKey, Runtime, ServerKey, SocketKey, Tick, UnitContext, UnitKey, demand, evidence,
         goroutine_note, runtime, server_key, task_note, unit_kind, unit_note, verdict, words_of,
     },
     limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
@@ -42,6 +42,7 @@ pod!(PeerKeyBytes, PeerKey);
 pod!(SocketValue, SocketKey);
 pod!(UnitKeyBytes, UnitKey);
 pod!(UnitValue, UnitContext);
+pod!(TickValue, Tick);
 
 /// The running kernel side. Dropping it detaches everything.
 pub struct Kernel {
@@ -53,6 +54,7 @@ pub struct Kernel {
     scope: HashMap<MapData, u32, u8>,
     piped: HashMap<MapData, u32, u8>,
     servers: HashMap<MapData, ServerKey, u8>,
+    ticks: HashMap<MapData, u32, TickValue>,
     counters: PerCpuArray<MapData, u64>,
     /// Map memory in bytes, as the kernel accounts it.
     pub map_bytes: u64,
@@ -83,6 +85,7 @@ impl Kernel {
             scope: attached.hash("SCOPE")?,
             piped: attached.hash("PIPED")?,
             servers: attached.hash("SERVERS")?,
+            ticks: attached.hash("TICKS")?,
             counters: attached.counters()?,
             map_bytes,
             attached,
@@ -257,6 +260,11 @@ impl Kernel {
             let known = demands.get(&demand::SERVERS, 0).unwrap_or(0);
             let _ = demands.set(demand::SERVERS, known.wrapping_add(1), 0);
         }
+    }
+
+    /// What the process calls is not a tick's any more.
+    pub fn leave_tick(&mut self, tgid: u32) {
+        let _ = self.ticks.remove(&tgid);
     }
 
     /// Whether a process is in the scope, where that is not every process.

@@ -273,6 +273,7 @@ impl<O: Output> Live<O> {
                 Command::FollowServer { address, port } => {
                     self.kernel.follow_server(address, port);
                 }
+                Command::LeaveTick(process) => self.kernel.leave_tick(process.tgid),
                 Command::DescribeProcess(key, comm) => {
                     // A forked worker never calls execve: it has the class its parent had at the fork, which may
                     // have loaded more since (gunicorn with gevent).

@@ -24,7 +24,7 @@ use std::{
 
 use agent_common::abi::{
     ConnRecord, DoubtRecord, RecordHead, SegmentRecord, SocketKey, StateRecord, TaskRecord,
-    direction, kind, protocol, role, segment_flag,
+    TickRecord, direction, kind, protocol, role, segment_flag,
 };
 use agent_protocol::http1::framing::{Start, response_start};
 use agent_trace::{
@@ -110,6 +110,7 @@ impl Masker {
             kind::CONN => size_of::<ConnRecord>(),
             kind::EXEC | kind::EXIT | kind::IO_URING | kind::LISTEN => size_of::<TaskRecord>(),
             kind::DOUBT => size_of::<DoubtRecord>(),
+            kind::TICK => size_of::<TickRecord>(),
             _ => size_of::<RecordHead>(),
         };
         fill(record.get_mut(fixed..));
