@@ -37,6 +37,7 @@ mod scenarios {
     pub mod servers;
     pub mod settings;
     pub mod sockets;
+    mod ticks;
     mod tokio_tasks;
     mod turns;
     pub mod victims;

@@ -164,6 +164,7 @@ impl ServicesStayOff {
                 "rabbitmq-server" => "rabbitmq-server.service",
                 "mosquitto" => "mosquitto.service",
                 "nats-server" => "nats-server.service",
+                "cron" => "cron.service",
                 _ => continue,
             };
             if process::probe(process::as_root("systemctl").args(["disable", unit])).is_none() {
@@ -225,6 +226,8 @@ const VICTIMS: &[Package] = &[
     ),
     program("mosquitto", "mosquitto", "the scenarios with MQTT"),
     package("postgresql", "the scenarios with tables as queues"),
+    program("cron", "cron", "the scenarios with schedulers"),
+    program("busybox", "busybox-static", "the scenarios with schedulers"),
     program("mvn", "maven", "ElasticMQ's jars, and Kafka's"),
     program("ip", "iproute2", "the scenarios with network namespaces"),
 ];

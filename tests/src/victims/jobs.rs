@@ -3,6 +3,7 @@
 //! In: a library, and how many jobs it may work on at once. Out: a [`Crew`]: Redis, a shop that serves `/put/KIND/ID`, a worker whose jobs
 //! call `/leaf/ID/N`. Always holds: the worker said that it is ready. Refuses: to start with anything missing.
 
+use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -215,6 +216,19 @@ pub fn worker(
             (command, "ready")
         }
     })
+}
+
+/// Celery's own scheduler, which puts a job for `ident` each second; its files lie in `folder`.
+///
+/// # Errors
+/// When its program is not there.
+pub fn beat(redis: u16, leaf: &Victim, folder: &Path, ident: &str) -> Result<Command> {
+    let mut command = python(redis, leaf, "celery")?;
+    command
+        .args(["-A", "beat_jobs", "beat", "-l", "INFO", "--pidfile=", "-s"])
+        .arg(folder.join("schedule"))
+        .env("BEAT_IDENT", ident);
+    Ok(command)
 }
 
 /// Starts a program, and waits until it wrote `is_ready`.

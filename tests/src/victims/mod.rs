@@ -8,6 +8,7 @@
 pub mod broker;
 pub mod brokers;
 pub mod compiled;
+pub mod cron;
 pub mod jobs;
 pub mod nginx;
 pub mod python;
