@@ -82,8 +82,10 @@ pub const CONTEXT_AGE_MAX_NS: u64 = 15 * 60 * 1_000_000_000;
 /// The same for a unit that was made by one with a context, and for all that it makes: what runs on for longer is not part of a
 /// request. (User space names an exchange as a parent for as long after its end, `CLOSED_KEEP_NS` in agent-trace.)
 pub const SPAWNED_AGE_MAX_NS: u64 = 60 * 1_000_000_000;
-/// Processes of scheduled commands. A value is 32 bytes.
+/// Processes of scheduled commands. A value is 40 bytes.
 pub const TICKS_MAX: u32 = 8_192;
+/// Commands that systemd began for a timer.
+pub const TIMED_MAX: u32 = 1_024;
 /// How long after a scheduled command began calls of its processes are still its own: what runs for longer is a daemon, or may be.
 pub const TICK_CLAIM_MAX_NS: u64 = 3_600 * 1_000_000_000;
 /// How long a scheduler has run when it begins what is a tick: what it begins at once is for its own start (crontab's `@reboot`).

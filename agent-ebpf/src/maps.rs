@@ -68,6 +68,10 @@ pub(crate) static PIPED: HashMap<u32, u8> = HashMap::with_max_entries(limits::PI
 #[map]
 pub(crate) static TICKS: HashMap<u32, Tick> = HashMap::with_max_entries(limits::TICKS_MAX, 0);
 
+/// Ticks whose unit a timer of systemd began, by their span: user space reads that.
+#[map]
+pub(crate) static TIMED: HashMap<u64, u8> = HashMap::with_max_entries(limits::TIMED_MAX, 0);
+
 /// Ports in scope, when not all are.
 #[map]
 pub(crate) static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(limits::PORTS_MAX, 0);

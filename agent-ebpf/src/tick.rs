@@ -3,7 +3,8 @@
 //! In: exec, fork, exit; a process listens, or reads a request. Out: trace and span of the tick for a call that has no other parent,
 //! records. Always holds: a tick's trace and span are made at the exec of its first process; descendants have them by fork; nothing is looked
 //! up before a scheduler was seen to begin something within the longest time a tick lasts. Refuses: what a scheduler begins at its own start
-//! (`@reboot`: daemons), schedulers themselves, its mailer, processes that serve.
+//! (`@reboot`: daemons), schedulers themselves, its mailer, processes that serve. What systemd begins is most often no tick: its processes are
+//! followed as a tick's are, and their calls are roots until user space has read what triggered the unit (`TIMED`).
 //!
 //! ```text
 //!   (none) --exec, the parent is a scheduler--> member --fork--> member too
@@ -21,7 +22,7 @@ use aya_ebpf::helpers::bpf_get_current_comm;
 use crate::{
     carry, emit,
     ids::{copy, new_span_id, new_trace_id, now},
-    maps::{DEMANDS, TICKS, count},
+    maps::{DEMANDS, TICKS, TIMED, count},
     scope::task_in_scope,
     settings::setting,
     walk::{Task, field},
@@ -46,6 +47,18 @@ fn is_scheduler(comm: &Comm) -> bool {
     comm[0] & first(5) == word(b"cron\0\0\0\0")
         || comm[0] & first(6) == word(b"crond\0\0\0")
         || (comm[0] == word(b"supercro") && comm[1] & first(4) == word(b"nic\0\0\0\0\0"))
+}
+
+/// Whether a name is systemd's, which runs timers among much else.
+#[inline(always)]
+fn is_systemd(comm: &Comm) -> bool {
+    comm[0] == word(b"systemd\0")
+}
+
+/// Whether a name is that of the program which, from systemd 254 on, becomes the command.
+#[inline(always)]
+fn is_executor(comm: &Comm) -> bool {
+    comm[0] == word(b"systemd-") && comm[1] & first(7) == word(b"executo\0")
 }
 
 /// Whether a name is that of the program by which schedulers mail what a command wrote.
@@ -95,11 +108,14 @@ fn tell(process: ProcessKey, of: &Tick, what: u32, by: u32, scheduler: &Comm) {
     }
 }
 
-/// The scheduler that began this process: its name, if it has run for long enough.
+/// The scheduler that began this process: its name, if it has run for long enough. systemd's own, too.
 #[inline(always)]
 fn scheduler_of(task: Task, now: u64) -> Option<Comm> {
     let parent: u64 = field(task.address(), setting!(offsets.task_real_parent));
     let comm = comm_of(parent);
+    if is_systemd(&comm) {
+        return Some(comm);
+    }
     if !is_scheduler(&comm) {
         return None;
     }
@@ -125,7 +141,10 @@ pub(crate) fn becomes(task: Task) -> u64 {
         return leave(task, now);
     }
     // SAFETY: only tested for presence.
-    if is_mailer(&own) || (has_ticks(now) && unsafe { TICKS.get(task.tgid()) }.is_some()) {
+    if is_mailer(&own)
+        || is_executor(&own)
+        || (has_ticks(now) && unsafe { TICKS.get(task.tgid()) }.is_some())
+    {
         return 0;
     }
     let Some(scheduler) = scheduler_of(task, now) else {
@@ -139,6 +158,7 @@ pub(crate) fn becomes(task: Task) -> u64 {
         trace_id: new_trace_id(salt),
         span_id: new_span_id(salt),
         ktime_ns: now,
+        is_asked: u64::from(is_systemd(&scheduler)),
     };
     if carry::is_on() {
         let said = context::CERTAIN | carry::sampled(&begun.trace_id, None);
@@ -219,6 +239,10 @@ fn look_up(task: Task, now: u64, trace_id: &mut Words, span_id: &mut u64) -> u64
     };
     if now.wrapping_sub(of.ktime_ns) > TICK_CLAIM_MAX_NS {
         count(Counter::TickAged, 1);
+        return 0;
+    }
+    // SAFETY: one byte, only tested for presence.
+    if of.is_asked != 0 && unsafe { TIMED.get(of.span_id) }.is_none() {
         return 0;
     }
     copy(trace_id, &of.trace_id);

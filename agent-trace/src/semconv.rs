@@ -60,7 +60,11 @@ pub const PROCESS_PID: &str = "process.pid";
 pub const PROCESS_EXECUTABLE_NAME: &str = "process.executable.name";
 /// `process.exit.code`
 pub const PROCESS_EXIT_CODE: &str = "process.exit.code";
-/// Who began a command: `cron`, `crond`, `supercronic`.
+/// On Resources: the systemd unit a process runs in.
+pub const SUTURE_SYSTEMD_UNIT: &str = "suture.systemd.unit";
+/// On Resources: the timer or path unit for which systemd began the process, or an ancestor.
+pub const SUTURE_SYSTEMD_TRIGGER: &str = "suture.systemd.trigger";
+/// Who began a command: `cron`, `crond`, `supercronic`, `systemd`.
 pub const SUTURE_TICK_SCHEDULER: &str = "suture.tick.scheduler";
 
 /// `messaging.system`

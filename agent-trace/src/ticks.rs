@@ -6,12 +6,14 @@
 //! [`TICK_CLAIM_MAX_NS`] after the tick's begin.
 //!
 //! ```text
+//!   begun by systemd --its process is described--> begun, if a timer began its unit; else it never was a tick
 //!   begun --first process ends, others are left--> left behind --they end, or a minute later--> over
 //!     |--first process ends, nobody is left: over
 //!     |--first process serves: over, and nobody belongs to it any more
 //!     '--nothing for a day, the agent stops: unfinished
 //! ```
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use agent_common::abi::{ProcessKey, TickRecord, bytes_of, tick};
@@ -21,6 +23,7 @@ use rustc_hash::FxHashMap;
 use crate::aged::Aged;
 use crate::counters::Counter;
 use crate::exchange::{Entry, Exchange, Ids, Outcome};
+use crate::frame::{ProcessFacts, ResourceValue};
 use crate::graph::{Origin, Side};
 use crate::semconv;
 use crate::shared::Shared;
@@ -45,6 +48,8 @@ pub(crate) struct Ticked {
     first: String,
     /// The program that another of its processes became first.
     other: Option<String>,
+    /// The unit that systemd began.
+    unit: Option<String>,
     /// How the first process ended, as wait(2) says it.
     pub(crate) status: Option<u32>,
 }
@@ -55,6 +60,17 @@ impl Ticked {
         match &self.other {
             Some(other) if is_shell(&self.first) => other,
             _ => &self.first,
+        }
+    }
+
+    /// What the span is named by: units have names of their own, but transient ones (`systemd-run`) numbers.
+    pub(crate) fn subject(&self) -> Cow<'_, str> {
+        match &self.unit {
+            Some(unit) if !unit.starts_with("run-") => match unit.split_once('@') {
+                Some((template, _)) => format!("{template}@.service").into(),
+                None => unit.into(),
+            },
+            _ => self.program().into(),
         }
     }
 
@@ -75,6 +91,9 @@ impl Ticked {
     }
 }
 
+/// Name of the scheduler that begins more than ticks.
+const SYSTEMD: &str = "systemd";
+
 /// The signal in a status (`WTERMSIG`, wait(2)).
 const SIGNAL: u32 = 0x7f;
 
@@ -84,6 +103,15 @@ fn is_shell(program: &str) -> bool {
         program,
         "sh" | "dash" | "bash" | "ash" | "zsh" | "ksh" | "busybox"
     )
+}
+
+/// A text attribute of a process' Resource.
+fn attribute<'a>(facts: &'a ProcessFacts, key: &str) -> Option<&'a str> {
+    let found = facts.attributes.iter().find(|(name, _)| name == key);
+    match found {
+        Some((_, ResourceValue::Str(text))) => Some(text),
+        _ => None,
+    }
 }
 
 /// A process that belongs to a tick, or did.
@@ -101,6 +129,15 @@ struct Open {
     alive: FxHashMap<u32, ProcessKey>,
     /// When its first process ended.
     ended_ns: Option<u64>,
+    /// Whether it is a tick at all is not known yet: it is in no table.
+    is_pending: bool,
+}
+
+impl Open {
+    fn is_of_systemd(&self) -> bool {
+        let ticked = self.exchange.ticked.as_deref();
+        ticked.is_some_and(|ticked| ticked.scheduler == SYSTEMD)
+    }
 }
 
 /// See the module.
@@ -227,7 +264,10 @@ impl Shared {
             ticked: Some(Box::new(ticked)),
             ..begun
         });
-        self.confirm(&mut exchange, None);
+        let is_pending = text(&record.scheduler) == SYSTEMD;
+        if !is_pending {
+            self.confirm(&mut exchange, None);
+        }
         if exchange.entry == Entry::Refused {
             return;
         }
@@ -236,9 +276,38 @@ impl Shared {
             exchange,
             alive: FxHashMap::default(),
             ended_ns: None,
+            is_pending,
         };
         self.ticks.open.insert(span, open);
         self.ticks.join(record.process, span, at_ns, at_ns);
+    }
+
+    /// What a process is was found out: if it is one that systemd began, whether a timer did.
+    pub(crate) fn is_described(&mut self, facts: &ProcessFacts, process: ProcessKey) {
+        let Some(tick) = self.ticks.now(process) else {
+            return;
+        };
+        let is_it = |open: &Open| open.is_pending && open.exchange.process == process;
+        if !self.ticks.open.get(&tick).is_some_and(is_it) {
+            return;
+        }
+        let is_timer = attribute(facts, semconv::SUTURE_SYSTEMD_TRIGGER)
+            .is_some_and(|trigger| trigger.ends_with(".timer"));
+        if !is_timer {
+            self.leave_all(tick, 0);
+            self.ticks.open.remove(&tick);
+            return;
+        }
+        let Some(mut open) = self.ticks.open.remove(&tick) else {
+            return;
+        };
+        open.is_pending = false;
+        if let Some(ticked) = &mut open.exchange.ticked {
+            ticked.unit = attribute(facts, semconv::SUTURE_SYSTEMD_UNIT).map(str::to_owned);
+        }
+        self.confirm(&mut open.exchange, None);
+        self.commands.push_back(Command::CountTick(tick));
+        self.ticks.open.insert(tick, open);
     }
 
     fn tick_grows(&mut self, record: &TickRecord, at_ns: u64) {
@@ -376,6 +445,13 @@ impl Shared {
         let Some(open) = self.ticks.open.remove(&tick) else {
             return;
         };
+        if open.is_pending {
+            // Gone before it could be looked at.
+            return;
+        }
+        if open.is_of_systemd() {
+            self.commands.push_back(Command::EndTick(tick));
+        }
         let ended = open.exchange.ticked.as_deref().map(Ticked::outcome);
         let outcome = outcome.or(ended).unwrap_or(Outcome::Complete);
         // In the order of what was found out: a minute may have passed since its end.

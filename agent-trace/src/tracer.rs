@@ -47,6 +47,10 @@ pub enum Command {
     },
     /// What this process calls is not a tick's any more.
     LeaveTick(ProcessKey),
+    /// What systemd began as this tick it began for a timer.
+    CountTick(SpanId),
+    /// That tick is over.
+    EndTick(SpanId),
     /// Find out what this process is and give a [`Frame::Process`]; the second field is its thread's name, empty
     /// when it is not known.
     DescribeProcess(ProcessKey, String),
@@ -126,6 +130,7 @@ impl Tracer {
                     zero: 0,
                 };
                 self.renderer.assign(process, &facts.service_name);
+                self.shared.is_described(&facts, process);
             }
             Frame::Tick {
                 ktime_ns,

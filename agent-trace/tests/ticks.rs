@@ -278,3 +278,64 @@ fn a_command_that_works_off_a_queue_calls_for_its_jobs_and_for_nobody_between_th
     assert_eq!(evidence_and_parent(&outcome, 2), ("none".into(), None));
     assert_eq!(left(&outcome), [10]);
 }
+
+/// systemd began a service as process 10, in what may be the tick with the span 9; what triggered its unit is read from /proc. It calls before
+/// and after that, and a child of it does.
+fn by_systemd(trigger: &str, unit: &str) -> Outcome {
+    let mut world = World::default();
+    world.scheduled_by("systemd", tick::BEGUN, 9, process(10), 0, "sh");
+    world.scheduled(tick::JOINED, 9, process(11), 10, "sh");
+    call(&mut world, 11, 1, None);
+    let attributes = [
+        ("suture.systemd.unit", unit),
+        ("suture.systemd.trigger", trigger),
+    ];
+    world.described(
+        process(10),
+        &attributes[..1 + usize::from(!trigger.is_empty())],
+    );
+    world.lives(kind::EXEC, process(11), "welcome", 0);
+    call(&mut world, 11, 2, TICK);
+    call(&mut world, 10, 3, None);
+    world.lives(kind::EXIT, process(11), "welcome", 0);
+    world.lives(kind::EXIT, process(10), "sh", 0);
+    world.run()
+}
+
+#[test]
+fn a_unit_that_a_timer_of_systemd_began_is_a_tick_from_its_begin_on() {
+    for (unit, name) in [
+        ("welcome.service", "systemd welcome.service"),
+        ("backup@host7.service", "systemd backup@.service"),
+        ("run-u12.service", "systemd welcome"),
+    ] {
+        let outcome = by_systemd("welcome.timer", unit);
+        assert_eq!(outcome.span(9).name, name);
+        for span in 1..=3 {
+            let found = evidence_and_parent(&outcome, span);
+            assert_eq!(found, ("tick".into(), Some(9)), "{span} of {unit}");
+        }
+        let said = |command: &Command| matches!(command, Command::CountTick(span) | Command::EndTick(span) if span.0 == [9; 8]);
+        assert_eq!(
+            outcome
+                .commands
+                .iter()
+                .filter(|command| said(command))
+                .count(),
+            2
+        );
+    }
+}
+
+#[test]
+fn a_unit_that_systemd_began_otherwise_is_no_tick() {
+    for trigger in ["", "welcome.path"] {
+        let outcome = by_systemd(trigger, "welcome.service");
+        assert_eq!(outcome.spans.len(), 3, "{:#?}", outcome.lines());
+        for span in 1..=3 {
+            assert_eq!(evidence_and_parent(&outcome, span), ("none".into(), None));
+            assert_ne!(outcome.span(span).trace_id.0, [9; 16]);
+        }
+        assert_eq!(left(&outcome), [10, 11]);
+    }
+}

@@ -287,6 +287,8 @@ pub struct Tick {
     pub span_id: u64,
     /// When it began, CLOCK_MONOTONIC.
     pub ktime_ns: u64,
+    /// 1: systemd began it, so that it is one only if user space says so in the map `TIMED`.
+    pub is_asked: u64,
 }
 
 /// A write between sys_enter and sys_exit.
@@ -345,5 +347,5 @@ const _: () = {
     assert!(size_of::<Arrived>() == 88);
     assert!(size_of::<Inflight>() == 32);
     assert!(size_of::<Thread>() == 56 + 32 + 16);
-    assert!(size_of::<Tick>() == 32);
+    assert!(size_of::<Tick>() == 40);
 };

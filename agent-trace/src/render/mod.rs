@@ -265,7 +265,7 @@ fn tick(attributes: &mut Attributes, name: &mut String, process: ProcessKey, tic
     let program = ticked.program();
     name.push_str(&ticked.scheduler);
     name.push(' ');
-    name.push_str(program);
+    name.push_str(&ticked.subject());
     attributes.text(key::SUTURE_TICK_SCHEDULER, &ticked.scheduler);
     attributes.text(key::PROCESS_EXECUTABLE_NAME, program);
     attributes.int(key::PROCESS_PID, process.tgid);

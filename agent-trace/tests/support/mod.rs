@@ -14,13 +14,14 @@ pub mod calls;
 pub mod chain;
 pub mod redis;
 pub mod talk;
+pub mod ticks;
 
 use agent_common::abi::{
     ConnRecord, ExchangeIds, ProcessKey, RecordHead, SegmentRecord, SocketKey, StateRecord,
     TaskRecord, TickRecord, direction, evidence, kind, op, protocol, role, segment_flag, words_of,
 };
 use agent_trace::counters::Counter;
-use agent_trace::frame::Frame;
+use agent_trace::frame::{Frame, ProcessFacts};
 use agent_trace::span::{Span, Value};
 use agent_trace::tracer::{Command, Tracer, TracerConfig};
 
@@ -118,17 +119,11 @@ pub fn ids(trace: u8, span: u8, parent: Option<(u8, u8)>) -> ExchangeIds {
     }
 }
 
-/// A thread's name as records have it.
-fn padded(name: &str) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..name.len()].copy_from_slice(name.as_bytes());
-    bytes
-}
-
 /// Everything the tracer is given, as frames that can be fed again.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     Record(Vec<u8>),
+    Process(ProcessFacts),
     Tick(u64),
 }
 
@@ -319,34 +314,6 @@ impl World {
         self.steps.push(Step::Record(bytes_of(&record, &[])));
     }
 
-    /// What the kernel side says of a process of the tick with trace and span `n`.
-    pub fn scheduled(&mut self, what: u32, n: u8, process: ProcessKey, by: u32, comm: &str) {
-        let head = self.head(kind::TICK, size_of::<TickRecord>(), 0);
-        let record = TickRecord {
-            head,
-            process,
-            trace_id: words_of([n; 16]),
-            span_id: u64::from_ne_bytes([n; 8]),
-            what,
-            by,
-            comm: padded(comm),
-            scheduler: padded("cron"),
-        };
-        self.steps.push(Step::Record(bytes_of(&record, &[])));
-    }
-
-    /// The process becomes a program, or ends with a status.
-    pub fn lives(&mut self, what: u16, process: ProcessKey, comm: &str, status: u32) {
-        let record = TaskRecord {
-            head: self.head(what, size_of::<TaskRecord>(), 0),
-            process,
-            tid: process.tgid,
-            other: status,
-            comm: padded(comm),
-        };
-        self.steps.push(Step::Record(bytes_of(&record, &[])));
-    }
-
     pub fn task(&mut self, what: u16, key: ProcessKey) {
         let head = self.head(what, size_of::<TaskRecord>(), 0);
         let record = TaskRecord {
@@ -402,6 +369,7 @@ pub fn run(steps: &[Step], config: TracerConfig) -> Outcome {
     let mut feed = |tracer: &mut Tracer, step: &Step| {
         match step {
             Step::Record(bytes) => tracer.on_frame(Frame::Kernel(bytes)),
+            Step::Process(facts) => tracer.on_frame(Frame::Process(facts.clone())),
             Step::Tick(ktime_ns) => {
                 now = *ktime_ns;
                 tracer.on_frame(Frame::Tick {

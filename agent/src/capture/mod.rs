@@ -55,6 +55,7 @@ pub struct Kernel {
     piped: HashMap<MapData, u32, u8>,
     servers: HashMap<MapData, ServerKey, u8>,
     ticks: HashMap<MapData, u32, TickValue>,
+    timed: HashMap<MapData, u64, u8>,
     counters: PerCpuArray<MapData, u64>,
     /// Map memory in bytes, as the kernel accounts it.
     pub map_bytes: u64,
@@ -86,6 +87,7 @@ impl Kernel {
             piped: attached.hash("PIPED")?,
             servers: attached.hash("SERVERS")?,
             ticks: attached.hash("TICKS")?,
+            timed: attached.hash("TIMED")?,
             counters: attached.counters()?,
             map_bytes,
             attached,
@@ -265,6 +267,17 @@ impl Kernel {
     /// What the process calls is not a tick's any more.
     pub fn leave_tick(&mut self, tgid: u32) {
         let _ = self.ticks.remove(&tgid);
+    }
+
+    /// A timer of systemd began this tick.
+    pub fn count_tick(&mut self, span_id: u64) {
+        // A full map leaves its calls without its trace on their way to other hosts.
+        let _ = self.timed.insert(span_id, 1, 0);
+    }
+
+    /// The tick is over.
+    pub fn end_tick(&mut self, span_id: u64) {
+        let _ = self.timed.remove(&span_id);
     }
 
     /// Whether a process is in the scope, where that is not every process.

@@ -30,6 +30,8 @@ pub struct Environ {
     pub node_name: Option<String>,
     /// Name of the container in its pod, the same way.
     pub pod_container: Option<String>,
+    /// `TRIGGER_UNIT`: the timer or path unit for which systemd (252 and later) began its service.
+    pub trigger: Option<String>,
 }
 
 impl Environ {
@@ -59,6 +61,7 @@ impl Environ {
                 | b"MY_NODE_NAME"
                 | b"OTEL_RESOURCE_ATTRIBUTES_NODE_NAME" => &mut out.node_name,
                 b"K8S_CONTAINER_NAME" | b"CONTAINER_NAME" => &mut out.pod_container,
+                b"TRIGGER_UNIT" => &mut out.trigger,
                 b"KUBERNETES_SERVICE_HOST" => {
                     out.in_kubernetes = true;
                     continue;

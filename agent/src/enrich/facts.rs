@@ -314,6 +314,7 @@ impl Attributes {
             self.maybe(keys::K8S_CONTAINER_NAME, environ.pod_container.as_deref());
         }
         self.maybe(keys::SUTURE_SYSTEMD_UNIT, placement.unit.as_deref());
+        self.maybe(keys::SUTURE_SYSTEMD_TRIGGER, environ.trigger.as_deref());
     }
 }
 

@@ -58,6 +58,8 @@ pub const TELEMETRY_DISTRO_NAME: &str = "telemetry.distro.name";
 /// `telemetry.distro.version`
 pub const TELEMETRY_DISTRO_VERSION: &str = "telemetry.distro.version";
 /// systemd unit the process belongs to.
-pub const SUTURE_SYSTEMD_UNIT: &str = "suture.systemd.unit";
+pub const SUTURE_SYSTEMD_UNIT: &str = agent_trace::semconv::SUTURE_SYSTEMD_UNIT;
+/// The timer or path unit for which systemd began it, or an ancestor.
+pub const SUTURE_SYSTEMD_TRIGGER: &str = agent_trace::semconv::SUTURE_SYSTEMD_TRIGGER;
 /// `true`: the process had ended (or was another one) before it could be looked at; only its thread's name is known.
 pub const SUTURE_PROCESS_GONE: &str = "suture.process.gone";

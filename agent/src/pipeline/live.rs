@@ -274,6 +274,8 @@ impl<O: Output> Live<O> {
                     self.kernel.follow_server(address, port);
                 }
                 Command::LeaveTick(process) => self.kernel.leave_tick(process.tgid),
+                Command::CountTick(span) => self.kernel.count_tick(u64::from_ne_bytes(span.0)),
+                Command::EndTick(span) => self.kernel.end_tick(u64::from_ne_bytes(span.0)),
                 Command::DescribeProcess(key, comm) => {
                     // A forked worker never calls execve: it has the class its parent had at the fork, which may
                     // have loaded more since (gunicorn with gevent).

@@ -42,15 +42,21 @@ const APART: &str = "set -e; mount --make-rprivate /; for at in /var/spool/cron/
                      mount --bind /dev/null /etc/crontab; cp \"$1\" /var/spool/cron/crontabs/root; chmod 600 /var/spool/cron/crontabs/root; \
                      exec \"$2\" -f";
 
+/// A folder with the script `job.sh`.
+pub(super) fn folder_of(script: &str) -> Result<Folder> {
+    let folder = Folder::new()?;
+    let job = folder.write("job.sh", script)?;
+    fs::set_permissions(job, Permissions::from_mode(0o755))?;
+    Ok(folder)
+}
+
 /// Starts it with these lines, in which `FOLDER` stands for the folder's path.
 ///
 /// # Errors
 /// When it cannot be started.
 pub fn start(scheduler: Scheduler, script: &str, lines: &[String]) -> Result<Cron> {
-    let folder = Folder::new()?;
+    let folder = folder_of(script)?;
     let at = folder.path().display().to_string();
-    let job = folder.write("job.sh", script)?;
-    fs::set_permissions(job, Permissions::from_mode(0o755))?;
     let mut table = String::from("MAILTO=\"\"\n");
     if scheduler == Scheduler::Crond {
         table.clear();
@@ -77,7 +83,7 @@ pub fn start(scheduler: Scheduler, script: &str, lines: &[String]) -> Result<Cro
             let named = folder.path().join("crond");
             symlink(program(&["busybox"], "busybox-static")?, &named)?;
             let mut command = Command::new(named);
-            command.args(["-f", "-d", "8", "-c"]).arg(&tabs);
+            command.args(["-f", "-c"]).arg(&tabs);
             command
         }
     };

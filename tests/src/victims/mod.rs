@@ -15,6 +15,7 @@ pub mod python;
 pub mod retries;
 pub mod scripts;
 pub mod servers;
+pub mod systemd;
 pub mod teams;
 
 use std::process::Command;

@@ -13,6 +13,7 @@ use suture_tests::span::StatusCode;
 use suture_tests::victims::cron::{Scheduler, start};
 use suture_tests::victims::jobs::{Crew, Library, beat, crew};
 use suture_tests::victims::leaf;
+use suture_tests::victims::systemd;
 use suture_tests::{Kind, ReceivedSpan, Scene};
 
 /// `job.sh NAME [PORT]`: two calls, one in the background a second later, a job; with a port, a server that stays. A server's end is 3.
@@ -42,9 +43,9 @@ fn away_from_the_minute() {
     }
 }
 
-/// The line of a crontab for `job.sh NAME [PORT]`.
-fn line(crew: &Crew, leaf: &str, name: &str, port: Option<u16>) -> String {
-    let environment = [
+/// What `job.sh` must be told.
+fn environment(crew: &Crew, leaf: &str) -> [(&'static str, String); 6] {
+    [
         ("LEAF_URL", leaf.to_owned()),
         ("REDIS_PORT", crew.port.to_string()),
         ("JOBS", source("jobs").display().to_string()),
@@ -57,8 +58,12 @@ fn line(crew: &Crew, leaf: &str, name: &str, port: Option<u16>) -> String {
             source("python/threading_app.py").display().to_string(),
         ),
         ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
-    ];
-    let environment: String = environment
+    ]
+}
+
+/// The line of a crontab for `job.sh NAME [PORT]`.
+fn line(crew: &Crew, leaf: &str, name: &str, port: Option<u16>) -> String {
+    let environment: String = environment(crew, leaf)
         .iter()
         .map(|(key, value)| format!("{key}={value} "))
         .collect();
@@ -78,7 +83,7 @@ fn of<'a>(spans: &'a [ReceivedSpan], id: &str) -> Vec<&'a ReceivedSpan> {
 fn check_tick(
     complaints: &mut Complaints,
     spans: &[ReceivedSpan],
-    scheduler: Scheduler,
+    name: &str,
     id: &str,
     code: i64,
     crew: &Crew,
@@ -94,19 +99,15 @@ fn check_tick(
         .collect();
     let is_tick = |span: &ReceivedSpan| span.kind == Kind::Internal;
     let tick = complaints.only(&format!("{id}'s tick"), &own, is_tick)?;
-    complaints.equal(
-        "the name",
-        tick,
-        tick.name.clone(),
-        format!("{} job.sh", scheduler.name()),
-    );
+    complaints.equal("the name", tick, tick.name.as_str(), name);
     complaints.equal("the parent", tick, tick.parent.clone(), None);
     complaints.equal("evidence", tick, tick.evidence(), "none");
+    let scheduler = name.split(' ').next().unwrap_or_default();
     complaints.equal(
         "scheduler",
         tick,
         tick.text("suture.tick.scheduler"),
-        scheduler.name(),
+        scheduler,
     );
     complaints.equal(
         "program",
@@ -221,19 +222,12 @@ fn what_cron_begins_is_one_trace_with_its_calls_and_its_jobs() {
         format!("the server left behind ({pid}): {asked:?}")
     });
     let mut traces = BTreeSet::new();
-    for (scheduler, id, code) in [
-        (Scheduler::Cron, &first, 0),
-        (Scheduler::Cron, &second, 3),
-        (Scheduler::Crond, &third, 0),
+    for (name, id, code) in [
+        ("cron job.sh", &first, 0),
+        ("cron job.sh", &second, 3),
+        ("crond job.sh", &third, 0),
     ] {
-        traces.extend(check_tick(
-            &mut complaints,
-            &spans,
-            scheduler,
-            id,
-            code,
-            &crew,
-        ));
+        traces.extend(check_tick(&mut complaints, &spans, name, id, code, &crew));
     }
     complaints.unless(traces.len() == 3, || format!("{} traces", traces.len()));
     // The server that a tick left behind serves for whoever asks.
@@ -307,6 +301,70 @@ fn each_tick_of_celery_s_beat_is_a_trace_with_its_job_in_it() {
     if let Err(complaints) = complaints.verdict("celery beat") {
         panic!(
             "{complaints:#}\n--- the agent's stderr ---\n{}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn what_a_timer_of_systemd_begins_is_one_trace_and_what_else_it_begins_is_none() {
+    let scene = Scene::open().unwrap();
+    let leaf = leaf().unwrap();
+    let agent = scene.agent().start().unwrap();
+    let crew = crew(Library::Celery, &leaf, 2).unwrap();
+    let (timed, other) = (unique_id(), unique_id());
+    let variables: String = environment(&crew, &leaf.url())
+        .iter()
+        .map(|(key, value)| format!("Environment={key}={value}\n"))
+        .collect();
+    let service = |of: &str, id: &str| {
+        format!(
+            "[Unit]\nDefaultDependencies=no\n[Service]\nType={of}\nKillMode=process\n{variables}ExecStart=FOLDER/job.sh {id}\n"
+        )
+    };
+    let timer = "[Unit]\nDefaultDependencies=no\n[Timer]\nOnActiveSec=1s\nAccuracySec=1ms\n";
+    let units = [
+        ("welcome.timer", timer.to_owned()),
+        ("welcome.service", service("oneshot", &timed)),
+        ("other.service", service("oneshot", &other)),
+    ];
+    let systemd = systemd::start(&units, SCRIPT, "welcome.timer other.service").unwrap();
+    let is_there = |spans: &[ReceivedSpan]| {
+        let has_all = |id: &String| of(spans, id).len() >= 10;
+        [&timed, &other].into_iter().all(has_all)
+    };
+    let _ = scene
+        .receiver()
+        .wait_until(is_there, Duration::from_secs(30));
+    let _ = scene.receiver().settle(Duration::from_millis(1_500));
+    let ended = agent.stop().unwrap();
+    let spans = scene.receiver().spans();
+    let mut complaints = Complaints::default();
+    let name = "systemd welcome.service";
+    let trace = check_tick(&mut complaints, &spans, name, &timed, 0, &crew);
+    let ticks = spans.iter().filter(|span| span.kind == Kind::Internal);
+    for tick in ticks {
+        complaints.equal(
+            "service",
+            tick,
+            tick.resource_text("service.name"),
+            "welcome",
+        );
+        complaints.equal("trace", tick, Some(&tick.trace_id), trace.as_ref());
+    }
+    let mut calls = 0;
+    for call in of(&spans, &format!("/leaf/{other}/")) {
+        if call.kind == Kind::Client {
+            calls += 1;
+            complaints.equal("the parent", call, call.parent.clone(), None);
+            complaints.equal("evidence", call, call.evidence(), "none");
+        }
+    }
+    complaints.unless(calls == 3, || format!("{calls} calls of the other unit"));
+    if let Err(complaints) = complaints.verdict("systemd") {
+        panic!(
+            "{complaints:#}\n--- systemd ---\n{}\n--- the agent's stderr ---\n{}",
+            systemd.log(),
             ended.stderr
         );
     }
