@@ -13,13 +13,16 @@
 //!     '--nothing for a day, the agent stops: unfinished
 //! ```
 
-use std::borrow::Cow;
+mod command;
+
 use std::collections::VecDeque;
 
 use agent_common::abi::{ProcessKey, TickRecord, bytes_of, tick};
 use agent_common::limits::{TICK_CLAIM_MAX_NS, TICK_LEFT_BEHIND_NS};
 use rustc_hash::FxHashMap;
 
+pub(crate) use self::command::Ticked;
+use self::command::{Program, is_shell};
 use crate::aged::Aged;
 use crate::counters::Counter;
 use crate::exchange::{Entry, Exchange, Ids, Outcome};
@@ -39,71 +42,8 @@ const MEMBER_KEEP_NS: u64 = TICK_CLAIM_MAX_NS + 2 * TICK_LEFT_BEHIND_NS;
 /// Age at which the end of a tick is not waited for any more, ns.
 const STALE_NS: u64 = 86_400_000_000_000;
 
-/// What a tick's span says.
-#[derive(Debug, Default)]
-pub(crate) struct Ticked {
-    /// The scheduler's name.
-    pub(crate) scheduler: String,
-    /// The program that its first process became last.
-    first: String,
-    /// The program that another of its processes became first.
-    other: Option<String>,
-    /// The unit that systemd began.
-    unit: Option<String>,
-    /// How the first process ended, as wait(2) says it.
-    pub(crate) status: Option<u32>,
-}
-
-impl Ticked {
-    /// The command's name: not the shell's that was told to run it, where that is known.
-    pub(crate) fn program(&self) -> &str {
-        match &self.other {
-            Some(other) if is_shell(&self.first) => other,
-            _ => &self.first,
-        }
-    }
-
-    /// What the span is named by: units have names of their own, but transient ones (`systemd-run`) numbers.
-    pub(crate) fn subject(&self) -> Cow<'_, str> {
-        match &self.unit {
-            Some(unit) if !unit.starts_with("run-") => match unit.split_once('@') {
-                Some((template, _)) => format!("{template}@.service").into(),
-                None => unit.into(),
-            },
-            _ => self.program().into(),
-        }
-    }
-
-    /// The code the command ended with, if no signal ended it.
-    pub(crate) fn exit_code(&self) -> Option<u32> {
-        let status = self.status?;
-        (status & SIGNAL == 0).then_some(status >> 8 & 0xff)
-    }
-
-    fn outcome(&self) -> Outcome {
-        match self.status {
-            Some(0) | None => Outcome::Complete,
-            Some(status) if status & SIGNAL != 0 => {
-                Outcome::Failed(semconv::error_of_signal(status & SIGNAL))
-            }
-            Some(_) => Outcome::Failed(semconv::ERROR_EXIT_CODE),
-        }
-    }
-}
-
 /// Name of the scheduler that begins more than ticks.
 const SYSTEMD: &str = "systemd";
-
-/// The signal in a status (`WTERMSIG`, wait(2)).
-const SIGNAL: u32 = 0x7f;
-
-/// Whether a program is a shell, which schedulers give their commands to.
-fn is_shell(program: &str) -> bool {
-    matches!(
-        program,
-        "sh" | "dash" | "bash" | "ash" | "zsh" | "ksh" | "busybox"
-    )
-}
 
 /// A text attribute of a process' Resource.
 fn attribute<'a>(facts: &'a ProcessFacts, key: &str) -> Option<&'a str> {
@@ -124,6 +64,7 @@ struct Member {
 
 /// A tick that is not over.
 struct Open {
+    /// Its process is the first one, until it is over.
     exchange: Box<Exchange>,
     /// Processes that live and belong to it, by tgid.
     alive: FxHashMap<u32, ProcessKey>,
@@ -134,6 +75,21 @@ struct Open {
 }
 
 impl Open {
+    fn is_described(&mut self, facts: &ProcessFacts, process: ProcessKey) {
+        let is_first = self.exchange.process == process;
+        let Some(ticked) = &mut self.exchange.ticked else {
+            return;
+        };
+        let program = match &mut ticked.other {
+            _ if is_first => Some(&mut ticked.first),
+            Some((other, program)) if *other == process => Some(program),
+            _ => None,
+        };
+        if let Some(program) = program {
+            program.service = Some(facts.service_name.clone());
+        }
+    }
+
     fn is_of_systemd(&self) -> bool {
         let ticked = self.exchange.ticked.as_deref();
         ticked.is_some_and(|ticked| ticked.scheduler == SYSTEMD)
@@ -175,6 +131,11 @@ impl Ticks {
     fn now(&self, process: ProcessKey) -> Option<SpanId> {
         let member = self.members.get(&process)?;
         (member.until_ns == u64::MAX).then_some(member.tick)
+    }
+
+    /// The tick to which a process belongs, or did before it ended.
+    fn of_any(&self, process: ProcessKey) -> Option<SpanId> {
+        self.members.get(&process).map(|member| member.tick)
     }
 
     fn join(&mut self, process: ProcessKey, tick: SpanId, since_ns: u64, at_ns: u64) {
@@ -257,7 +218,7 @@ impl Shared {
         );
         let ticked = Ticked {
             scheduler: text(&record.scheduler),
-            first: text(&record.comm),
+            first: Program::of(&record.comm),
             ..Ticked::default()
         };
         let mut exchange = self.place(Exchange {
@@ -271,6 +232,8 @@ impl Shared {
         if exchange.entry == Entry::Refused {
             return;
         }
+        let describe = Command::DescribeTick(record.process, text(&record.comm));
+        self.commands.push_back(describe);
         self.ticks.by_age.push_back((at_ns, span));
         let open = Open {
             exchange,
@@ -284,11 +247,14 @@ impl Shared {
 
     /// What a process is was found out: if it is one that systemd began, whether a timer did.
     pub(crate) fn is_described(&mut self, facts: &ProcessFacts, process: ProcessKey) {
-        let Some(tick) = self.ticks.now(process) else {
+        let Some(tick) = self.ticks.of_any(process) else {
             return;
         };
-        let is_it = |open: &Open| open.is_pending && open.exchange.process == process;
-        if !self.ticks.open.get(&tick).is_some_and(is_it) {
+        let Some(open) = self.ticks.open.get_mut(&tick) else {
+            return;
+        };
+        open.is_described(facts, process);
+        if !open.is_pending || open.exchange.process != process {
             return;
         }
         let is_timer = attribute(facts, semconv::SUTURE_SYSTEMD_TRIGGER)
@@ -335,11 +301,13 @@ impl Shared {
         let Some(ticked) = &mut open.exchange.ticked else {
             return;
         };
-        let program = text(comm);
+        let program = Program::of(comm);
         if is_first {
             ticked.first = program;
-        } else if ticked.other.is_none() && !is_shell(&program) {
-            ticked.other = Some(program);
+        } else if ticked.other.is_none() && !is_shell(&program.comm) {
+            let describe = Command::DescribeTick(process, program.comm.clone());
+            self.commands.push_back(describe);
+            ticked.other = Some((process, program));
         }
     }
 
@@ -442,7 +410,7 @@ impl Shared {
 
     /// The tick is over; its outcome is its first process' where `outcome` says nothing.
     fn end_tick(&mut self, tick: SpanId, outcome: Option<Outcome>, at_ns: u64) {
-        let Some(open) = self.ticks.open.remove(&tick) else {
+        let Some(mut open) = self.ticks.open.remove(&tick) else {
             return;
         };
         if open.is_pending {
@@ -454,6 +422,10 @@ impl Shared {
         }
         let ended = open.exchange.ticked.as_deref().map(Ticked::outcome);
         let outcome = outcome.or(ended).unwrap_or(Outcome::Complete);
+        let command = open.exchange.ticked.as_deref();
+        if let Some(process) = command.and_then(|ticked| ticked.command().0) {
+            open.exchange.process = process;
+        }
         // In the order of what was found out: a minute may have passed since its end.
         let found_ns = self.now_ns.max(at_ns);
         self.complete(open.exchange, outcome, at_ns, found_ns);

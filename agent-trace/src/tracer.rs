@@ -9,7 +9,7 @@ mod clock;
 use std::collections::VecDeque;
 
 use agent_common::abi::{
-    ConnRecord, ProcessKey, SegmentRecord, SocketKey, StateRecord, TaskRecord, protocol, tick,
+    ConnRecord, ProcessKey, SegmentRecord, SocketKey, StateRecord, TaskRecord, protocol,
 };
 use agent_protocol::queue::kafka::Topics;
 use agent_protocol::stream::Limits;
@@ -51,6 +51,8 @@ pub enum Command {
     CountTick(SpanId),
     /// That tick is over.
     EndTick(SpanId),
+    /// The same as the next, of a process that a scheduler began: what runs in it is not to be found out before it calls somebody.
+    DescribeTick(ProcessKey, String),
     /// Find out what this process is and give a [`Frame::Process`]; the second field is its thread's name, empty
     /// when it is not known.
     DescribeProcess(ProcessKey, String),
@@ -209,6 +211,8 @@ impl Tracer {
                         .insert(record.process, record.head.ktime_ns);
                     self.shared
                         .worker_exited(record.process, record.head.ktime_ns);
+                } else {
+                    self.renderer.forget(record.process);
                 }
             }
             Ok(KernelEvent::Doubt(record)) => {
@@ -216,9 +220,6 @@ impl Tracer {
                 self.shared.graph.doubt(span, record.head.ktime_ns);
             }
             Ok(KernelEvent::Tick(record)) => {
-                if record.what == tick::BEGUN {
-                    self.meet(record.process, record.head.ktime_ns, &record.comm);
-                }
                 self.shared.on_tick_record(&record);
             }
             Ok(KernelEvent::IoUring(_) | KernelEvent::Listen(_)) => {}

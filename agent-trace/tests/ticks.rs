@@ -126,6 +126,24 @@ fn a_tick_is_named_by_its_command_and_not_by_the_shell() {
 }
 
 #[test]
+fn a_command_in_an_interpreter_is_named_as_its_service_is() {
+    let mut world = begun();
+    world.described_as(process(10), "sh", &[]);
+    forks(&mut world, 10, 11, "python3.11");
+    world.described_as(process(11), "report", &[]);
+    world.lives(kind::EXIT, process(11), "python3.11", 0);
+    world.lives(kind::EXIT, process(10), "sh", 0);
+    let outcome = world.run();
+    let tick = outcome.span(9);
+    assert_eq!(tick.name, "cron report");
+    assert_eq!(text(tick, "process.executable.name"), "python3.11");
+    assert_eq!(
+        (tick.process, text(tick, "process.pid")),
+        (process(11), "11".to_owned())
+    );
+}
+
+#[test]
 fn what_is_left_behind_belongs_to_the_tick_for_a_minute() {
     let mut world = begun();
     forks(&mut world, 10, 11, "poller");

@@ -4,7 +4,9 @@
 
 use std::collections::HashSet;
 
-use agent_common::abi::{ConnRecord, RecordHead, SegmentRecord, StateRecord, TaskRecord};
+use agent_common::abi::{
+    ConnRecord, DoubtRecord, RecordHead, SegmentRecord, StateRecord, TaskRecord, TickRecord,
+};
 use agent_trace::frame::Frame;
 use agent_trace::span::Span;
 use agent_trace::tracer::{Tracer, TracerConfig};
@@ -14,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 const HEAD: usize = size_of::<RecordHead>();
 
 /// Sizes of the fixed parts, by kind; 0 is a tick.
-const FIXED: [usize; 8] = [
+const FIXED: [usize; 10] = [
     HEAD,
     size_of::<ConnRecord>(),
     size_of::<SegmentRecord>(),
@@ -23,6 +25,8 @@ const FIXED: [usize; 8] = [
     size_of::<TaskRecord>(),
     size_of::<TaskRecord>(),
     size_of::<TaskRecord>(),
+    size_of::<DoubtRecord>(),
+    size_of::<TickRecord>(),
 ];
 
 /// Kind, bytes of payload and ms since the record before are the first three bytes of each piece.

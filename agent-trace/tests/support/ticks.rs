@@ -46,6 +46,16 @@ impl World {
 
     /// What a process is was found in /proc.
     pub fn described(&mut self, process: ProcessKey, attributes: &[(&str, &str)]) {
+        self.described_as(process, "victim", attributes);
+    }
+
+    /// The same with the name of its service.
+    pub fn described_as(
+        &mut self,
+        process: ProcessKey,
+        service: &str,
+        attributes: &[(&str, &str)],
+    ) {
         let attributes = attributes
             .iter()
             .map(|(key, value)| ((*key).to_owned(), ResourceValue::Str((*value).to_owned())))
@@ -53,7 +63,7 @@ impl World {
         self.steps.push(Step::Process(ProcessFacts {
             tgid: process.tgid,
             start_ns: process.start_ns,
-            service_name: "victim".to_owned(),
+            service_name: service.to_owned(),
             attributes,
         }));
     }

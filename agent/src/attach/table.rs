@@ -189,12 +189,12 @@ pub const HOOKS: &[Hook] = &[
     optional(
         "fork",
         Place::Raw("sched_process_fork"),
-        "forked workers are known only once /proc was read",
+        "forked workers are known only once /proc was read, and calls of what a scheduled command forks are roots",
     ),
     optional(
         "exec",
         Place::Raw("sched_process_exec"),
-        "a process that becomes another program keeps its old name",
+        "a process that becomes another program keeps its old name, and what schedulers begin is not seen",
     ),
     required(
         "connecting",

@@ -276,6 +276,11 @@ impl<O: Output> Live<O> {
                 Command::LeaveTick(process) => self.kernel.leave_tick(process.tgid),
                 Command::CountTick(span) => self.kernel.count_tick(u64::from_ne_bytes(span.0)),
                 Command::EndTick(span) => self.kernel.end_tick(u64::from_ne_bytes(span.0)),
+                Command::DescribeTick(key, comm) => {
+                    let frame = Frame::Process(table.describe(key, &comm).clone());
+                    record_frame(&mut self.recorder, &frame, failure);
+                    self.pipeline.on_frame(frame);
+                }
                 Command::DescribeProcess(key, comm) => {
                     // A forked worker never calls execve: it has the class its parent had at the fork, which may
                     // have loaded more since (gunicorn with gevent).
