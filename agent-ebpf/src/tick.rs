@@ -140,11 +140,11 @@ pub(crate) fn becomes(task: Task) -> u64 {
         // Begun anew by a command of its own: what it begins from now on has nothing to do with that.
         return leave(task, now);
     }
+    if is_mailer(&own) || is_executor(&own) {
+        return 0;
+    }
     // SAFETY: only tested for presence.
-    if is_mailer(&own)
-        || is_executor(&own)
-        || (has_ticks(now) && unsafe { TICKS.get(task.tgid()) }.is_some())
-    {
+    if has_ticks(now) && unsafe { TICKS.get(task.tgid()) }.is_some() {
         return 0;
     }
     let Some(scheduler) = scheduler_of(task, now) else {
@@ -164,7 +164,7 @@ pub(crate) fn becomes(task: Task) -> u64 {
         let said = context::CERTAIN | carry::sampled(&begun.trace_id, None);
         begun.span_id = begun.span_id & !u64::from(context::BITS) | u64::from(said);
     }
-    if TICKS.insert(task.tgid(), &begun, 0).is_err() {
+    if TICKS.insert(task.tgid(), begun, 0).is_err() {
         count(Counter::TicksFull, 1);
         return 0;
     }

@@ -112,6 +112,7 @@ fn main() {
         for step in &steps {
             match step {
                 Step::Record(bytes) => tracer.on_frame(Frame::Kernel(bytes)),
+                Step::Process(facts) => tracer.on_frame(Frame::Process(facts.clone())),
                 Step::Tick(ktime_ns) => tracer.on_frame(Frame::Tick {
                     ktime_ns: *ktime_ns,
                     epoch_offset_ns: EPOCH,

@@ -92,8 +92,16 @@ fn what_a_command_and_its_children_call_is_under_its_tick() {
 
 #[test]
 fn a_tick_is_named_by_its_command_and_not_by_the_shell() {
-    // What the first process becomes, what another one becomes, the name, the status, error.type, process.exit.code.
-    let cases: [(&[&str], &str, &str, u32, &str, &str); 5] = [
+    /// What the first process becomes, what another one becomes, the name, the status, error.type, process.exit.code.
+    type Case = (
+        &'static [&'static str],
+        &'static str,
+        &'static str,
+        u32,
+        &'static str,
+        &'static str,
+    );
+    let cases: [Case; 5] = [
         (&["sh"], "", "cron sh", 0, "-", "0"),
         (&["sh"], "report", "cron report", 0, "-", "0"),
         (&["bash"], "bash", "cron bash", 1 << 8, "exit_code", "1"),

@@ -327,6 +327,7 @@ fn a_recording_replays_to_the_spans_of_the_live_run_and_holds_no_secret() {
     for step in &world.steps {
         let frame = match step {
             Step::Record(bytes) => Frame::Kernel(bytes),
+            Step::Process(facts) => Frame::Process(facts.clone()),
             Step::Tick(at) => {
                 last = *at;
                 Frame::Tick {

@@ -26,6 +26,7 @@ pub fn mask(steps: &[Step]) -> Vec<Step> {
                 masker.mask(&mut bytes);
                 Step::Record(bytes)
             }
+            Step::Process(facts) => Step::Process(facts.clone()),
             Step::Tick(at) => Step::Tick(*at),
         })
         .collect()
@@ -184,7 +185,7 @@ pub fn survives(steps: &[Step]) -> bool {
             .as_bytes()
             .windows(4)
             .any(|part| bytes.windows(4).any(|window| window == part)),
-        Step::Tick(_) => false,
+        Step::Process(_) | Step::Tick(_) => false,
     })
 }
 

@@ -212,7 +212,15 @@ fn what_cron_begins_is_one_trace_with_its_calls_and_its_jobs() {
     // No second tick.
     let pid = std::fs::read_to_string(cron.folder.path().join("job.sh.pid")).unwrap_or_default();
     let served = unique_id();
-    let asked = Connection::local(port).and_then(|mut to| to.get(&format!("/work/{served}")));
+    let ask = || Connection::local(port).and_then(|mut to| to.get(&format!("/work/{served}")));
+    let mut asked = ask();
+    for _ in 0..100 {
+        if asked.is_ok() {
+            break;
+        }
+        sleep(Duration::from_millis(100));
+        asked = ask();
+    }
     let _ = scene.receiver().settle(Duration::from_millis(1_500));
     let ended = agent.stop().unwrap();
     drop(crond);
