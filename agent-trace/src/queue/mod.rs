@@ -36,6 +36,7 @@ use self::puts::Awaited;
 use self::readers::Reader;
 use self::scope::Scope;
 use self::units::UnitKey;
+use self::work::Taker;
 use crate::conn::{moved_ktime, pieces, place};
 use crate::counters::Counter;
 use crate::exchange::{Endpoints, Exchange, Ids, Outcome, Wire};
@@ -217,7 +218,7 @@ impl Lane {
                     if self.protocol == protocol::KAFKA {
                         shared.fetches_ahead(moved.record.process, self.socket, at_ns);
                     } else {
-                        shared.unit_fetches(moved.unit, self.socket, at_ns);
+                        shared.unit_fetches(moved.unit, (self.socket, self.protocol), at_ns);
                         match moved.ids.map(|ids| ids.origin) {
                             Some(Origin::Kernel(context, Evidence::Goroutine)) => {
                                 shared.reader_fetches(context, at_ns);
@@ -283,7 +284,11 @@ impl Lane {
         let now_ns = moved.record.head.ktime_ns;
         if !taken.is_empty() {
             shared.takes_batch(context, before, &taken, now_ns);
-        } else if batch == 0 {
+        } else if batch == 0
+            && moved
+                .unit
+                .is_some_and(|unit| shared.work.has_messages(unit))
+        {
             shared.work.batches.read(context, before, now_ns);
         }
         if let Some(reader) = reader {
@@ -382,8 +387,13 @@ impl Lane {
         let parcel = Parcel::delivered(self.protocol, delivered, batch);
         let system = parcel.job.as_ref().map(|job| job.system);
         let exchange = self.exchange(ids, Side::Server, parcel, moved, shared);
-        let unit = moved.unit.filter(|_| is_sure);
-        let (consumer, is_open) = shared.takes_up(exchange, &keys, header, unit, self.socket);
+        let taker = Taker {
+            unit: moved.unit.filter(|_| is_sure),
+            reader: moved.unit,
+            socket: self.socket,
+            is_numbered: number != 0,
+        };
+        let (consumer, is_open) = shared.takes_up(exchange, &keys, header, taker);
         if is_open && !self.is_pulled && work::ends_with_the_next(system, number) {
             self.until_next.push(ids.span);
         }

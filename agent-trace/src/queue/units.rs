@@ -12,7 +12,7 @@
 //!      '---- asks for a message, or has settled all ---'
 //! ```
 
-use agent_common::abi::{ProcessKey, SegmentRecord, SocketKey};
+use agent_common::abi::{ProcessKey, SegmentRecord, SocketKey, protocol};
 use agent_protocol::queue::{Committed, Settle};
 
 use super::Parcel;
@@ -88,23 +88,43 @@ impl Shared {
         }
     }
 
-    /// The unit asks for its next message, so it is done with those before.
-    pub(crate) fn unit_fetches(&mut self, unit: Option<UnitKey>, socket: SocketKey, at_ns: u64) {
+    /// The unit asks for its next message, so it is done with those before; unless it will say of them what became of them, or they came from a
+    /// broker of another kind (an AMQP consumer that pops a list of Redis while it works).
+    pub(crate) fn unit_fetches(
+        &mut self,
+        unit: Option<UnitKey>,
+        (socket, protocol): (SocketKey, u8),
+        at_ns: u64,
+    ) {
         let Some(unit) = unit else { return };
-        match self.work.units.remove(&unit) {
+        let is_of_this = |open: &Open| {
+            let parcel = open.exchange.message.as_deref();
+            !open.is_numbered && parcel.is_some_and(|parcel| parcel.protocol == protocol)
+        };
+        match self.work.units.get(&unit).copied() {
             Some(At::Working(consumer) | At::Settled(consumer)) => {
                 let open = self.work.open.get(&consumer);
-                if open.is_none_or(|open| works_in_turn(system_of(open))) {
-                    self.graph.contexts().end(consumer, at_ns);
-                    self.end_work(consumer, Outcome::Complete, at_ns);
+                if open.is_none_or(is_of_this) {
+                    let is_done = open.is_none_or(|open| works_in_turn(system_of(open)));
+                    self.work.units.remove(&unit);
+                    if is_done {
+                        self.graph.contexts().end(consumer, at_ns);
+                        self.end_work(consumer, Outcome::Complete, at_ns);
+                    }
                 }
+            }
+            Some(At::Mixed) if !self.work.has_numbered(unit) => {
+                self.work.units.remove(&unit);
             }
             Some(At::Mixed) | None => {}
         }
-        // Without a context of its own (an event loop): what came on this connection, and has no other end.
-        self.end_all(at_ns, |open| {
+        // Without a context of its own (an event loop): what came on this connection, and has no other end. Over HTTP all consumers of an event
+        // loop read with one thread, and one's poll says nothing of another's.
+        let is_a_thread = |open: &Open| protocol != protocol::SQS || open.reader == Some(unit);
+        self.end_all(socket, at_ns, |open| {
             open.unit.is_none()
-                && open.socket == socket
+                && is_of_this(open)
+                && is_a_thread(open)
                 && open.exchange.process == unit.process
                 && system_of(open).is_none_or(|system| works_in_turn(Some(system)))
         });
@@ -116,9 +136,7 @@ impl Shared {
         if self.work.committers.has(&process) {
             return;
         }
-        self.end_all(at_ns, |open| {
-            open.socket == socket && open.exchange.process == process
-        });
+        self.end_all(socket, at_ns, |open| open.exchange.process == process);
     }
 
     /// A group is done with a partition up to an offset. What a process was given and did not commit may lie in its client, unread.
@@ -154,8 +172,8 @@ impl Shared {
         }
     }
 
-    fn end_all(&mut self, at_ns: u64, which: impl Fn(&Open) -> bool) {
-        for consumer in self.work.open_where(which) {
+    fn end_all(&mut self, socket: SocketKey, at_ns: u64, which: impl Fn(&Open) -> bool) {
+        for consumer in self.work.open_at(socket, which) {
             self.end_work(consumer, Outcome::Complete, at_ns);
         }
     }

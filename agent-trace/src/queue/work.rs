@@ -47,9 +47,33 @@ pub(super) struct Open {
     pub(super) exchange: Box<Exchange>,
     keys: Vec<Key>,
     pub(super) unit: Option<UnitKey>,
+    /// The thread that read it, whether or not it is sure that it works for it.
+    pub(super) reader: Option<UnitKey>,
     pub(super) socket: SocketKey,
+    /// Its consumer says by its number what became of it.
+    pub(super) is_numbered: bool,
     /// The unit is not the one it was delivered to, but one that said that it works for it.
     is_claimed: bool,
+}
+
+/// Who is given a message.
+#[derive(Clone, Copy)]
+pub(crate) struct Taker {
+    /// The unit that works for it, where that is sure.
+    pub(super) unit: Option<UnitKey>,
+    /// The thread that read it.
+    pub(super) reader: Option<UnitKey>,
+    /// Where it came.
+    pub(super) socket: SocketKey,
+    /// Its consumer says by its number what became of it.
+    pub(super) is_numbered: bool,
+}
+
+/// Messages that a thread read and that are not over.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    all: u32,
+    numbered: u32,
 }
 
 /// See the module.
@@ -61,6 +85,9 @@ pub(crate) struct Work {
     by_age: VecDeque<(u64, SpanId)>,
     by_key: FxHashMap<Key, SpanId>,
     pub(super) units: FxHashMap<UnitKey, At>,
+    held: FxHashMap<UnitKey, Held>,
+    /// Of each connection, what came there and is not over.
+    by_socket: FxHashMap<SocketKey, Vec<SpanId>>,
     /// The latest attempt of each job, and how many came before it.
     attempts: Aged<Key, (SpanId, u32)>,
     /// The latest delivery of each message that is no job's, by who put it and where to: the broker may deliver it once more.
@@ -87,6 +114,8 @@ impl Work {
             by_age: VecDeque::new(),
             by_key: FxHashMap::default(),
             units: FxHashMap::default(),
+            held: FxHashMap::default(),
+            by_socket: FxHashMap::default(),
             attempts: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             deliveries: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             readers: Aged::new(UNITS_MAX, FOR_EVER),
@@ -119,6 +148,13 @@ impl Work {
 
     fn close(&mut self, consumer: SpanId) -> Option<Open> {
         let open = self.open.remove(&consumer)?;
+        self.release(open.reader, open.is_numbered);
+        if let Some(others) = self.by_socket.get_mut(&open.socket) {
+            others.retain(|other| *other != consumer);
+            if others.is_empty() {
+                self.by_socket.remove(&open.socket);
+            }
+        }
         for key in &open.keys {
             if self.by_key.get(key) == Some(&consumer) {
                 self.by_key.remove(key);
@@ -135,8 +171,42 @@ impl Work {
         found
     }
 
-    fn is_working(&self, unit: UnitKey) -> bool {
-        self.open.values().any(|open| open.unit == Some(unit))
+    /// The same of one connection.
+    pub(super) fn open_at(&self, socket: SocketKey, which: impl Fn(&Open) -> bool) -> Vec<SpanId> {
+        let there = self.by_socket.get(&socket).into_iter().flatten();
+        let fits = there.filter(|consumer| self.open.get(consumer).is_some_and(&which));
+        let mut found: Vec<SpanId> = fits.copied().collect();
+        found.sort_unstable();
+        found
+    }
+
+    fn hold(&mut self, reader: Option<UnitKey>, is_numbered: bool) {
+        let Some(reader) = reader else { return };
+        let held = self.held.entry(reader).or_default();
+        held.all += 1;
+        held.numbered += u32::from(is_numbered);
+    }
+
+    fn release(&mut self, reader: Option<UnitKey>, is_numbered: bool) {
+        let Some(reader) = reader else { return };
+        let Some(held) = self.held.get_mut(&reader) else {
+            return;
+        };
+        held.all = held.all.saturating_sub(1);
+        held.numbered = held.numbered.saturating_sub(u32::from(is_numbered));
+        if held.all == 0 {
+            self.held.remove(&reader);
+        }
+    }
+
+    /// Whether a thread has read messages that are not over.
+    pub(super) fn has_messages(&self, reader: UnitKey) -> bool {
+        self.held.contains_key(&reader)
+    }
+
+    /// Whether of some of them it will say what became of them.
+    pub(super) fn has_numbered(&self, reader: UnitKey) -> bool {
+        self.held.get(&reader).is_some_and(|held| held.numbered > 0)
     }
 }
 
@@ -172,9 +242,9 @@ impl Shared {
         mut exchange: Box<Exchange>,
         keys: &[Key],
         header: Option<TraceContext>,
-        unit: Option<UnitKey>,
-        socket: SocketKey,
+        taker: Taker,
     ) -> (SpanId, bool) {
+        let Taker { unit, socket, .. } = taker;
         let (consumer, at_ns) = (exchange.ids.span, exchange.start_ktime_ns);
         if let Some(known) = self.fetched(&mut exchange, unit, socket) {
             return (known, false);
@@ -228,13 +298,21 @@ impl Shared {
             self.work.set_unit(unit, At::Working(consumer));
         }
         self.work.note_age(at_ns, consumer);
+        self.work.hold(taker.reader, taker.is_numbered);
+        self.work
+            .by_socket
+            .entry(socket)
+            .or_default()
+            .push(consumer);
         self.work.open.insert(
             consumer,
             Open {
                 exchange,
                 keys: keys.to_vec(),
                 unit,
+                reader: taker.reader,
                 socket,
+                is_numbered: taker.is_numbered,
                 is_claimed: false,
             },
         );
@@ -346,7 +424,7 @@ impl Shared {
         let Some(open) = self.work.open.get(&consumer) else {
             return;
         };
-        let unit = open.unit;
+        let (unit, reader) = (open.unit, open.unit.or(open.reader));
         // Celery acks before it works, unless it is told otherwise; its result is the end. (With a countdown it acks after a child has
         // taken the job: seen with 5.7.)
         if system_of(open) == Some(System::Celery) && how == Settle::Ack {
@@ -363,13 +441,14 @@ impl Shared {
             self.work.refused.put(producer, only, at_ns);
         }
         self.end_work(consumer, outcome_of(how), at_ns);
-        let Some(unit) = unit else { return };
+        let Some(unit) = reader else { return };
         match self.work.units.get(&unit) {
             Some(At::Working(at)) if *at == consumer => {
                 self.work.set_unit(unit, At::Settled(consumer));
             }
-            Some(At::Mixed) if !self.work.is_working(unit) => {
-                self.work.units.remove(&unit);
+            // The last one of all that it took.
+            Some(At::Mixed) if !self.work.has_messages(unit) => {
+                self.work.set_unit(unit, At::Settled(consumer));
             }
             _ => {}
         }
@@ -410,6 +489,8 @@ impl Shared {
         open.exchange.process = process;
         open.unit = unit;
         open.is_claimed = true;
+        let (reader, is_numbered) = (open.reader.take(), open.is_numbered);
+        self.work.release(reader, is_numbered);
         if let Some(unit) = unit {
             self.work.set_unit(unit, At::Working(consumer));
         }
