@@ -198,28 +198,19 @@ pub const ALL: &[Queue] = &[
             REDELIVERED,
         )
     },
-    Queue {
-        again: Some(Again::Redelivered("again")),
-        ..message(
-            "kafka-python",
-            Server::Kafka,
-            Program::Python("kafka_python"),
-            JOINED,
-        )
-    },
-    Queue {
-        again: Some(Again::Redelivered("again")),
-        ..message(
-            "confluent-kafka",
-            Server::Kafka,
-            Program::Python("confluent"),
-            JOINED,
-        )
-    },
-    Queue {
-        again: Some(Again::Redelivered("again")),
-        ..message("kafkajs", Server::Kafka, Program::Node("kafkajs"), JOINED)
-    },
+    message(
+        "kafka-python",
+        Server::Kafka,
+        Program::Python("kafka_python"),
+        JOINED,
+    ),
+    message(
+        "confluent-kafka",
+        Server::Kafka,
+        Program::Python("confluent"),
+        JOINED,
+    ),
+    message("kafkajs", Server::Kafka, Program::Node("kafkajs"), JOINED),
     message("franz-go", Server::Kafka, Program::Go("franz"), JOINED),
     message(
         "nats-py",
