@@ -409,8 +409,6 @@ pub mod tick {
     pub const BEGUN: u32 = 1;
     /// `process` was forked by `by`, which belongs to the tick.
     pub const JOINED: u32 = 2;
-    /// `process` serves others from now on: its calls are not the tick's any more.
-    pub const LEFT: u32 = 3;
 }
 
 /// `kind::TICK`.

@@ -138,7 +138,8 @@ pub(crate) fn becomes(task: Task) -> u64 {
     let own = comm_of(task.address());
     if is_scheduler(&own) {
         // Begun anew by a command of its own: what it begins from now on has nothing to do with that.
-        return leave(task, now);
+        leave(task, now);
+        return 0;
     }
     if is_mailer(&own) || is_executor(&own) {
         return 0;
@@ -200,20 +201,12 @@ pub(crate) fn forks(by: u32, child: u64, child_tgid: u32) -> u64 {
     1
 }
 
-/// The current process serves others from now on.
-#[inline(never)]
-pub(crate) fn leave(task: Task, now: u64) -> u64 {
-    if !has_ticks(now) {
-        return 0;
+/// The current process serves others from now on. User space knows that by what else it is told.
+#[inline(always)]
+pub(crate) fn leave(task: Task, now: u64) {
+    if has_ticks(now) {
+        let _ = TICKS.remove(task.tgid());
     }
-    let tgid = task.tgid();
-    // SAFETY: as above.
-    let Some(of) = (unsafe { TICKS.get(tgid) }) else {
-        return 0;
-    };
-    tell(task.process_key(), of, tick::LEFT, 0, &[0; 2]);
-    let _ = TICKS.remove(tgid);
-    1
 }
 
 /// The process ended.

@@ -130,6 +130,9 @@ impl Shared {
             exchange.ids.trace = TraceId::default();
         }
         self.compare_ids(exchange, header);
+        if exchange.side == Side::Server && exchange.ticked.is_none() {
+            self.serves(exchange.process, exchange.start_ktime_ns);
+        }
         let tick = (exchange.side == Side::Client)
             .then(|| self.ticks.of(exchange.process, exchange.start_ktime_ns))
             .flatten();

@@ -22,7 +22,7 @@ use agent_common::limits::{TICK_CLAIM_MAX_NS, TICK_LEFT_BEHIND_NS};
 use rustc_hash::FxHashMap;
 
 pub(crate) use self::command::Ticked;
-use self::command::{Program, is_shell};
+use self::command::{Program, is_scheduler, is_shell};
 use crate::aged::Aged;
 use crate::counters::Counter;
 use crate::exchange::{Entry, Exchange, Ids, Outcome};
@@ -194,7 +194,7 @@ impl Shared {
         match record.what {
             tick::BEGUN => self.tick_begins(record, at_ns),
             tick::JOINED => self.tick_grows(record, at_ns),
-            _ => self.serves(record.process, at_ns),
+            _ => self.counters.one(Counter::RecordUnknownKind),
         }
     }
 
@@ -290,18 +290,22 @@ impl Shared {
     }
 
     /// The process is another program now.
-    pub(crate) fn tick_execs(&mut self, process: ProcessKey, comm: &[u8]) {
+    pub(crate) fn tick_execs(&mut self, process: ProcessKey, comm: &[u8], at_ns: u64) {
         let Some(tick) = self.ticks.now(process) else {
             return;
         };
         let Some(open) = self.ticks.open.get_mut(&tick) else {
             return;
         };
+        let program = Program::of(comm);
+        if is_scheduler(&program.comm) {
+            self.serves(process, at_ns);
+            return;
+        }
         let is_first = open.exchange.process == process;
         let Some(ticked) = &mut open.exchange.ticked else {
             return;
         };
-        let program = Program::of(comm);
         if is_first {
             ticked.first = program;
         } else if ticked.other.is_none() && !is_shell(&program.comm) {

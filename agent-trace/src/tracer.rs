@@ -222,7 +222,10 @@ impl Tracer {
             Ok(KernelEvent::Tick(record)) => {
                 self.shared.on_tick_record(&record);
             }
-            Ok(KernelEvent::IoUring(_) | KernelEvent::Listen(_)) => {}
+            Ok(KernelEvent::Listen(record)) => {
+                self.shared.serves(record.process, record.head.ktime_ns);
+            }
+            Ok(KernelEvent::IoUring(_)) => {}
             Err(DecodeError::Short { .. }) => self.shared.counters.one(Counter::RecordMalformed),
             Err(DecodeError::UnknownKind(_)) => {
                 self.shared.counters.one(Counter::RecordUnknownKind)
@@ -283,7 +286,8 @@ impl Tracer {
     }
 
     fn on_exec(&mut self, record: &TaskRecord) {
-        self.shared.tick_execs(record.process, &record.comm);
+        let at_ns = record.head.ktime_ns;
+        self.shared.tick_execs(record.process, &record.comm, at_ns);
         // Another program in the same process is another service.
         if self.processes.contains_key(&record.process) {
             self.shared

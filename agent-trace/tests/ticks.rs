@@ -179,7 +179,7 @@ fn a_server_that_a_command_begins_leaves_the_tick() {
     let mut world = begun();
     forks(&mut world, 10, 11, "server");
     call(&mut world, 11, 1, TICK);
-    world.scheduled(tick::LEFT, 9, process(11), 0, "server");
+    world.lives(kind::LISTEN, process(11), "server", 8080);
     call(&mut world, 11, 2, TICK);
     // A child of it, which the kernel side took in before it knew.
     forks(&mut world, 11, 12, "worker");
@@ -200,10 +200,34 @@ fn a_server_that_a_command_begins_leaves_the_tick() {
 }
 
 #[test]
+fn a_process_that_reads_a_request_or_is_a_scheduler_leaves_the_tick() {
+    for is_server in [true, false] {
+        let mut world = begun();
+        forks(&mut world, 10, 11, "worker");
+        if is_server {
+            let (_, mut server) = pair(20, 900, 11);
+            world.conn(&server);
+            world.read(&mut server, REQUEST, Some(ids(21, 21, None)));
+            world.write(&mut server, RESPONSE, None);
+        } else {
+            world.lives(kind::EXEC, process(11), "cron", 0);
+        }
+        call(&mut world, 11, 1, TICK);
+        forks(&mut world, 11, 12, "job");
+        call(&mut world, 12, 2, TICK);
+        let outcome = world.run();
+        for span in 1..=2 {
+            assert_eq!(evidence_and_parent(&outcome, span), ("none".into(), None));
+        }
+        assert_eq!(left(&outcome), [11, 12]);
+    }
+}
+
+#[test]
 fn a_command_that_is_a_server_itself_ends_the_tick_for_all_its_processes() {
     let mut world = begun();
     forks(&mut world, 10, 11, "worker");
-    world.scheduled(tick::LEFT, 9, process(10), 0, "server");
+    world.lives(kind::LISTEN, process(10), "server", 8080);
     let served = world.now;
     world.wait(1_000);
     call(&mut world, 11, 1, TICK);

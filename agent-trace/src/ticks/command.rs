@@ -96,6 +96,11 @@ impl Ticked {
 /// The signal in a status (`WTERMSIG`, wait(2)).
 const SIGNAL: u32 = 0x7f;
 
+/// Whether a program is a scheduler itself: what it begins has nothing to do with whoever began it.
+pub(super) fn is_scheduler(program: &str) -> bool {
+    matches!(program, "cron" | "crond" | "supercronic" | "systemd")
+}
+
 /// Whether a program is a shell, which schedulers give their commands to.
 pub(super) fn is_shell(program: &str) -> bool {
     matches!(
