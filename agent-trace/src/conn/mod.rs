@@ -189,6 +189,11 @@ impl Conn {
         self.parsers.is_none() && self.attempt.is_none() && self.lane.is_none()
     }
 
+    /// It is a broker's client's.
+    pub(crate) fn is_with_a_broker(&self) -> bool {
+        self.lane.is_some()
+    }
+
     /// No exchange is open and nothing waits.
     pub(crate) fn is_quiet(&self) -> bool {
         self.open.is_empty() && self.parked.is_empty()

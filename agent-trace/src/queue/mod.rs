@@ -4,8 +4,10 @@
 //! and acks say about work ([`work`]). Always holds: a put has the ids and the parent of the write that completed it, a delivery those of
 //! the read that did; bounded. Refuses: bytes that are not of the protocol: the connection is given up.
 
+mod again;
 mod batches;
 mod candidates;
+mod held;
 mod logs;
 mod over_http;
 mod parcel;
@@ -287,7 +289,7 @@ impl Lane {
         } else if batch == 0
             && moved
                 .unit
-                .is_some_and(|unit| shared.work.has_messages(unit))
+                .is_some_and(|unit| shared.work.held.has_any(unit))
         {
             shared.work.batches.read(context, before, now_ns);
         }

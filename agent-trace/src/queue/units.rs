@@ -113,7 +113,7 @@ impl Shared {
                     }
                 }
             }
-            Some(At::Mixed) if !self.work.has_numbered(unit) => {
+            Some(At::Mixed) if !self.work.held.has_numbered(unit) => {
                 self.work.units.remove(&unit);
             }
             Some(At::Mixed) | None => {}

@@ -13,13 +13,15 @@
 use std::collections::VecDeque;
 
 use agent_common::abi::{ProcessKey, SocketKey};
-use agent_protocol::queue::{Key, KeyKind, Message, Settle, System};
+use agent_protocol::queue::{Key, KeyKind, Settle, System};
 use agent_protocol::tracecontext::TraceContext;
 use rustc_hash::FxHashMap;
 
+use super::again::Attempt;
 use super::batches::Batches;
 use super::candidates::Candidates;
-use super::logs::{Fetched, Logs};
+use super::held::Held;
+use super::logs::Logs;
 use super::outcome_of;
 use super::parcel::Parcel;
 use super::posts::{Found, Posts};
@@ -69,13 +71,6 @@ pub(crate) struct Taker {
     pub(super) is_numbered: bool,
 }
 
-/// Messages that a thread read and that are not over.
-#[derive(Clone, Copy, Default)]
-struct Held {
-    all: u32,
-    numbered: u32,
-}
-
 /// See the module.
 pub(crate) struct Work {
     pub(crate) posts: Posts,
@@ -85,20 +80,20 @@ pub(crate) struct Work {
     by_age: VecDeque<(u64, SpanId)>,
     by_key: FxHashMap<Key, SpanId>,
     pub(super) units: FxHashMap<UnitKey, At>,
-    held: FxHashMap<UnitKey, Held>,
+    pub(super) held: Held,
     /// Of each connection, what came there and is not over.
     by_socket: FxHashMap<SocketKey, Vec<SpanId>>,
-    /// The latest attempt of each job, and how many came before it.
-    attempts: Aged<Key, (SpanId, u32)>,
+    /// The latest attempt of each job.
+    pub(super) attempts: Aged<Key, Attempt>,
     /// The latest delivery of each message that is no job's, by who put it and where to: the broker may deliver it once more.
-    deliveries: Aged<(SpanId, u64), (SpanId, u32)>,
+    pub(super) deliveries: Aged<(SpanId, u64), (SpanId, u32)>,
     /// Goroutines that read from brokers, by the context of their latest read.
     pub(super) readers: Aged<SpanId, Reader>,
     pub(super) candidates: Candidates,
     pub(super) batches: Batches,
     pub(super) logs: Logs,
     /// The one delivery that was refused of a message, by who put it; none where there were several.
-    refused: Aged<SpanId, Option<SpanId>>,
+    pub(super) refused: Aged<SpanId, Option<SpanId>>,
     /// Processes that commit offsets.
     pub(super) committers: Aged<ProcessKey, ()>,
     /// Server exchanges that are calls to a queue's server: what their processes call then may be the same once more.
@@ -114,7 +109,7 @@ impl Work {
             by_age: VecDeque::new(),
             by_key: FxHashMap::default(),
             units: FxHashMap::default(),
-            held: FxHashMap::default(),
+            held: Held::default(),
             by_socket: FxHashMap::default(),
             attempts: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             deliveries: Aged::new(ATTEMPTS_MAX, FOR_EVER),
@@ -148,7 +143,7 @@ impl Work {
 
     fn close(&mut self, consumer: SpanId) -> Option<Open> {
         let open = self.open.remove(&consumer)?;
-        self.release(open.reader, open.is_numbered);
+        self.held.release(open.reader, open.is_numbered);
         if let Some(others) = self.by_socket.get_mut(&open.socket) {
             others.retain(|other| *other != consumer);
             if others.is_empty() {
@@ -178,35 +173,6 @@ impl Work {
         let mut found: Vec<SpanId> = fits.copied().collect();
         found.sort_unstable();
         found
-    }
-
-    fn hold(&mut self, reader: Option<UnitKey>, is_numbered: bool) {
-        let Some(reader) = reader else { return };
-        let held = self.held.entry(reader).or_default();
-        held.all += 1;
-        held.numbered += u32::from(is_numbered);
-    }
-
-    fn release(&mut self, reader: Option<UnitKey>, is_numbered: bool) {
-        let Some(reader) = reader else { return };
-        let Some(held) = self.held.get_mut(&reader) else {
-            return;
-        };
-        held.all = held.all.saturating_sub(1);
-        held.numbered = held.numbered.saturating_sub(u32::from(is_numbered));
-        if held.all == 0 {
-            self.held.remove(&reader);
-        }
-    }
-
-    /// Whether a thread has read messages that are not over.
-    pub(super) fn has_messages(&self, reader: UnitKey) -> bool {
-        self.held.contains_key(&reader)
-    }
-
-    /// Whether of some of them it will say what became of them.
-    pub(super) fn has_numbered(&self, reader: UnitKey) -> bool {
-        self.held.get(&reader).is_some_and(|held| held.numbered > 0)
     }
 }
 
@@ -273,15 +239,8 @@ impl Shared {
             Found::Unknown => self.counters.one(Counter::MessageUnknown),
         }
         let job = keys.iter().find(|key| key.is_of_a_job()).copied();
-        if let (Some(job), Some(parcel)) = (job, &mut exchange.message) {
-            let before = self.work.attempts.get(&job).copied();
-            let counted = parcel.retries.or(before.map(|(_, number)| number + 1));
-            parcel.before = before.map(|(span, _)| span);
-            parcel.retries = counted.filter(|retries| *retries > 0 || before.is_some());
-            let number = counted.unwrap_or(0);
-            self.work.attempts.put(job, (consumer, number), at_ns);
-        }
         if let Some(job) = job {
+            self.is_attempt(job, &mut exchange, is_again);
             // One that was given to somebody else meanwhile.
             self.put_again(&[job], at_ns);
         }
@@ -298,7 +257,7 @@ impl Shared {
             self.work.set_unit(unit, At::Working(consumer));
         }
         self.work.note_age(at_ns, consumer);
-        self.work.hold(taker.reader, taker.is_numbered);
+        self.work.held.hold(taker.reader, taker.is_numbered);
         self.work
             .by_socket
             .entry(socket)
@@ -317,88 +276,6 @@ impl Shared {
             },
         );
         (consumer, true)
-    }
-
-    /// Whether a record of a log is one that its client has already: returns the consumer then. One that it works on again is linked to its delivery
-    /// before, which is over.
-    fn fetched(
-        &mut self,
-        exchange: &mut Exchange,
-        unit: Option<UnitKey>,
-        socket: SocketKey,
-    ) -> Option<SpanId> {
-        let (consumer, at_ns) = (exchange.ids.span, exchange.start_ktime_ns);
-        let parcel = exchange.message.as_deref_mut()?;
-        let again = match self
-            .work
-            .logs
-            .fetched((exchange.process, socket), parcel, at_ns)
-        {
-            Fetched::Known(before) => {
-                if let (Some(unit), Some(open)) = (unit, self.work.open.get_mut(&before)) {
-                    open.unit = Some(unit);
-                    self.work.set_unit(unit, At::Working(before));
-                }
-                return Some(before);
-            }
-            Fetched::Again(before, number) => Some((before, number)),
-            Fetched::New => None,
-        };
-        if let Some((before, number)) = again {
-            (parcel.before, parcel.retries) = (Some(before), Some(number));
-        }
-        let number = again.map_or(0, |(_, number)| number);
-        self.work.logs.is(socket, parcel, (consumer, number, at_ns));
-        if let Some((before, _)) = again {
-            self.end_work(before, Outcome::Failed(semconv::ERROR_RETRIED), at_ns);
-        }
-        None
-    }
-
-    /// Links a message that is no job's, and that its broker delivers once more, to the delivery before.
-    fn delivered_again(&mut self, producer: SpanId, exchange: &mut Exchange, is_again: bool) {
-        let Some(parcel) = exchange.message.as_deref_mut() else {
-            return;
-        };
-        if parcel.job.is_some() {
-            return;
-        }
-        let to = (producer, parcel.recipient());
-        let mut before = self.work.deliveries.get(&to).copied();
-        if let (true, None) = (is_again, before) {
-            // A dead letter lies in another queue than the one where it was refused.
-            let refused = self.work.refused.get(&producer).copied().flatten();
-            before = refused.map(|span| (span, 0));
-        }
-        // A group is given a record of a log once, but when the member that had it is gone.
-        let has_moved = parcel.offset.is_some() && parcel.group.is_some();
-        let at_ns = exchange.start_ktime_ns;
-        let mut moved = None;
-        if let (true, None, Some((span, before))) = (is_again || has_moved, parcel.before, before) {
-            parcel.before = Some(span);
-            parcel.retries = Some(parcel.retries.unwrap_or(before + 1));
-            moved = Some(span).filter(|_| has_moved);
-        }
-        let latest = (exchange.ids.span, parcel.retries.unwrap_or(0));
-        self.work.deliveries.put(to, latest, at_ns);
-        if let Some(before) = moved {
-            self.end_work(before, Outcome::Failed(semconv::ERROR_RETRIED), at_ns);
-        }
-    }
-
-    /// The latest attempt of the job that a message is of.
-    pub(crate) fn attempt_of(&self, keys: &[Key]) -> Option<SpanId> {
-        let job = keys.iter().find(|key| key.is_of_a_job())?;
-        self.work.attempts.get(job).map(|(attempt, _)| *attempt)
-    }
-
-    /// The attempt that puts its job to be tried again: by the message's number it is the next one, and its process is at work on the one before.
-    pub(crate) fn attempt_retried(&self, put: &Message, by: ProcessKey) -> Option<SpanId> {
-        let job = put.job.as_ref()?;
-        let (attempt, number) = *self.work.attempts.get(&job.key)?;
-        let open = self.work.open.get(&attempt)?;
-        let is_next = job.retries? == number.checked_add(1)?;
-        (is_next && open.exchange.process == by).then_some(attempt)
     }
 
     /// A job is put again: the attempt that runs is over, and it did not succeed.
@@ -447,7 +324,7 @@ impl Shared {
                 self.work.set_unit(unit, At::Settled(consumer));
             }
             // The last one of all that it took.
-            Some(At::Mixed) if !self.work.has_messages(unit) => {
+            Some(At::Mixed) if !self.work.held.has_any(unit) => {
                 self.work.set_unit(unit, At::Settled(consumer));
             }
             _ => {}
@@ -490,7 +367,7 @@ impl Shared {
         open.unit = unit;
         open.is_claimed = true;
         let (reader, is_numbered) = (open.reader.take(), open.is_numbered);
-        self.work.release(reader, is_numbered);
+        self.work.held.release(reader, is_numbered);
         if let Some(unit) = unit {
             self.work.set_unit(unit, At::Working(consumer));
         }
@@ -566,6 +443,9 @@ impl Shared {
 
     pub(super) fn end_work(&mut self, consumer: SpanId, outcome: Outcome, at_ns: u64) {
         if let Some(open) = self.work.close(consumer) {
+            if outcome == Outcome::Complete {
+                self.has_succeeded(&open.keys, consumer);
+            }
             self.complete(open.exchange, outcome, at_ns, at_ns);
         }
     }

@@ -17,6 +17,8 @@ use crate::graph::Decision;
 const SWEEP_NS: u64 = 5_000_000_000;
 /// Age without a byte at which a connection with nothing open is forgotten, ns.
 const CONN_IDLE_NS: u64 = 600_000_000_000;
+/// The same of a broker's client, ns: a worker waits on it for its next message, perhaps over night, and may owe acks there.
+const BROKER_IDLE_NS: u64 = 86_400_000_000_000;
 /// Age without a byte at which an open exchange is cut, ns.
 const EXCHANGE_STALE_NS: u64 = 3_600_000_000_000;
 /// How long an ended process is remembered, ns.
@@ -165,11 +167,16 @@ impl Tracer {
             if conn.is_unspoken() && age_ns > UNSPOKEN_KEEP_NS {
                 return false;
             }
-            if conn.is_quiet() && conn.closed_ktime_ns.is_none() && age_ns > CONN_IDLE_NS {
+            let idle_ns = if conn.is_with_a_broker() {
+                BROKER_IDLE_NS
+            } else {
+                CONN_IDLE_NS
+            };
+            if conn.is_quiet() && conn.closed_ktime_ns.is_none() && age_ns > idle_ns {
                 shared.counters.one(Counter::ConnectionIdle);
                 return false;
             }
-            if age_ns > EXCHANGE_STALE_NS {
+            if age_ns > EXCHANGE_STALE_NS.max(idle_ns) {
                 stale.push(socket);
             }
             true
