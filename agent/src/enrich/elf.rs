@@ -14,7 +14,10 @@ use std::{
 use memchr::memmem::Finder;
 use object::{Object, ObjectSection, ReadCache};
 
-use super::units::{self, go::GoFacts, tokio::TokioFacts};
+use super::{
+    foreign,
+    units::{self, go::GoFacts, tokio::TokioFacts},
+};
 
 /// Bytes searched in one section: some milliseconds. Read-only data of ordinary programs is smaller.
 pub const SEARCH_MAX: u64 = 16 << 20;
@@ -118,7 +121,7 @@ fn once<T: Clone>(
     path: &Path,
     look: impl FnOnce(&File) -> io::Result<T>,
 ) -> io::Result<T> {
-    let file = File::open(path)?;
+    let file = foreign::regular(path)?;
     let meta = file.metadata()?;
     let id = (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec());
     if let Some(found) = known.get(&id) {

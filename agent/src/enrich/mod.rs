@@ -9,6 +9,7 @@ pub mod docker;
 pub mod elf;
 pub mod environ;
 pub mod facts;
+pub mod foreign;
 pub mod host;
 pub mod keys;
 pub mod naming;

@@ -5,22 +5,19 @@
 //! (a pipe would hold the agent up), all readings together stay within the bounds below. Refuses: what goes beyond them.
 
 use std::{
-    ffi::{CString, OsStr, OsString},
-    fs::{self, File},
+    ffi::{OsStr, OsString},
+    fs,
     io::{self, Read},
-    os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::{
-            ffi::OsStrExt,
-            fs::{MetadataExt, OpenOptionsExt},
-        },
-    },
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::enrich::proc_root::ProcRoot;
+use crate::enrich::{
+    foreign::{Root, by_descriptor, open_found},
+    proc_root::ProcRoot,
+};
 
 /// Files read of one process; a host with more sites has one that passes requests on.
 pub const FILES_MAX: usize = 512;
@@ -32,7 +29,7 @@ pub const NAMES_MAX: usize = 4096;
 /// The file system of one process, and what may still be read of it.
 #[derive(Debug)]
 pub struct RootFiles {
-    root: File,
+    root: Root,
     files_left: usize,
     bytes_left: u64,
     names_left: usize,
@@ -45,12 +42,8 @@ impl RootFiles {
     /// # Errors
     /// The process is gone, or belongs to somebody else and CAP_SYS_PTRACE is missing.
     pub fn new(root: &ProcRoot, tgid: u32) -> io::Result<Self> {
-        let root = File::options()
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-            .open(root.file(tgid, "root"))?;
         Ok(RootFiles {
-            root,
+            root: Root::of(root, tgid)?,
             files_left: FILES_MAX,
             bytes_left: BYTES_MAX,
             names_left: NAMES_MAX,
@@ -68,7 +61,7 @@ impl RootFiles {
     /// # Errors
     /// As openat2(2), but for ENOENT and ENOTDIR.
     pub fn exists(&self, path: &Path) -> io::Result<bool> {
-        match self.find(path, libc::O_NOFOLLOW) {
+        match self.root.find(path, libc::O_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(error) if is_absent(&error) => Ok(false),
             Err(error) => Err(error),
@@ -79,19 +72,12 @@ impl RootFiles {
     pub fn read(&mut self, path: &Path) -> Option<Vec<u8>> {
         self.files_left = self.files_left.checked_sub(1)?;
         // A link that was turned to another file is a change too.
-        let link = self.find(path, libc::O_NOFOLLOW).ok()?;
+        let link = self.root.find(path, libc::O_NOFOLLOW).ok()?;
         self.note(&link.metadata().ok()?);
-        let found = self.find(path, 0).ok()?;
-        let meta = found.metadata().ok()?;
-        if !meta.is_file() {
-            return None;
-        }
-        self.note(&meta);
+        let found = self.root.find(path, 0).ok()?;
+        self.note(&found.metadata().ok()?);
         let mut bytes = Vec::new();
-        File::options()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK) // some files of a mounted proc wait for something to say
-            .open(by_descriptor(&found))
+        open_found(&found)
             .ok()?
             .take(self.bytes_left + 1)
             .read_to_end(&mut bytes)
@@ -136,7 +122,7 @@ impl RootFiles {
 
     /// Names in a folder; none in one that is not there.
     fn names(&mut self, folder: &Path) -> Option<Vec<OsString>> {
-        let found = match self.find(folder, libc::O_DIRECTORY) {
+        let found = match self.root.find(folder, libc::O_DIRECTORY) {
             Ok(found) => found,
             Err(error) if is_absent(&error) => return Some(Vec::new()),
             Err(_) => return None,
@@ -148,31 +134,6 @@ impl RootFiles {
             names.push(entry.ok()?.file_name());
         }
         Some(names)
-    }
-
-    /// Finds what is at `path` without opening it. `flags` are added to O_PATH.
-    fn find(&self, path: &Path, flags: i32) -> io::Result<File> {
-        let path = CString::new(path.as_os_str().as_bytes())?;
-        // SAFETY: three integers, for which zero is a value; the struct may not be written as a literal.
-        let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-        how.flags = u64::from((libc::O_PATH | libc::O_CLOEXEC | flags).cast_unsigned());
-        how.resolve = libc::RESOLVE_IN_ROOT;
-        // SAFETY: `path` ends with a zero byte and `how` has the size given; both live until the call is over.
-        let descriptor = unsafe {
-            libc::syscall(
-                libc::SYS_openat2,
-                self.root.as_raw_fd(),
-                path.as_ptr(),
-                &raw const how,
-                size_of::<libc::open_how>(),
-            )
-        };
-        let Some(descriptor) = i32::try_from(descriptor).ok().filter(|made| *made >= 0) else {
-            return Err(io::Error::last_os_error());
-        };
-        // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
-        let made = unsafe { OwnedFd::from_raw_fd(descriptor) };
-        Ok(File::from(made))
     }
 
     fn note(&mut self, meta: &fs::Metadata) {
@@ -190,11 +151,6 @@ fn is_absent(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
-}
-
-/// A name for what was found, to open it for reading: nothing can take its place in between.
-fn by_descriptor(found: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", found.as_raw_fd()))
 }
 
 /// True if nginx gives the text to glob(3) (`ngx_conf_include`).

@@ -19,7 +19,10 @@ use object::{
 };
 
 use super::Units;
-use crate::{attach::user::Probe, enrich::proc_root::ProcRoot};
+use crate::{
+    attach::user::Probe,
+    enrich::{foreign, proc_root::ProcRoot},
+};
 
 /// Offsets into `PyThreadState` (Include/cpython/pystate.h), the same in all patch releases of a version; each read with gdb from a build
 /// with debug information: 3.8.18, 3.9.18, 3.10.13, 3.11.7, 3.12.1, 3.13.0.
@@ -233,8 +236,8 @@ impl<'a> Maps<'a> {
             .rows
             .iter()
             .find(|row| row.path.contains("/uvloop/loop."))?;
-        let file = root.file(tgid, "root").join(row.path.strip_prefix('/')?);
-        Image::read(row.path.to_owned(), file, self)
+        let found = foreign::mapped(root, tgid, (row.start, row.end), row.path);
+        Image::read(row.path.to_owned(), found.ok()?, self)
     }
 
     /// Where in the image's file the code at an address is.
@@ -250,7 +253,7 @@ impl<'a> Maps<'a> {
 struct Image {
     /// As the process' mount namespace names it.
     path: String,
-    /// The file itself.
+    /// A path to the file itself.
     file: PathBuf,
     /// What is added to an address in the file.
     bias: u64,
@@ -268,25 +271,22 @@ impl Image {
             let name = row.path.rsplit('/').next().unwrap_or_default();
             name.starts_with("libpython3.") && name.contains(".so")
         });
-        let exe = root.exe(tgid).ok()?;
-        let path = match library {
-            Some(row) => row.path.to_owned(),
-            None => exe.to_str()?.to_owned(),
-        };
-        let file = match library {
-            Some(_) => root.file(tgid, "root").join(path.strip_prefix('/')?),
-            None => root.file(tgid, "exe"),
-        };
-        Self::read(path, file, maps)
+        if let Some(row) = library {
+            let found = foreign::mapped(root, tgid, (row.start, row.end), row.path);
+            return Self::read(row.path.to_owned(), found.ok()?, maps);
+        }
+        let path = root.exe(tgid).ok()?.to_str()?.to_owned();
+        let exe = root.file(tgid, "exe");
+        Self::read(path, (foreign::regular(&exe).ok()?, exe), maps)
     }
 
-    fn read(path: String, file: PathBuf, maps: &Maps<'_>) -> Option<Self> {
+    fn read(path: String, (file, link): (File, PathBuf), maps: &Maps<'_>) -> Option<Self> {
         let start = maps
             .rows
             .iter()
             .find(|row| row.path == path && row.offset == 0)?
             .start;
-        let cache = ReadCache::new(File::open(&file).ok()?);
+        let cache = ReadCache::new(&file);
         let program = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
         let endian = program.endian();
         let segments: Vec<(u64, u64, u64)> = program
@@ -329,7 +329,7 @@ impl Image {
                 });
         Some(Image {
             path,
-            file,
+            file: link,
             bias: start.wrapping_sub(first),
             segments,
             symbols,

@@ -10,7 +10,10 @@ use std::{
 use agent_common::abi::{cpython_variant, runtime};
 
 use super::{Refusal, Units, VERSIONS, find};
-use crate::enrich::proc_root::ProcRoot;
+use crate::enrich::{
+    foreign::tests::{TGID, with_traps},
+    proc_root::ProcRoot,
+};
 
 struct Running(Child);
 
@@ -115,4 +118,13 @@ fn uvloop_is_recognised_by_its_file() {
             .iter()
             .any(|probe| probe.program == "context_entered")
     );
+}
+
+#[test]
+fn what_was_put_under_a_librarys_name_is_not_opened() {
+    with_traps("/lib/libpython3.11.so (deleted)", |root| {
+        let maps = b"1000-2000 r--p 00000000 08:01 7 /lib/_asyncio.cpython-311.so\n\
+            3000-4000 r--p 00000000 08:01 8 /lib/libpython3.11.so (deleted)\n";
+        assert_eq!(find(root, TGID, maps), Err(Refusal::Unreadable));
+    });
 }

@@ -13,6 +13,7 @@ use object::{
 };
 
 use super::Units;
+use crate::enrich::foreign;
 
 /// A version, as its text begins, and byte offsets: `thread_ctx.current`, `task.process`, `task.context`, `stream.sess`,
 /// `session.origin`.
@@ -23,7 +24,7 @@ const VERSIONS: &[(&str, [u32; 5])] = &[
 
 /// How units of the haproxy in the file `exe`, mapped as `maps` says, are found. None where that is not known.
 pub fn find(exe: &Path, maps: &[u8]) -> Option<Units> {
-    let file = File::open(exe).ok()?;
+    let file = foreign::regular(exe).ok()?;
     let inode = file.metadata().ok()?.ino();
     let cache = ReadCache::new(&file);
     let program = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;

@@ -8,7 +8,7 @@ use std::{collections::HashMap, fs::File, os::unix::fs::FileExt};
 
 use object::{Object, ObjectSymbol, ReadCache, read::elf::ElfFile64};
 
-use crate::enrich::proc_root::ProcRoot;
+use crate::enrich::{foreign, proc_root::ProcRoot};
 
 /// The types of which fields are kept.
 const TYPES: &[&str] = &[
@@ -55,8 +55,8 @@ impl Structs {
         maps: &[u8],
         memory: File,
     ) -> Result<Self, bool> {
-        let (start, path) = library(maps).ok_or(false)?;
-        let file = root.file(tgid, "root").join(path.trim_start_matches('/'));
+        let (start, end, path) = library(maps).ok_or(false)?;
+        let (file, _) = foreign::mapped(root, tgid, (start, end), path).map_err(|_| false)?;
         let symbols = symbols(&file).ok_or(false)?;
         let mut structs = Structs {
             memory,
@@ -184,22 +184,24 @@ struct Layout {
     address: u64,
 }
 
-/// Where the library is mapped from its beginning, and its path. A line is `ADDRESSES PERMS OFFSET DEV INODE PATH` (`man 5 proc_pid_maps`).
-fn library(maps: &[u8]) -> Option<(u64, &str)> {
+/// Where the mapping of the library's beginning begins and ends, and its path. A line is `ADDRESSES PERMS OFFSET DEV INODE PATH` (`man 5 proc_pid_maps`).
+fn library(maps: &[u8]) -> Option<(u64, u64, &str)> {
     maps.split(|byte| *byte == b'\n').find_map(|line| {
         let line = std::str::from_utf8(line).ok()?;
         let path = line.get(line.find('/')?..)?;
         let mut words = line.split_ascii_whitespace();
-        let (start, _) = words.next()?.split_once('-')?;
+        let (start, end) = words.next()?.split_once('-')?;
         let offset = words.nth(1)?;
-        let is_start = path.ends_with("/libjvm.so") && u64::from_str_radix(offset, 16) == Ok(0);
-        is_start.then(|| Some((u64::from_str_radix(start, 16).ok()?, path)))?
+        let hex = |text| u64::from_str_radix(text, 16).ok();
+        let name = path.strip_suffix(" (deleted)").unwrap_or(path);
+        let is_start = name.ends_with("/libjvm.so") && hex(offset) == Some(0);
+        is_start.then(|| Some((hex(start)?, hex(end)?, path)))?
     })
 }
 
 /// Addresses of the exported symbols that describe the table.
-fn symbols(file: &std::path::Path) -> Option<HashMap<String, u64>> {
-    let cache = ReadCache::new(File::open(file).ok()?);
+fn symbols(file: &File) -> Option<HashMap<String, u64>> {
+    let cache = ReadCache::new(file);
     let library = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
     let found = library
         .dynamic_symbols()
@@ -214,4 +216,30 @@ fn symbols(file: &std::path::Path) -> Option<HashMap<String, u64>> {
 /// Whether a word may point to a struct.
 pub(super) fn is_pointer(word: u64) -> bool {
     word >= 0x1000 && word.is_multiple_of(8) && word >> 47 == 0
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test may panic")]
+mod tests {
+    use super::Structs;
+    use crate::enrich::foreign::{
+        regular,
+        tests::{TGID, with_traps},
+    };
+
+    #[test]
+    fn what_was_put_under_the_librarys_name_is_not_opened() {
+        for name in ["libjvm.so", "libjvm.so (deleted)"] {
+            let maps = format!("1000-2000 r-xp 00000000 08:01 7 /opt/java/{name}\n");
+            assert_eq!(
+                super::library(maps.as_bytes()).map(|(start, ..)| start),
+                Some(0x1000)
+            );
+        }
+        with_traps("/opt/java/libjvm.so", |root| {
+            let maps = b"1000-2000 r-xp 00000000 08:01 7 /opt/java/libjvm.so\n";
+            let memory = regular(&root.file(TGID, "exe")).unwrap();
+            assert_eq!(Structs::read(root, TGID, maps, memory).err(), Some(false));
+        });
+    }
 }
