@@ -12,9 +12,9 @@ use std::{
 };
 
 use memchr::memmem::Finder;
-use object::{Object, ObjectSection, ReadCache};
 
 use super::{
+    bounded::sections,
     foreign,
     units::{self, go::GoFacts, tokio::TokioFacts},
 };
@@ -60,9 +60,7 @@ impl ElfMarks {
     /// The file cannot be opened or read: the process is gone or foreign.
     pub fn is_go(&mut self, path: &Path) -> io::Result<bool> {
         once(&mut self.go, path, |file| {
-            Ok(sections(file, |name| name == ".go.buildinfo")
-                .next()
-                .is_some())
+            Ok(!sections(file, |name| name == b".go.buildinfo").is_empty())
         })
     }
 
@@ -104,10 +102,10 @@ impl ElfMarks {
     pub fn marks(&mut self, path: &Path) -> io::Result<Marks> {
         once(&mut self.marks, path, |file| {
             let mut marks = Marks::default();
-            for (at, size) in sections(file, |name| name == ".rodata") {
+            for (at, size) in sections(file, |name| name == b".rodata") {
                 search(file, at, size.min(SEARCH_MAX), DATA, &mut marks)?;
             }
-            for (at, size) in sections(file, |name| name == ".dynstr") {
+            for (at, size) in sections(file, |name| name == b".dynstr") {
                 search(file, at, size.min(SEARCH_MAX), NAMES, &mut marks)?;
             }
             Ok(marks)
@@ -133,21 +131,6 @@ fn once<T: Clone>(
     }
     known.insert(id, found.clone());
     Ok(found)
-}
-
-/// Place and size of the sections with a name that is wanted. None in a file that is no ELF or a damaged one.
-fn sections(file: &File, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = (u64, u64)> {
-    let cache = ReadCache::new(file);
-    let mut found = Vec::new();
-    if let Ok(elf) = object::File::parse(&cache) {
-        for section in elf.sections() {
-            if section.name().is_ok_and(&wanted) {
-                // A section without bytes in the file still is there.
-                found.push(section.file_range().unwrap_or((0, 0)));
-            }
-        }
-    }
-    found.into_iter()
 }
 
 type Mark = fn(&mut Marks);

@@ -4,6 +4,7 @@
 //! scope. Always holds: everything kept is bounded and its loss counted; of an environment only OpenTelemetry's variables and a closed list are
 //! read out. Refuses: to keep anything about a process whose start time does not match its key.
 
+pub mod bounded;
 pub mod cgroup;
 pub mod docker;
 pub mod elf;

@@ -14,14 +14,18 @@ use std::{fs::File, os::unix::fs::FileExt, path::PathBuf};
 
 use agent_common::abi::{Runtime, cpython_variant, runtime};
 use object::{
-    Object, ObjectSymbol, ObjectSymbolTable, ReadCache, RelocationTarget, elf,
-    read::elf::{ElfFile64, FileHeader, ProgramHeader},
+    Object, ObjectSymbol, ObjectSymbolTable, RelocationTarget, elf,
+    read::elf::{FileHeader, ProgramHeader},
 };
 
 use super::Units;
 use crate::{
     attach::user::Probe,
-    enrich::{foreign, proc_root::ProcRoot},
+    enrich::{
+        bounded::{Bounded, Program},
+        foreign,
+        proc_root::ProcRoot,
+    },
 };
 
 /// Offsets into `PyThreadState` (Include/cpython/pystate.h), the same in all patch releases of a version; each read with gdb from a build
@@ -286,12 +290,12 @@ impl Image {
             .iter()
             .find(|row| row.path == path && row.offset == 0)?
             .start;
-        let cache = ReadCache::new(&file);
-        let program = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
+        let data = Bounded::new(&file);
+        let program = Program::parse(&data).ok()?;
         let endian = program.endian();
         let segments: Vec<(u64, u64, u64)> = program
             .elf_header()
-            .program_headers(endian, &cache)
+            .program_headers(endian, &data)
             .ok()?
             .iter()
             .filter(|header| header.p_type(endian) == elf::PT_LOAD)

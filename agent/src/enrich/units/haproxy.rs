@@ -4,16 +4,23 @@
 //! fields come from a table by version, read in a debugger; a wrong one would find no connection that a request was read from. Refuses:
 //! versions that are not in the table, and executables without their symbols.
 
-use std::{fs::File, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs::File,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::Path,
+};
 
 use agent_common::abi::{Runtime, runtime};
 use object::{
-    Object, ObjectSection, ObjectSymbol, ReadCache, elf,
-    read::elf::{ElfFile64, FileHeader, ProgramHeader},
+    Object, ObjectSegment, ObjectSymbol, elf,
+    read::elf::{FileHeader, ProgramHeader},
 };
 
 use super::Units;
-use crate::enrich::foreign;
+use crate::enrich::{
+    bounded::{Bounded, Program},
+    foreign,
+};
 
 /// A version, as its text begins, and byte offsets: `thread_ctx.current`, `task.process`, `task.context`, `stream.sess`,
 /// `session.origin`.
@@ -26,8 +33,8 @@ const VERSIONS: &[(&str, [u32; 5])] = &[
 pub fn find(exe: &Path, maps: &[u8]) -> Option<Units> {
     let file = foreign::regular(exe).ok()?;
     let inode = file.metadata().ok()?.ino();
-    let cache = ReadCache::new(&file);
-    let program = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
+    let data = Bounded::new(&file);
+    let program = Program::parse(&data).ok()?;
     let endian = program.endian();
     let symbol = |wanted: &str| {
         program
@@ -35,7 +42,7 @@ pub fn find(exe: &Path, maps: &[u8]) -> Option<Units> {
             .find(|symbol| symbol.name() == Ok(wanted))
             .map(|symbol| symbol.address())
     };
-    let version = text_at(&program, symbol("haproxy_version")?)?;
+    let version = text_at(&file, &program, symbol("haproxy_version")?)?;
     let (_, offsets) = VERSIONS
         .iter()
         .find(|(known, _)| version.starts_with(known))?;
@@ -66,19 +73,18 @@ pub fn find(exe: &Path, maps: &[u8]) -> Option<Units> {
 }
 
 /// The text that stands at an address of the program.
-fn text_at<'data>(
-    program: &ElfFile64<'data, object::Endianness, &'data ReadCache<&File>>,
-    address: u64,
-) -> Option<String> {
+fn text_at(file: &File, program: &Program<'_>, address: u64) -> Option<String> {
     /// Longer than any version.
     const MOST: usize = 64;
-    let section = program.sections().find(|section| {
-        (section.address()..section.address() + section.size()).contains(&address)
+    let at = program.segments().find_map(|segment| {
+        let (at, size) = segment.file_range();
+        let inside = address.checked_sub(segment.address())?;
+        (inside < size).then(|| at.checked_add(inside)).flatten()
     })?;
-    let bytes = section.data().ok()?;
-    let from = usize::try_from(address - section.address()).ok()?;
-    let text = bytes.get(from..)?;
-    let end = text.iter().take(MOST).position(|byte| *byte == 0)?;
+    let mut text = [0; MOST];
+    let got = file.read_at(&mut text, at).ok()?;
+    let text = text.get(..got)?;
+    let end = text.iter().position(|byte| *byte == 0)?;
     String::from_utf8(text.get(..end)?.to_vec()).ok()
 }
 

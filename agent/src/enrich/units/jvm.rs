@@ -6,9 +6,13 @@
 
 use std::{collections::HashMap, fs::File, os::unix::fs::FileExt};
 
-use object::{Object, ObjectSymbol, ReadCache, read::elf::ElfFile64};
+use object::{Object, ObjectSymbol};
 
-use crate::enrich::{foreign, proc_root::ProcRoot};
+use crate::enrich::{
+    bounded::{Bounded, Program},
+    foreign,
+    proc_root::ProcRoot,
+};
 
 /// The types of which fields are kept.
 const TYPES: &[&str] = &[
@@ -201,8 +205,8 @@ fn library(maps: &[u8]) -> Option<(u64, u64, &str)> {
 
 /// Addresses of the exported symbols that describe the table.
 fn symbols(file: &File) -> Option<HashMap<String, u64>> {
-    let cache = ReadCache::new(file);
-    let library = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
+    let data = Bounded::new(file);
+    let library = Program::parse(&data).ok()?;
     let found = library
         .dynamic_symbols()
         .filter(ObjectSymbol::is_definition)

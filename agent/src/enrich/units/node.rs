@@ -8,14 +8,17 @@
 //! Seen in the code of 18.20.8, 20.20.2, 22.23.3, 24.21.0 (nodejs.org, npm's `node`): the constructors' `movsd 0x8(%rbx),%xmm0` and
 //! `movsd 0x10(%rbx),%xmm1` before the call, and `mov 0x98(%rbx),%rcx` (the pointer to the ids) in the function.
 
-use std::{collections::HashMap, fs::File, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
 use agent_common::abi::{Runtime, node_variant, runtime};
 use memchr::memmem;
-use object::{Object, ObjectSection, ObjectSegment, ReadCache, read::elf::ElfFile64};
+use object::{Object, ObjectSection, ObjectSegment};
 
 use super::Units;
-use crate::attach::user::Probe;
+use crate::{
+    attach::user::Probe,
+    enrich::bounded::{self, Bounded, Program},
+};
 
 /// `node::AsyncHooks::push_async_context(double, double, …)`; what the third argument is changed in 22.
 const PUSH: &str = "_ZN4node10AsyncHooks18push_async_contextEdd";
@@ -49,6 +52,9 @@ const IDS: u32 = 0x98;
 const MOV: u8 = 0x8b;
 /// Largest function looked at, bytes.
 const CODE_MAX: u64 = 4096;
+
+/// Constructors of `InternalCallbackScope`; 24 has three.
+const SCOPES_MAX: usize = 8;
 
 /// Places in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +107,8 @@ impl Places {
 /// Looks into an executable or library. None where it is no Node.js whose code is known.
 #[must_use]
 pub fn places(file: &File) -> Option<Places> {
-    let cache = ReadCache::new(file);
-    let program = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
+    let data = Bounded::new(file);
+    let program = Program::parse(&data).ok()?;
     let mut found = Found::default();
     for (symbols, names) in [(".dynsym", ".dynstr"), (".symtab", ".strtab")] {
         if found.is_whole() {
@@ -149,35 +155,6 @@ pub fn places(file: &File) -> Option<Places> {
     })
 }
 
-/// Bytes of an entry of a symbol table (`Elf64_Sym`: name, info, other, section; value; size).
-const SYMBOL: usize = 24;
-/// Bytes of a symbol table read at once, a multiple of [`SYMBOL`].
-const PIECE: usize = SYMBOL << 14;
-/// Longest of the names that are looked for; V8 and Node have far longer ones.
-const NAME_MAX: usize = 256;
-
-/// Reads `size` bytes from `at` in pieces; each begins `overlap` bytes before the end of the one before. Gives the place of each in the whole.
-fn pieces(
-    file: &File,
-    (at, size): (u64, u64),
-    overlap: usize,
-    mut look: impl FnMut(u64, &[u8]),
-) -> Option<()> {
-    let mut piece = vec![0; PIECE];
-    let mut from = 0;
-    while from < size {
-        let want = usize::try_from(size - from).unwrap_or(PIECE).min(PIECE);
-        let room = piece.get_mut(..want)?;
-        file.read_exact_at(room, at + from).ok()?;
-        look(from, room);
-        if from + want as u64 >= size {
-            break;
-        }
-        from += (want - overlap) as u64;
-    }
-    Some(())
-}
-
 /// Functions: address and size.
 #[derive(Default)]
 struct Found {
@@ -191,49 +168,21 @@ struct Found {
 }
 
 impl Found {
-    /// Looks for the wanted names, then for the symbols that have them. Both tables are read in pieces: they have tens of megabytes.
     fn search(&mut self, file: &File, symbols: (u64, u64), names: (u64, u64)) -> Option<()> {
-        let mut named: HashMap<u64, Vec<u8>> = HashMap::new();
-        let finders: Vec<_> = [PUSH, SCOPE, MICROTASKS, TRY_MICROTASKS]
-            .into_iter()
-            .chain(RESOLVES)
-            .map(memmem::Finder::new)
-            .collect();
-        pieces(file, names, NAME_MAX, |at, piece| {
-            for finder in &finders {
-                for start in finder.find_iter(piece) {
-                    // A name begins behind the end of another one.
-                    if start.checked_sub(1).and_then(|before| piece.get(before)) == Some(&0) {
-                        let name = piece.get(start..).unwrap_or_default();
-                        let end = memchr::memchr(0, name).unwrap_or(name.len());
-                        let name = name.get(..end).unwrap_or_default().to_owned();
-                        named.insert(at + start as u64, name);
-                    }
-                }
+        bounded::symbols(file, symbols, names, |symbol| {
+            if symbol.address != 0
+                && symbol.size != 0
+                && let Ok(name) = std::str::from_utf8(symbol.name)
+            {
+                self.take(name, symbol.address, symbol.size);
             }
         })?;
-        pieces(file, symbols, 0, |_, piece| {
-            for symbol in piece.chunks_exact(SYMBOL) {
-                let word = |at: usize| {
-                    let bytes = symbol.get(at..at + 8)?;
-                    Some(u64::from_le_bytes(bytes.try_into().ok()?))
-                };
-                let (Some(head), Some(address), Some(size)) = (word(0), word(8), word(16)) else {
-                    continue;
-                };
-                let name = named.get(&(head & 0xffff_ffff));
-                if let Some(name) = name.and_then(|name| std::str::from_utf8(name).ok())
-                    && address != 0
-                    && size != 0
-                {
-                    self.take(name, address, size);
-                }
-            }
-        })
+        (self.scopes.len() <= SCOPES_MAX).then_some(())
     }
 
     fn take(&mut self, name: &str, address: u64, size: u64) {
-        if name.contains(".cold") {
+        // Most names are V8's, and none of these.
+        if !name.starts_with("_ZN") && !name.starts_with("Builtins_") || name.contains(".cold") {
             return;
         }
         // Callers of 18.20 have its beginning in themselves: that it was called between two timers is not seen.
@@ -247,7 +196,7 @@ impl Found {
         if name.starts_with(PUSH) {
             self.push = Some(place);
         } else if name.starts_with(SCOPE) {
-            if !self.scopes.contains(&place) {
+            if self.scopes.len() <= SCOPES_MAX && !self.scopes.contains(&place) {
                 self.scopes.push(place);
             }
         } else if name == MICROTASKS {

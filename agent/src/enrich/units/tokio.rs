@@ -9,13 +9,13 @@
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use agent_common::abi::{Runtime, runtime, tokio_variant};
-use object::{
-    Endianness, Object, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind, elf,
-    read::elf::{ElfFile64, ProgramHeader},
-};
+use object::{Object, ObjectSection, ObjectSegment, elf, read::elf::ProgramHeader};
 
 use super::Units;
-use crate::attach::user::Probe;
+use crate::{
+    attach::user::Probe,
+    enrich::bounded::{self, Bounded, Program},
+};
 
 /// Bytes of a function that are looked at.
 const CODE_MAX: u64 = 256;
@@ -126,8 +126,8 @@ impl TokioFacts {
     /// # Errors
     /// It cannot be read.
     pub fn read(file: &File) -> io::Result<Self> {
-        let cache = ReadCache::new(file);
-        let Ok(program) = ElfFile64::<Endianness, _>::parse(&cache) else {
+        let data = Bounded::new(file);
+        let Ok(program) = Program::parse(&data) else {
             return Ok(Self::Unknown(STRIPPED));
         };
         Ok(look(file, &program).unwrap_or(Self::Unknown(CODE)))
@@ -166,40 +166,44 @@ impl TokioFacts {
     }
 }
 
-type Program<'a> = ElfFile64<'a, Endianness, &'a ReadCache<&'a File>>;
-
 fn look(file: &File, program: &Program<'_>) -> Option<TokioFacts> {
     let (mut contexts, mut enters) = (Vec::new(), Vec::new());
     let mut found: Vec<(&Names, u64)> = Vec::new();
-    let mut has_symbols = false;
-    for symbol in program.symbols() {
-        has_symbols = true;
-        let Ok(name) = symbol.name() else { continue };
+    let range = |name| program.section_by_name(name)?.file_range();
+    let (Some(symbols), Some(names)) = (range(".symtab"), range(".strtab")) else {
+        return Some(TokioFacts::Unknown(STRIPPED));
+    };
+    bounded::symbols(file, symbols, names, |symbol| {
+        let Ok(name) = std::str::from_utf8(symbol.name) else {
+            return;
+        };
         if !name.contains("5tokio") {
-            continue;
+            return;
         }
-        match symbol.kind() {
-            SymbolKind::Tls if name.contains("5tokio7runtime7context7CONTEXT") => {
-                contexts.push((symbol.address(), symbol.size()));
+        let place = (symbol.address, symbol.size);
+        match symbol.kind {
+            elf::STT_TLS if name.contains("5tokio7runtime7context7CONTEXT") => {
+                contexts.push(place);
+                contexts.truncate(2);
             }
-            SymbolKind::Text if name.contains("11TaskIdGuard") && ends_in(name, "5enter") => {
-                enters.push((symbol.address(), symbol.size()));
+            elf::STT_FUNC if name.contains("11TaskIdGuard") && ends_in(name, "5enter") => {
+                enters.push(place);
+                enters.truncate(2);
             }
-            SymbolKind::Text => {
+            elf::STT_FUNC => {
                 let of = FUNCTIONS.iter().find(|of| {
                     of.parts.iter().all(|part| name.contains(part))
                         && ends_in(name, of.last)
                         // Link-time optimisation makes all names local, and may have put copies of a function into others.
-                        && (of.is_generic || symbol.is_global())
+                        && (of.is_generic || symbol.bind != elf::STB_LOCAL)
                 });
-                found.extend(of.map(|of| (of, symbol.address())));
+                found.extend(of.map(|of| (of, symbol.address)));
+                // One more than all programs together may have.
+                found.truncate(COPIES_MAX + FUNCTIONS.len());
             }
             _ => {}
         }
-    }
-    if !has_symbols {
-        return Some(TokioFacts::Unknown(STRIPPED));
-    }
+    })?;
     // Two of them would be two tokios.
     let ([(context, context_size)], [(enter, enter_size)]) = (&contexts[..], &enters[..]) else {
         return None;

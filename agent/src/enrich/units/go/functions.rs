@@ -6,12 +6,14 @@
 
 use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
+use crate::enrich::bounded::SECTION_MAX;
+
 /// Functions of one program that are looked at; Kubernetes' largest has 120,000.
 const FUNCTIONS_MAX: u64 = 1 << 20;
 /// Bytes read at once.
 const PIECE: usize = 64 << 10;
 /// Bytes read of one table: it is read once in order, names with some going back.
-const READ_MAX: u64 = 512 << 20;
+const READ_MAX: u64 = SECTION_MAX;
 /// Bytes of a name that are told.
 const NAME_MAX: usize = 64;
 

@@ -16,13 +16,13 @@ mod version;
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use agent_common::abi::{Runtime, go_variant, runtime};
-use object::{
-    Endianness, Object, ObjectSymbol, ReadCache, elf,
-    read::elf::{ElfFile64, ProgramHeader},
-};
+use object::{Object, ObjectSymbol, elf, read::elf::ProgramHeader};
 
 use super::Units;
-use crate::attach::user::Probe;
+use crate::{
+    attach::user::Probe,
+    enrich::bounded::{Bounded, Program},
+};
 use places::Places;
 
 /// Bytes of a word that holds a pointer.
@@ -50,8 +50,8 @@ impl GoFacts {
     /// # Errors
     /// It cannot be read.
     pub fn read(file: &File) -> io::Result<Self> {
-        let cache = ReadCache::new(file);
-        let Ok(program) = ElfFile64::<Endianness, _>::parse(&cache) else {
+        let data = Bounded::new(file);
+        let Ok(program) = Program::parse(&data) else {
             return Ok(Self::default());
         };
         let minor = buildinfo(file, &program).and_then(|section| version::minor(&section));
@@ -119,8 +119,6 @@ const UNKNOWN_RELEASE: &str = "linked by a release of Go that is not known: what
 const EVENT_LOOP: &str = "linked by Go, with a module whose one goroutine reads the requests of many connections: its calls are roots";
 const UNKNOWN_STORAGE: &str = "linked by Go, but where it keeps its goroutine is not known (C variables of threads, and no symbols): its calls are roots";
 const UNKNOWN_CODE: &str = "linked by Go, but where it makes goroutines was not found: what net/http's and other goroutines call for a request are roots";
-
-type Program<'a> = ElfFile64<'a, Endianness, &'a ReadCache<&'a File>>;
 
 /// How far below the thread pointer `g` is, bytes.
 fn tls_distance(program: &Program<'_>) -> Option<u64> {

@@ -12,10 +12,11 @@ use std::{collections::BTreeSet, fs::File, ops::Range, os::unix::fs::FileExt};
 use object::{Object, ObjectSection, ObjectSegment, elf, read::elf::FileHeader};
 
 use super::{
-    Program, code,
+    code,
     functions::{self, Place},
     packages::{Owner, owner},
 };
+use crate::enrich::bounded::{Program, SECTION_MAX};
 
 /// Bytes of a function that are looked at; the largest with a place has some 3,000.
 const CODE_MAX: u32 = 64 << 10;
@@ -221,6 +222,11 @@ impl Code<'_> {
         }
         let mut spots = Vec::new();
         let mut waiting = BTreeSet::new();
+        // A table may name the same code many times.
+        let own = pass.own.iter().map(|own| u64::from(own.end - own.start));
+        if own.sum::<u64>() > SECTION_MAX {
+            return None;
+        }
         for range in &pass.own {
             self.calls(range, &mut |from, target| {
                 let Some((program, _, is_whole, _)) =
