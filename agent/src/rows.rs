@@ -86,6 +86,12 @@ pub fn provider(counts: SharedCounts, text: DroppedText) -> SnapshotProvider {
                 "Running processes that use io_uring; what they do through it is not seen.",
             ),
             plain(
+                "suture.probes.refused",
+                Kind::Counter,
+                counts.probes_refused,
+                "Processes whose calls are roots because a uprobe was not attached: its file was another one by then, or there are too many places.",
+            ),
+            plain(
                 "suture.print.dropped",
                 Kind::Counter,
                 text.load(Ordering::Relaxed),

@@ -59,6 +59,8 @@ pub struct Kernel {
     counters: PerCpuArray<MapData, u64>,
     /// Map memory in bytes, as the kernel accounts it.
     pub map_bytes: u64,
+    /// Times that a process' units are not read because a probe was not attached.
+    pub probes_refused: u64,
     attached: Attached,
 }
 
@@ -90,6 +92,7 @@ impl Kernel {
             timed: attached.hash("TIMED")?,
             counters: attached.counters()?,
             map_bytes,
+            probes_refused: 0,
             attached,
         })
     }
@@ -161,6 +164,7 @@ impl Kernel {
         let mut runtime = finding.runtime;
         for probe in &finding.probes {
             if let Err(error) = self.attached.probe(probe) {
+                self.probes_refused += 1;
                 tracing::warn!(tgid, "{error}; calls of this process are roots");
                 runtime = Runtime::of(runtime::MULTIPLEXING);
                 break;

@@ -1,21 +1,15 @@
 //! What an executable is made of, by its sections and a few strings in them.
 //!
 //! In: an ELF file. Out: [`Marks`]. Always holds: at most [`SEARCH_MAX`] bytes of a section are searched, in pieces, so a large binary costs neither
-//! memory nor seconds; each file is searched once while it stays the same (device, inode, mtime). Refuses: to run or map the file.
+//! memory nor seconds; each file is searched once while it stays the same ([`FileId`]). Refuses: to run or map the file.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::Path,
-};
+use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use memchr::memmem::Finder;
 
 use super::{
     bounded::sections,
-    foreign,
+    foreign::{self, FileId, Looked},
     units::{self, go::GoFacts, tokio::TokioFacts},
 };
 
@@ -38,9 +32,6 @@ pub struct Marks {
     /// It exports `node_module_register`, which native modules of Node.js call, whatever the file is called.
     pub node: bool,
 }
-
-/// A file that stays the same: device, inode, mtime in s and ns.
-type FileId = (u64, u64, i64, i64);
 
 /// What was found in each file looked into.
 #[derive(Debug, Default)]
@@ -68,8 +59,8 @@ impl ElfMarks {
     ///
     /// # Errors
     /// As [`Self::is_go`].
-    pub fn go(&mut self, path: &Path) -> io::Result<GoFacts> {
-        once(&mut self.go_facts, path, |file| {
+    pub fn go(&mut self, path: &Path) -> io::Result<(GoFacts, Looked)> {
+        looked(&mut self.go_facts, path, |file| {
             let facts = GoFacts::read(file)?;
             if let Some(limit) = facts.limit() {
                 let exe = path.read_link().unwrap_or_else(|_| path.to_owned());
@@ -83,16 +74,16 @@ impl ElfMarks {
     ///
     /// # Errors
     /// As [`Self::is_go`].
-    pub fn node(&mut self, path: &Path) -> io::Result<Option<units::node::Places>> {
-        once(&mut self.node, path, |file| Ok(units::node::places(file)))
+    pub fn node(&mut self, path: &Path) -> io::Result<(Option<units::node::Places>, Looked)> {
+        looked(&mut self.node, path, |file| Ok(units::node::places(file)))
     }
 
     /// Looks into the program at `path`, which holds tokio.
     ///
     /// # Errors
     /// As [`Self::is_go`].
-    pub fn tokio(&mut self, path: &Path) -> io::Result<TokioFacts> {
-        once(&mut self.tokio, path, TokioFacts::read)
+    pub fn tokio(&mut self, path: &Path) -> io::Result<(TokioFacts, Looked)> {
+        looked(&mut self.tokio, path, TokioFacts::read)
     }
 
     /// Searches the file at `path`.
@@ -119,18 +110,26 @@ fn once<T: Clone>(
     path: &Path,
     look: impl FnOnce(&File) -> io::Result<T>,
 ) -> io::Result<T> {
+    looked(known, path, look).map(|(found, _)| found)
+}
+
+/// The same; tells which file it was.
+fn looked<T: Clone>(
+    known: &mut HashMap<FileId, T>,
+    path: &Path,
+    look: impl FnOnce(&File) -> io::Result<T>,
+) -> io::Result<(T, Looked)> {
     let file = foreign::regular(path)?;
-    let meta = file.metadata()?;
-    let id = (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec());
-    if let Some(found) = known.get(&id) {
-        return Ok(found.clone());
+    let looked = Looked::at(path, &file)?;
+    if let Some(found) = known.get(&looked.id) {
+        return Ok((found.clone(), looked));
     }
     let found = look(&file)?;
     if known.len() >= FILES_MAX {
         known.clear(); // looked into again when met again; a thousand different executables are rare
     }
-    known.insert(id, found.clone());
-    Ok(found)
+    known.insert(looked.id, found.clone());
+    Ok((found, looked))
 }
 
 type Mark = fn(&mut Marks);

@@ -6,16 +6,66 @@
 
 use std::{
     ffi::CString,
-    fs::File,
+    fs::{File, Metadata},
     io,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{MetadataExt, OpenOptionsExt},
+        },
     },
     path::{Path, PathBuf},
 };
 
 use super::proc_root::ProcRoot;
+
+/// Which file it is, in a state that it has once: nobody can set a ctime, and every change of the file does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    size: u64,
+    /// s and ns.
+    changed: (i64, i64),
+}
+
+impl FileId {
+    /// Of what stat(2) says.
+    #[must_use]
+    pub fn of(meta: &Metadata) -> Self {
+        Self {
+            dev: meta.dev(),
+            ino: meta.ino(),
+            size: meta.len(),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+/// A file that was looked into.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// A path to it, which may lead to another file later.
+    pub path: PathBuf,
+    /// The file that it led to.
+    pub id: FileId,
+}
+
+impl Looked {
+    /// `file` was opened at `path`.
+    ///
+    /// # Errors
+    /// As fstat(2).
+    pub fn at(path: &Path, file: &File) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            id: FileId::of(&file.metadata()?),
+        })
+    }
+}
 
 /// The root folder of a process.
 #[derive(Debug)]
@@ -93,7 +143,7 @@ pub fn regular(path: &Path) -> io::Result<File> {
     open_found(&found)
 }
 
-/// Opens the file that a process has mapped at `start` to `end` and that its maps call `path`; gives a path to it, too.
+/// Opens the file that a process has mapped at `start` to `end` and that its maps call `path`.
 ///
 /// # Errors
 /// As [`regular`]; the mapping and the file under that name are gone.
@@ -102,11 +152,12 @@ pub fn mapped(
     tgid: u32,
     (start, end): (u64, u64),
     path: &str,
-) -> io::Result<(File, PathBuf)> {
+) -> io::Result<(File, Looked)> {
     // The file itself, whatever has its name now. Only for CAP_SYS_ADMIN and CAP_CHECKPOINT_RESTORE (`proc_map_files_get_link`).
     let link = root.file(tgid, &format!("map_files/{start:x}-{end:x}"));
     if let Ok(file) = regular(&link) {
-        return Ok((file, link));
+        let looked = Looked::at(&link, &file)?;
+        return Ok((file, looked));
     }
     let found = Root::of(root, tgid)?.find(Path::new(path), 0)?;
     // Files of a mounted proc say so, and reading some of them takes from others what they say.
@@ -114,7 +165,9 @@ pub fn mapped(
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is empty"));
     }
     let below = root.file(tgid, "root").join(path.trim_start_matches('/'));
-    Ok((open_found(&found)?, below))
+    let file = open_found(&found)?;
+    let looked = Looked::at(&below, &file)?;
+    Ok((file, looked))
 }
 
 /// A name for what was found, to open it: nothing can take its place in between.
@@ -195,13 +248,13 @@ pub(super) mod tests {
             file.read_exact(&mut bytes).unwrap();
             bytes
         };
-        let (file, link) = mapped(&root, tgid, (hex(start), hex(end)), "/bin/sh").unwrap();
-        assert_eq!(link.parent(), Some(&*root.file(tgid, "map_files")));
+        let (file, looked) = mapped(&root, tgid, (hex(start), hex(end)), "/bin/sh").unwrap();
+        assert_eq!(looked.path.parent(), Some(&*root.file(tgid, "map_files")));
         let own = regular(&root.file(tgid, "exe")).unwrap();
         assert_eq!(begin(file), begin(own));
         // No such mapping: by its name, in the process' root.
-        let (_, link) = mapped(&root, tgid, (0, 0x1000), "/bin/sh").unwrap();
-        assert_eq!(link, root.file(tgid, "root").join("bin/sh"));
+        let (_, looked) = mapped(&root, tgid, (0, 0x1000), "/bin/sh").unwrap();
+        assert_eq!(looked.path, root.file(tgid, "root").join("bin/sh"));
     }
 
     #[test]

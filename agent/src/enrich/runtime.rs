@@ -170,7 +170,7 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
         // The scheduler moves goroutines between threads, its netpoller makes all sockets non-blocking.
         let facts = elf.go(&file).ok();
         return facts
-            .and_then(|facts| units::go::units(&file, &facts))
+            .and_then(|(facts, looked)| units::go::units(&looked, &facts))
             .map_or_else(
                 || {
                     Finding::unread(
@@ -268,9 +268,9 @@ pub fn find(root: &ProcRoot, elf: &mut ElfMarks, tgid: u32) -> Finding {
 
 /// tokio in the file `file`: its tasks move between worker threads at every await.
 fn tokio(elf: &mut ElfMarks, file: &Path) -> Finding {
-    let facts = elf.tokio(file).unwrap_or_default();
+    let (facts, looked) = elf.tokio(file).unwrap_or_default();
     let limit = facts.limit();
-    match facts.units(file) {
+    match facts.units(&looked) {
         None => Finding::unread(runtime::MULTIPLEXING, limit.unwrap_or_default()),
         Some(units) => Finding {
             is_unread: limit.is_some(),
@@ -282,7 +282,7 @@ fn tokio(elf: &mut ElfMarks, file: &Path) -> Finding {
 /// Node.js in the file `file`.
 fn node(elf: &mut ElfMarks, file: &Path) -> Finding {
     match elf.node(file) {
-        Ok(Some(places)) => Finding::from(places.units(file)),
+        Ok((Some(places), looked)) => Finding::from(places.units(&looked)),
         _ => Finding::unread(
             runtime::MULTIPLEXING,
             "this version or build of Node.js is not known: the turns of its event loop are not told apart",

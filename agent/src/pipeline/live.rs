@@ -67,6 +67,8 @@ pub struct LiveCounts {
     pub io_uring: Vec<(u32, String)>,
     /// Map memory, bytes.
     pub map_bytes: u64,
+    /// Times that a process' units are not read because a probe was refused.
+    pub probes_refused: u64,
 }
 
 /// Counters as other threads see them.
@@ -420,6 +422,7 @@ impl<O: Output> Live<O> {
             .map(|(key, name)| (key.tgid, name.clone()))
             .collect();
         counts.map_bytes = self.kernel.map_bytes;
+        counts.probes_refused = self.kernel.probes_refused;
     }
 }
 

@@ -10,7 +10,7 @@
 //!                            ^───────── interp ──────┘                           fsbase points here
 //! ```
 
-use std::{fs::File, os::unix::fs::FileExt, path::PathBuf};
+use std::{fs::File, os::unix::fs::FileExt};
 
 use agent_common::abi::{Runtime, cpython_variant, runtime};
 use object::{
@@ -23,7 +23,7 @@ use crate::{
     attach::user::Probe,
     enrich::{
         bounded::{Bounded, Program},
-        foreign,
+        foreign::{self, Looked},
         proc_root::ProcRoot,
     },
 };
@@ -257,8 +257,8 @@ impl<'a> Maps<'a> {
 struct Image {
     /// As the process' mount namespace names it.
     path: String,
-    /// A path to the file itself.
-    file: PathBuf,
+    /// The file itself.
+    file: Looked,
     /// What is added to an address in the file.
     bias: u64,
     /// File offset, size and address of its segments.
@@ -281,10 +281,12 @@ impl Image {
         }
         let path = root.exe(tgid).ok()?.to_str()?.to_owned();
         let exe = root.file(tgid, "exe");
-        Self::read(path, (foreign::regular(&exe).ok()?, exe), maps)
+        let file = foreign::regular(&exe).ok()?;
+        let looked = Looked::at(&exe, &file).ok()?;
+        Self::read(path, (file, looked), maps)
     }
 
-    fn read(path: String, (file, link): (File, PathBuf), maps: &Maps<'_>) -> Option<Self> {
+    fn read(path: String, (file, looked): (File, Looked), maps: &Maps<'_>) -> Option<Self> {
         let start = maps
             .rows
             .iter()
@@ -333,7 +335,7 @@ impl Image {
                 });
         Some(Image {
             path,
-            file: link,
+            file: looked,
             bias: start.wrapping_sub(first),
             segments,
             symbols,

@@ -8,7 +8,7 @@
 //! Seen in the code of 18.20.8, 20.20.2, 22.23.3, 24.21.0 (nodejs.org, npm's `node`): the constructors' `movsd 0x8(%rbx),%xmm0` and
 //! `movsd 0x10(%rbx),%xmm1` before the call, and `mov 0x98(%rbx),%rcx` (the pointer to the ids) in the function.
 
-use std::{fs::File, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, os::unix::fs::FileExt};
 
 use agent_common::abi::{Runtime, node_variant, runtime};
 use memchr::memmem;
@@ -17,7 +17,10 @@ use object::{Object, ObjectSection, ObjectSegment};
 use super::Units;
 use crate::{
     attach::user::Probe,
-    enrich::bounded::{self, Bounded, Program},
+    enrich::{
+        bounded::{self, Bounded, Program},
+        foreign::Looked,
+    },
 };
 
 /// `node::AsyncHooks::push_async_context(double, double, …)`; what the third argument is changed in 22.
@@ -77,10 +80,10 @@ struct Timers {
 impl Places {
     /// What the programs are told, and what must be attached first. `file` is the file the places are in.
     #[must_use]
-    pub fn units(self, file: &Path) -> Units {
+    pub fn units(self, file: &Looked) -> Units {
         let probe = |program, offset| Probe {
             program,
-            file: file.to_owned(),
+            file: file.clone(),
             offset,
         };
         let mut probes = vec![probe("node_scope", self.scope)];
@@ -290,12 +293,14 @@ mod tests {
 
     use agent_common::abi::{node_variant, runtime};
 
-    use super::{IDS, places};
+    use super::{IDS, Looked, places};
 
     #[test]
     fn the_installed_node_is_known_and_other_programs_are_not() {
         let path = Path::new("/usr/bin/node");
-        let units = places(&File::open(path).unwrap()).unwrap().units(path);
+        let file = File::open(path).unwrap();
+        let looked = Looked::at(path, &file).unwrap();
+        let units = places(&file).unwrap().units(&looked);
         assert_eq!(units.runtime.class, runtime::NODE);
         assert_eq!(units.runtime.offsets[0], IDS);
         assert_ne!(units.runtime.offsets[1], 0);

@@ -6,7 +6,7 @@
 //! the same instructions. Refuses: executables without symbols, code that was not optimised, ids that are no single word (before 1.41); with link-time optimisation,
 //! which puts copies of functions into others, only what a request's own task calls itself is known.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, io, os::unix::fs::FileExt};
 
 use agent_common::abi::{Runtime, runtime, tokio_variant};
 use object::{Object, ObjectSection, ObjectSegment, elf, read::elf::ProgramHeader};
@@ -14,7 +14,10 @@ use object::{Object, ObjectSection, ObjectSegment, elf, read::elf::ProgramHeader
 use super::Units;
 use crate::{
     attach::user::Probe,
-    enrich::bounded::{self, Bounded, Program},
+    enrich::{
+        bounded::{self, Bounded, Program},
+        foreign::Looked,
+    },
 };
 
 /// Bytes of a function that are looked at.
@@ -144,7 +147,7 @@ impl TokioFacts {
 
     /// How tasks of the program in the file `exe` are found. None where that is not known.
     #[must_use]
-    pub fn units(&self, exe: &Path) -> Option<Units> {
+    pub fn units(&self, exe: &Looked) -> Option<Units> {
         let Self::Known(places) = self else {
             return None;
         };
@@ -155,7 +158,7 @@ impl TokioFacts {
         }
         let probes = places.spots.iter().map(|(program, offset)| Probe {
             program,
-            file: exe.to_owned(),
+            file: exe.clone(),
             offset: *offset,
         });
         Some(Units {

@@ -13,7 +13,7 @@ mod packages;
 mod places;
 mod version;
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, io, os::unix::fs::FileExt};
 
 use agent_common::abi::{Runtime, go_variant, runtime};
 use object::{Object, ObjectSymbol, elf, read::elf::ProgramHeader};
@@ -21,7 +21,10 @@ use object::{Object, ObjectSymbol, elf, read::elf::ProgramHeader};
 use super::Units;
 use crate::{
     attach::user::Probe,
-    enrich::bounded::{Bounded, Program},
+    enrich::{
+        bounded::{Bounded, Program},
+        foreign::Looked,
+    },
 };
 use places::Places;
 
@@ -80,7 +83,7 @@ impl GoFacts {
 }
 
 /// How goroutines of the program in the file `exe` are found. None where that is not known.
-pub fn units(exe: &Path, facts: &GoFacts) -> Option<Units> {
+pub fn units(exe: &Looked, facts: &GoFacts) -> Option<Units> {
     let places = &facts.places;
     if places.has_loop {
         return None;
@@ -103,7 +106,7 @@ pub fn units(exe: &Path, facts: &GoFacts) -> Option<Units> {
     }
     let probes = spots.into_iter().map(|(program, offset)| Probe {
         program,
-        file: exe.to_owned(),
+        file: exe.clone(),
         offset,
     });
     Some(Units {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs::File, io::Write};
 
 use proptest::{prelude::any, prop_assert, proptest};
 
-use super::{GoFacts, Path, Units, functions, go_variant, places::Places, units};
+use super::{GoFacts, Looked, Units, functions, go_variant, places::Places, units};
 
 /// Go's own command, which imports net/http.
 const GO: &str = "/usr/local/go/bin/go";
@@ -17,7 +17,7 @@ fn facts(path: &str) -> GoFacts {
 fn goes_own_command_has_all_places() {
     let facts = facts(GO);
     assert_eq!(facts.below, Some(8));
-    let units = units(Path::new(GO), &facts).unwrap();
+    let units = units(&Looked::default(), &facts).unwrap();
     for program in [
         "go_spawn",
         "go_write_request",
@@ -45,7 +45,7 @@ fn what_is_not_known_of_a_program_is_left_alone() {
     let with = |change: fn(&mut GoFacts)| {
         let mut facts = known.clone();
         change(&mut facts);
-        units(Path::new(GO), &facts)
+        units(&Looked::default(), &facts)
     };
     let programs = |units: &Units| -> BTreeSet<&str> {
         units.probes.iter().map(|probe| probe.program).collect()
