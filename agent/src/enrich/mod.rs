@@ -6,6 +6,7 @@
 
 pub mod bounded;
 pub mod cgroup;
+pub mod classes;
 pub mod docker;
 pub mod elf;
 pub mod environ;

@@ -3,30 +3,18 @@
 //! In: a tgid. Out: one of `agent_common::abi::runtime`, with the fact it stands on. Always holds: a name of a file is
 //! taken only where the fact is the file itself (an interpreter's executable, a mapped library); when in doubt the class is the one that
 //! trusts less. Refuses: nothing; a process that cannot be read is NATIVE, which trusts threads with blocking sockets only.
-//!
-//! Classes are looked at again after execve and 1 s and 10 s after a process is first seen, because interpreters map their
-//! libraries while they run (gevent is imported by the program, not by Python).
-//!
-//! ```text
-//! first / exec ──> looked ──1 s──> again ──10 s──> settled
-//!                    └──── exit at any time ────────> (forgotten)
-//! ```
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    ffi::OsStr,
-    path::Path,
-};
+use std::{ffi::OsStr, path::Path};
 
-use agent_common::abi::{ProcessKey, Runtime, node_variant, runtime};
+use agent_common::abi::{Runtime, runtime};
 
 use super::{
     elf::ElfMarks,
     naming::words::without_version,
     proc_root::ProcRoot,
-    units::{self, Follows, cpython::Refusal},
+    units::{self, cpython::Refusal},
 };
-use crate::{attach::user::Probe, config::NodeTurns};
+use crate::attach::user::Probe;
 
 /// A runtime and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +31,7 @@ pub struct Finding {
 
 impl Finding {
     /// A class that needs no more than its name.
-    const fn of(class: u8, fact: &'static str) -> Self {
+    pub(super) const fn of(class: u8, fact: &'static str) -> Self {
         Self {
             runtime: Runtime::of(class),
             probes: Vec::new(),
@@ -296,197 +284,6 @@ fn mapped_files(maps: &[u8]) -> impl Iterator<Item = &str> {
         let at = line.iter().rposition(|byte| *byte == b'/')?;
         std::str::from_utf8(line.get(at + 1..)?).ok()
     })
-}
-
-/// True if the process holds an io_uring: what it does through it passes no hooked syscall.
-pub fn uses_io_uring(root: &ProcRoot, tgid: u32) -> bool {
-    /// Descriptors looked at; processes with more are proxies whose ring, if any, was made early and has a low number.
-    const FDS_MAX: usize = 65_536;
-    let Ok(fds) = std::fs::read_dir(root.file(tgid, "fd")) else {
-        return false;
-    };
-    fds.flatten().take(FDS_MAX).any(|fd| {
-        std::fs::read_link(fd.path())
-            .is_ok_and(|target| target == Path::new("anon_inode:[io_uring]"))
-    })
-}
-
-/// How long after it is first seen a process is looked at again, ns.
-const AGAIN_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
-
-/// Two start times this close are one process': a key made from `/proc` is cut to ticks of 10 ms, and no pid comes round so fast.
-const SAME_START_NS: u64 = 30_000_000;
-
-/// Runtime classes of the processes seen, and when to look again. By tgid, as in the kernel's map.
-#[derive(Debug)]
-pub struct RuntimeClasses {
-    root: ProcRoot,
-    elf: ElfMarks,
-    capacity: usize,
-    known: HashMap<u32, Known>,
-    /// The same as in `known`, by time: (CLOCK_MONOTONIC ns, tgid).
-    due: BTreeSet<(u64, u32)>,
-    /// Processes not classified because the table was full.
-    refused: u64,
-    follows: Follows,
-}
-
-/// One process.
-#[derive(Clone, Debug)]
-struct Known {
-    key: ProcessKey,
-    finding: Finding,
-    /// When it was first looked at, CLOCK_MONOTONIC ns.
-    first_ns: u64,
-    /// Times it was looked at again.
-    again: usize,
-}
-
-impl Known {
-    /// When to look again; none when the class is settled.
-    fn due_ns(&self) -> Option<u64> {
-        AGAIN_NS
-            .get(self.again)
-            .map(|wait_ns| self.first_ns.saturating_add(*wait_ns))
-    }
-}
-
-impl RuntimeClasses {
-    /// Keeps at most `capacity` processes; those beyond are NATIVE and counted.
-    pub fn new(root: ProcRoot, capacity: usize) -> Self {
-        let (known, due) = (HashMap::new(), BTreeSet::new());
-        RuntimeClasses {
-            root,
-            elf: ElfMarks::default(),
-            capacity,
-            known,
-            due,
-            refused: 0,
-            follows: Follows {
-                node_turns: NodeTurns::Off,
-                tokio_tasks: false,
-            },
-        }
-    }
-
-    /// What is followed.
-    #[must_use]
-    pub fn following(mut self, follows: Follows) -> Self {
-        self.follows = follows;
-        self
-    }
-
-    fn find(&mut self, tgid: u32) -> Finding {
-        let mut finding = find(&self.root, &mut self.elf, tgid);
-        if let Some(fact) = self.follows.refusal(finding.class()) {
-            return Finding::of(runtime::MULTIPLEXING, fact);
-        }
-        if finding.class() == runtime::NODE && self.follows.node_turns == NodeTurns::Auto {
-            finding.runtime.variant |= node_variant::ALONE;
-        }
-        finding
-    }
-
-    /// The runtime of a process that listens now, or that ran before the agent. `ktime_ns` is CLOCK_MONOTONIC now.
-    pub fn look(&mut self, key: ProcessKey, ktime_ns: u64) -> Finding {
-        self.forget(key.tgid);
-        if self.known.len() >= self.capacity {
-            self.refused += 1;
-            return Finding::of(runtime::NATIVE, "the table of processes is full");
-        }
-        let finding = self.find(key.tgid);
-        let known = Known {
-            key,
-            finding: finding.clone(),
-            first_ns: ktime_ns,
-            again: 0,
-        };
-        self.due
-            .extend(known.due_ns().map(|due_ns| (due_ns, key.tgid)));
-        self.known.insert(key.tgid, known);
-        finding
-    }
-
-    /// The class of a process met for the first time by a traced record; none when it is known already.
-    ///
-    /// A worker forked from a server never calls execve: it has the class its parent had when it forked, which may be older than
-    /// what both have loaded since (gunicorn imports gevent, then forks).
-    pub fn first(&mut self, key: ProcessKey, ktime_ns: u64) -> Option<Finding> {
-        let known = self.known.get(&key.tgid);
-        let is_known =
-            known.is_some_and(|known| known.key.start_ns.abs_diff(key.start_ns) <= SAME_START_NS);
-        (!is_known).then(|| self.look(key, ktime_ns))
-    }
-
-    /// The runtime of a process that serves already, if it is not the one that is known of it.
-    pub fn changed(&mut self, key: ProcessKey, ktime_ns: u64) -> Option<Finding> {
-        let before = self.known.get(&key.tgid).map(|known| known.finding.clone());
-        let finding = self.look(key, ktime_ns);
-        (before.as_ref() != Some(&finding)).then_some(finding)
-    }
-
-    /// The process ended. Returns whether it may have had units that are no threads.
-    pub fn exit(&mut self, key: ProcessKey) -> bool {
-        // A later process with the same pid stays.
-        let ended =
-            |known: &Known| known.key.start_ns <= key.start_ns.saturating_add(SAME_START_NS);
-        let Some(known) = self.known.get(&key.tgid).filter(|known| ended(known)) else {
-            return false;
-        };
-        let had_units = known.finding.class() >= runtime::GO;
-        self.forget(key.tgid);
-        had_units
-    }
-
-    fn forget(&mut self, tgid: u32) {
-        if let Some(due_ns) = self.known.remove(&tgid).and_then(|known| known.due_ns()) {
-            self.due.remove(&(due_ns, tgid));
-        }
-    }
-
-    /// The next process whose runtime changed by now, with the new one; none when all that was due is unchanged.
-    pub fn poll(&mut self, ktime_ns: u64) -> Option<(ProcessKey, Finding)> {
-        while let Some((_, tgid)) = self
-            .due
-            .first()
-            .copied()
-            .filter(|(due_ns, _)| *due_ns <= ktime_ns)
-        {
-            self.due.pop_first();
-            let Some(known) = self.known.get_mut(&tgid) else {
-                continue;
-            };
-            known.again += 1;
-            self.due.extend(known.due_ns().map(|due_ns| (due_ns, tgid)));
-            // A process that has ended says nothing; its class stays, and a later one's with its pid is its own.
-            let root = &self.root;
-            if !root
-                .stat(tgid)
-                .is_ok_and(|stat| root.is_same(known.key, &stat))
-            {
-                continue;
-            }
-            let finding = self.find(tgid);
-            let Some(known) = self.known.get_mut(&tgid) else {
-                continue;
-            };
-            if finding != known.finding {
-                known.finding = finding.clone();
-                return Some((known.key, finding));
-            }
-        }
-        None
-    }
-
-    /// When [`Self::poll`] has something to look at, CLOCK_MONOTONIC ns.
-    pub fn next_due_ns(&self) -> Option<u64> {
-        self.due.first().map(|(due_ns, _)| *due_ns)
-    }
-
-    /// Processes not classified because the table was full, absolute.
-    pub fn refused(&self) -> u64 {
-        self.refused
-    }
 }
 
 #[cfg(test)]

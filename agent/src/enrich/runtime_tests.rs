@@ -8,7 +8,11 @@ use std::{
 
 use agent_common::abi::{ProcessKey, runtime};
 
-use super::{ElfMarks, ProcRoot, RuntimeClasses, find, uses_io_uring};
+use super::{ElfMarks, ProcRoot, find};
+use crate::{
+    config::NodeTurns,
+    enrich::{classes::RuntimeClasses, serving::uses_io_uring, units::Follows},
+};
 
 struct Running(Child);
 
@@ -254,6 +258,52 @@ fn classes_are_looked_at_again_after_one_and_ten_seconds_and_after_execve() {
         Some(runtime::NATIVE)
     );
     assert_eq!(classes.refused(), 1);
+}
+
+#[test]
+fn units_of_a_program_that_is_no_more_are_void() {
+    let tree = fixture("/usr/sbin/haproxy", &[]);
+    let exe = tree.path().join("42/exe");
+    let key = |start_ns| ProcessKey {
+        start_ns,
+        tgid: 42,
+        zero: 0,
+    };
+    let turn_to = |program: &str| {
+        std::fs::remove_file(&exe).unwrap();
+        symlink(program, &exe).unwrap();
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let node = folder.path().join("node");
+    let copy = || {
+        let _ = std::fs::remove_file(&node);
+        std::fs::copy("/usr/bin/node", &node).unwrap();
+    };
+    copy();
+    turn_to(node.to_str().unwrap());
+    let mut classes = RuntimeClasses::new(ProcRoot::at(tree.path()), 8).following(Follows {
+        node_turns: NodeTurns::On,
+        tokio_tasks: true,
+    });
+    assert_eq!(classes.look(key(5), 0).class(), runtime::NODE);
+    assert_eq!(classes.void(), None);
+    assert_eq!(classes.look(key(5), 0).class(), runtime::NODE);
+    assert_eq!(classes.void(), None, "the same program in the same process");
+    // The records of an end and a beginning were lost.
+    assert_eq!(
+        first(&mut classes, key(9_000_000_000), 0),
+        Some(runtime::NODE)
+    );
+    assert_eq!((classes.void(), classes.void()), (Some(42), None));
+    copy();
+    assert_eq!(classes.look(key(9_000_000_000), 0).class(), runtime::NODE);
+    assert_eq!(classes.void(), Some(42), "another file of the same program");
+    turn_to("/bin/sh");
+    assert_eq!(classes.look(key(9_000_000_000), 0).class(), runtime::NATIVE);
+    assert_eq!(classes.void(), Some(42), "another program");
+    turn_to(node.to_str().unwrap());
+    assert_eq!(classes.look(key(9_000_000_000), 0).class(), runtime::NODE);
+    assert_eq!(classes.void(), None, "the old program had no units");
 }
 
 #[test]

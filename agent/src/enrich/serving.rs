@@ -1,4 +1,4 @@
-//! Must the kernel side see this process wait with epoll, and does the process serve at all?
+//! Must the kernel side see this process wait with epoll, does the process serve at all, and does it do so unseen?
 //!
 //! In: a tgid, its runtime class. Out: yes or no. Always holds: when in doubt the answer is yes, because a loop that is not seen
 //! gives wrong parents, and one that is seen costs only time (40 ns for every syscall of the host). Refuses: nothing; a process that is gone
@@ -73,6 +73,19 @@ pub fn listens(root: &ProcRoot, tgid: u32) -> bool {
     is_listening("net/tcp", tcp_listener)
         || is_listening("net/tcp6", tcp_listener)
         || is_listening("net/unix", unix_listener)
+}
+
+/// True if the process holds an io_uring: what it does through it passes no hooked syscall.
+pub fn uses_io_uring(root: &ProcRoot, tgid: u32) -> bool {
+    /// Descriptors looked at; processes with more are proxies whose ring, if any, was made early and has a low number.
+    const FDS_MAX: usize = 65_536;
+    let Ok(fds) = std::fs::read_dir(root.file(tgid, "fd")) else {
+        return false;
+    };
+    fds.flatten().take(FDS_MAX).any(|fd| {
+        std::fs::read_link(fd.path())
+            .is_ok_and(|target| target == std::path::Path::new("anon_inode:[io_uring]"))
+    })
 }
 
 /// Whether a process is a worker of Node.js' cluster, which serves connections that its primary process hands over.

@@ -24,10 +24,11 @@ use super::{Output, Pipeline, recording::Recorder};
 use crate::{
     capture::Kernel,
     enrich::{
+        classes::RuntimeClasses,
         host::HostFacts,
         prefork,
         proc_root::ProcRoot,
-        runtime::RuntimeClasses,
+        runtime::Finding,
         scope::ExeGlobs,
         serving::{listens, needs},
         table::{ProcessTable, TableCounts},
@@ -195,7 +196,7 @@ impl<O: Output> Live<O> {
             }
             self.kernel.arm(self.kernel.asked());
             while let Some((key, finding)) = self.runtimes.poll(now.0) {
-                self.kernel.set_runtime(key.tgid, &finding);
+                self.set_runtime(key.tgid, &finding);
                 self.arm_for_forked(key.tgid, finding.class());
             }
             self.tick(now, &mut failure);
@@ -287,7 +288,7 @@ impl<O: Output> Live<O> {
                     // A forked worker never calls execve: it has the class its parent had at the fork, which may
                     // have loaded more since (gunicorn with gevent).
                     if let Some(finding) = self.runtimes.first(key, now_ns) {
-                        self.kernel.set_runtime(key.tgid, &finding);
+                        self.set_runtime(key.tgid, &finding);
                         self.arm_for_forked(key.tgid, finding.class());
                         self.read_pipes_of(key.tgid);
                     }
@@ -345,7 +346,7 @@ impl<O: Output> Live<O> {
             }
             Task::Listen(key) => {
                 let finding = self.runtimes.look(key, now_ns);
-                self.kernel.set_runtime(key.tgid, &finding);
+                self.set_runtime(key.tgid, &finding);
                 // Before its first request, so that what the first request calls has its parent, too.
                 self.arm_for(key.tgid, finding.class());
             }
@@ -359,6 +360,14 @@ impl<O: Output> Live<O> {
                 uring.insert(key, name);
             }
         }
+    }
+
+    /// Tells the programs a process' runtime; what an older program's units worked for is not this one's.
+    fn set_runtime(&mut self, tgid: u32, finding: &Finding) {
+        while let Some(tgid) = self.runtimes.void() {
+            self.kernel.forget_units(tgid);
+        }
+        self.kernel.set_runtime(tgid, finding);
     }
 
     /// A process ended, or is another program now.
