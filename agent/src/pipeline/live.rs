@@ -318,7 +318,7 @@ impl<O: Output> Live<O> {
     ) {
         match task {
             Task::Exec(key, comm) => {
-                // Not classified yet: most programs never serve. The kernel has forgotten the old class (NATIVE trusts
+                // Not classified yet if it is not traced: most programs never serve. The kernel has forgotten the old class (NATIVE trusts
                 // least); the new one is looked up when the process listens, or with its first traced record.
                 self.forget(key);
                 if !self.exes.is_empty()
@@ -334,6 +334,11 @@ impl<O: Output> Live<O> {
                 }
                 // Only a process that was described before needs another description.
                 if table.knows(key) {
+                    // It is traced already: the tracer does not ask for it again.
+                    let finding = self.runtimes.look(key, now_ns);
+                    self.set_runtime(key.tgid, &finding);
+                    self.arm_for_forked(key.tgid, finding.class());
+                    self.read_pipes_of(key.tgid);
                     let frame = Frame::Process(table.exec(key, &comm).clone());
                     record_frame(&mut self.recorder, &frame, failure);
                     self.pipeline.on_frame(frame);
