@@ -152,7 +152,7 @@ impl Graph {
             doubted: Aged::new(DOUBTS_MAX, CLOSED_KEEP_NS),
             posted: Aged::new(POSTED_MAX, POSTED_KEEP_NS),
             chain: Vec::new(),
-            contexts: Contexts::default(),
+            contexts: Contexts::new(limit.max(POSTED_MAX)),
         }
     }
 

@@ -12,12 +12,18 @@
 //!   (none) / JOB --read from a broker--> JOB (new ids, linked to those before) --request read--> LIVE as for any request
 //! ```
 
-use agent_common::abi::{
-    Conn, cpython_variant, demand, evidence, goroutine_note, protocol, runtime, unit_flag,
+use agent_common::{
+    abi::{Conn, cpython_variant, demand, evidence, goroutine_note, protocol, runtime, unit_flag},
+    counters::Counter,
+    limits::CONTEXT_AGE_MAX_NS,
 };
 
 use super::{class_of, cpython, current, go, is_variant, many};
-use crate::{ids::copy, maps::is_armed, walk::Task};
+use crate::{
+    ids::copy,
+    maps::{count, is_armed},
+    walk::Task,
+};
 
 /// The current unit read from a broker: `conn` has the ids of that. Leaves there what the unit's context was before
 /// (`parent_span_id`) and whether it has one now (`evidence`).
@@ -46,10 +52,13 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
         is_armed(demand::LOOPS);
     }
     let unit = &mut thread.unit;
-    if unit.flags & unit_flag::LIVE != 0 {
-        if unit.flags & unit_flag::JOB == 0 {
+    if unit.flags & (unit_flag::LIVE | unit_flag::JOB) == unit_flag::LIVE {
+        // The same age as for the request's calls: the answer of an older one was never seen.
+        if now.wrapping_sub(unit.ktime_ns) <= CONTEXT_AGE_MAX_NS {
             return 0;
         }
+        count(Counter::ContextAged, 1);
+    } else if unit.flags & unit_flag::LIVE != 0 {
         conn.parent_span_id = unit.span_id;
     }
     copy(&mut unit.trace_id, &conn.trace_id);

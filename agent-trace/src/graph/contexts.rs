@@ -18,8 +18,6 @@ const WAYS: usize = 4;
 const SETS: usize = 16_384;
 /// Most contexts of goroutines of which more is known than whose they are.
 const MARKS_MAX: usize = 65_536;
-/// Most consumers remembered as over.
-const OVER_MAX: usize = 16_384;
 /// How long a context is kept, ns: as long as the kernel side keeps one (`CONTEXT_AGE_MAX_NS`).
 const KEEP_NS: u64 = 900_000_000_000;
 
@@ -59,15 +57,6 @@ pub(crate) struct Contexts {
     over: Aged<SpanId, ()>,
 }
 
-impl Default for Contexts {
-    fn default() -> Self {
-        Self {
-            whose: Vec::new(),
-            marks: Aged::new(MARKS_MAX, KEEP_NS),
-            over: Aged::new(OVER_MAX, KEEP_NS),
-        }
-    }
-}
 
 /// The set of a context. (Its id is random.)
 fn place(context: SpanId) -> usize {
@@ -75,6 +64,15 @@ fn place(context: SpanId) -> usize {
 }
 
 impl Contexts {
+    /// `over_max`: most consumers remembered as over. As many as can be named as a parent, or one that is over were named as if it were not.
+    pub(crate) fn new(over_max: usize) -> Self {
+        Self {
+            whose: Vec::new(),
+            marks: Aged::new(MARKS_MAX, KEEP_NS),
+            over: Aged::new(over_max, KEEP_NS),
+        }
+    }
+
     /// One of the others is called soon for `context`.
     pub(crate) fn expect(&self, context: SpanId) {
         if let Some(set) = self.whose.get(place(context)) {
@@ -170,7 +168,12 @@ impl Contexts {
         let Origin::Kernel(span, Evidence::Spawn) = origin else {
             return false;
         };
-        matches!(self.resolve(span), Whose::Of(consumer) if self.over.has(&consumer))
+        match self.resolve(span) {
+            Whose::Of(consumer) => self.over.has(&consumer),
+            // A consumer's own context that was forgotten here is still its exchange's id.
+            Whose::Itself => self.over.has(&span),
+            Whose::Nobody => false,
+        }
     }
 
     /// Forgets what is too old.
@@ -200,16 +203,44 @@ impl Contexts {
 
 #[cfg(test)]
 mod tests {
-    use super::{Contexts, Whose};
-    use crate::span::SpanId;
+    use super::{Contexts, Origin, SETS, WAYS, Whose};
+    use crate::span::{Evidence, SpanId};
+
+    const OVER_MAX: usize = 65_536;
 
     fn id(number: u8) -> SpanId {
         SpanId([number; 8])
     }
 
     #[test]
+    fn a_job_that_is_over_stays_so_while_others_end_and_when_its_context_is_forgotten() {
+        let mut contexts = Contexts::new(OVER_MAX);
+        let is_late = |contexts: &Contexts, span| {
+            contexts.is_late(Origin::Kernel(span, Evidence::Spawn))
+        };
+        contexts.give(id(1), id(1));
+        assert!(!is_late(&contexts, id(1)));
+        contexts.end(id(1), 1);
+        for number in 1..OVER_MAX as u64 {
+            contexts.end(SpanId(number.to_ne_bytes()), 2);
+        }
+        assert!(is_late(&contexts, id(1)));
+        let same_place = |nth: usize| {
+            let number = u64::from_ne_bytes(id(1).0).wrapping_add((nth * SETS) as u64);
+            SpanId(number.to_ne_bytes())
+        };
+        for nth in 1..=WAYS {
+            contexts.give(same_place(nth), same_place(nth));
+        }
+        assert_eq!(contexts.resolve(id(1)), Whose::Itself);
+        assert!(is_late(&contexts, id(1)));
+        contexts.end(id(9), 3);
+        assert!(!is_late(&contexts, id(1)));
+    }
+
+    #[test]
     fn replies_go_on_with_the_work_and_end_with_it() {
-        let mut contexts = Contexts::default();
+        let mut contexts = Contexts::new(OVER_MAX);
         contexts.read(id(1), SpanId::default(), 1);
         assert_eq!(contexts.resolve(id(1)), Whose::Nobody);
         contexts.give(id(2), id(2));
@@ -228,7 +259,7 @@ mod tests {
 
     #[test]
     fn of_contexts_at_one_place_the_oldest_is_forgotten_first_and_nobodys_before_all_others() {
-        let mut contexts = Contexts::default();
+        let mut contexts = Contexts::new(OVER_MAX);
         let at_one_place = |number: u8| SpanId([7, 0, 0, 0, 0, 0, 0, number]);
         contexts.give(at_one_place(1), id(1));
         for number in 101..=150 {
