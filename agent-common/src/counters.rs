@@ -57,6 +57,8 @@ counters! {
     TaskUncertain = "task_uncertain",
     /// Calls that a tokio task wrote for others, to which several had given something or nobody that was seen.
     TaskUnsaid = "task_unsaid",
+    /// Channels of tokio's, and tasks that receive from them, that are not known because the map of them was full.
+    ChannelsFull = "task_channels_full",
     /// Node.js threads whose turns are not followed because the map was full or there was no memory.
     EnvironmentsFull = "environments_full",
     /// Calls made in a Node.js turn whose cause is not known.

@@ -26,6 +26,8 @@ pub const PEERS_MAX: u32 = 16_384;
 pub const THREADS_MAX: u32 = 32_768;
 /// Units that are no threads and work for a request. A value is 40 bytes, a key 16: about 3.5 MiB.
 pub const UNITS_MAX: u32 = 32_768;
+/// Channels and timers of tokio's tasks, and the tasks that wait at them: two for each task that sleeps. As large as those of units.
+pub const CHANNELS_MAX: u32 = 32_768;
 /// Threads with a Node.js environment. A value is 64 KiB, allocated when the thread is first seen.
 pub const ENVIRONMENTS_MAX: u32 = 512;
 /// How long after its request was read, and after it was answered, an async resource still works for a request, ns.

@@ -10,6 +10,8 @@
 //! of what runs on it, `messages` what brokers' clients say; `unit`, `tick` and `pending` are the causal maps; `emit` writes records.
 #![no_std]
 #![no_main]
+// Atomic exchanges of words (`unit::word`).
+#![feature(asm_experimental_arch)]
 
 mod adopt;
 mod carry;

@@ -46,6 +46,12 @@ pub(crate) static OWN: HashMap<PeerKey, u8> = HashMap::with_max_entries(limits::
 pub(crate) static UNITS: HashMap<UnitKey, UnitContext> =
     HashMap::with_max_entries(limits::UNITS_MAX, 0);
 
+/// Channels of tokio's tasks and their receivers. Apart from [`UNITS`], because a program may have tens of thousands of tasks that
+/// sleep, whatever they work for.
+#[map]
+pub(crate) static CHANNELS: HashMap<UnitKey, UnitContext> =
+    HashMap::with_max_entries(limits::CHANNELS_MAX, 0);
+
 /// Threads with a Node.js environment, by tgid << 32 | tid. Allocated one by one, because a value is large.
 #[map]
 pub(crate) static ENVIRONMENTS: HashMap<u64, Environment> =

@@ -52,7 +52,7 @@ pub mod unit_kind {
     /// A task of tokio; `id` is its `task::Id`, which no other task of the process ever has.
     pub const TASK: u32 = 8;
     /// What wakes the receiver of a channel of tokio's (`mpsc`); `id` is the address of its `AtomicWaker`. What the value's fields mean is said
-    /// in `unit/task`.
+    /// in `unit/task`. In a map of its own, as [`TASK_RECEIVER`].
     pub const TASK_CHANNEL: u32 = 9;
     /// A task that receives from such a channel; `id` is its `task::Id`.
     pub const TASK_RECEIVER: u32 = 10;
@@ -60,7 +60,7 @@ pub mod unit_kind {
     pub const TASK_TYPE: u32 = 11;
     /// A task of a type of which none has ended yet; `id` is its `task::Id`.
     pub const TASK_MADE: u32 = 12;
-    /// What was last sent to channels whose receivers are not known; `id` is 0.
+    /// What was last sent to channels whose receivers are not known; `id` is 0. Made by user space.
     pub const TASK_SENT: u32 = 13;
     /// Who asked for a request of net/http: `id` is the request's address, or the `g` that writes it; the value's `span_id` the asking `g`. Only
     /// while a server with a queue is known.
@@ -87,8 +87,6 @@ pub mod task_note {
     pub const UNPROVEN: u64 = 0x1000;
     /// Of a channel: something was sent to it. Of a receiver: it receives from more than one, or writes to more than one connection.
     pub const SENT: u64 = 0x2000;
-    /// Of a channel: its receiver has waited since the last message, which may be no more in it.
-    pub const IDLE: u64 = 0x4000;
     /// From this bit on: of a task, the one that read the request; of a channel, its receiver. Both `task::Id`s, which count up from 1.
     pub const READER_SHIFT: u64 = 16;
     /// What is not [`READER_SHIFT`]'s.

@@ -31,7 +31,7 @@ use agent_common::{
 
 use super::{
     Reading,
-    many::{put, runtime_of, user_word},
+    many::{put_new, runtime_of, user_word},
 };
 use crate::{
     conn,
@@ -83,21 +83,10 @@ fn entry(unit: &UnitKey) -> Option<&'static UnitContext> {
     unsafe { UNITS.get(unit) }
 }
 
-/// Sets a Context's entry, word by word (see [`copy`]).
+/// Sets a Context's entry.
 #[inline(always)]
 fn set(unit: &UnitKey, trace_id: &[u64; 2], span_id: u64, ktime_ns: u64, evidence: u64) -> u64 {
-    let mut context = core::mem::MaybeUninit::<UnitContext>::uninit();
-    let place = context.as_mut_ptr();
-    // SAFETY: fields of a value on the stack, all of which are written.
-    let context = unsafe {
-        core::ptr::write_volatile(&raw mut (*place).trace_id[0], trace_id[0]);
-        core::ptr::write_volatile(&raw mut (*place).trace_id[1], trace_id[1]);
-        core::ptr::write_volatile(&raw mut (*place).span_id, span_id);
-        core::ptr::write_volatile(&raw mut (*place).ktime_ns, ktime_ns);
-        core::ptr::write_volatile(&raw mut (*place).evidence, evidence);
-        context.assume_init_ref()
-    };
-    put(unit, context)
+    put_new(unit, (trace_id, span_id), ktime_ns, evidence)
 }
 
 /// Evidence of calls made in a Context.

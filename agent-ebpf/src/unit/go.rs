@@ -24,7 +24,10 @@ use agent_common::{
     limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
 };
 
-use super::many::{self, put_new, user_word};
+use super::{
+    many::{self, is_still, put_new, user_word},
+    word::{load, replace},
+};
 use crate::{
     ids::now,
     maps::{UNITS, count},
@@ -209,17 +212,18 @@ pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
 /// streams, or has not returned; its next request makes it another's, `newproc1` nobody's. False: the entry must go.
 #[inline(always)]
 pub(crate) fn keeps(unit: &UnitKey, place: *mut UnitContext) -> bool {
-    // SAFETY: words of a map value; the goroutine that they are about does nothing else meanwhile but write the response.
-    unsafe {
-        let found = core::ptr::read_volatile(&raw const (*place).evidence);
-        if found & note::VOID != 0 {
-            return true;
-        }
-        if unit.kind == unit_kind::GOROUTINE_ALONE {
-            return false;
-        }
-        core::ptr::write_volatile(&raw mut (*place).evidence, found | note::ANSWERED);
-        core::ptr::write_volatile(&raw mut (*place).ktime_ns, now());
+    // SAFETY: fields of a map value.
+    let (notes, since) = unsafe { (&raw mut (*place).evidence, &raw mut (*place).ktime_ns) };
+    let (found, was) = (load(notes), load(since));
+    if found & note::VOID != 0 {
+        return true;
+    }
+    if unit.kind == unit_kind::GOROUTINE_ALONE {
+        return false;
+    }
+    // Another goroutine may answer for this one, which may end meanwhile: its entry is another's then, which has other words.
+    if replace(since, was, now()) {
+        replace(notes, found, found | note::ANSWERED);
     }
     true
 }
@@ -239,10 +243,11 @@ pub(crate) fn spawn(tgid: u32, known: &Runtime, g0: u64, new: u64) {
     if maker.evidence & note::JOB != 0 {
         of_job = note::OF_JOB;
         if let Some(place) = UNITS.get_ptr_mut(by) {
-            // SAFETY: a word of a map value, which only the programs of the goroutine that asks for the new one write.
-            unsafe {
-                let found = core::ptr::read_volatile(&raw const (*place).evidence);
-                core::ptr::write_volatile(&raw mut (*place).evidence, found | note::HANDED);
+            // SAFETY: a field of a map value.
+            let notes = unsafe { &raw mut (*place).evidence };
+            let found = load(notes);
+            if found & note::JOB != 0 {
+                replace(notes, found, found | note::HANDED);
             }
         }
     }
@@ -254,6 +259,9 @@ pub(crate) fn spawn(tgid: u32, known: &Runtime, g0: u64, new: u64) {
     };
     let found = SPAWN | of_job | (maker.evidence & !note::NOTES);
     put_new(&new, (&maker.trace_id, maker.span_id), since, found);
+    if !is_still(&by, maker) {
+        let _ = UNITS.remove(new);
+    }
 }
 
 /// The goroutine on whose behalf the system stack `g0` works; none when it is the scheduler's own, a timer's for example.
@@ -276,6 +284,9 @@ fn copy(to: &UnitKey, from: &UnitKey) {
         Some(known) => {
             let of = (&known.trace_id, known.span_id);
             put_new(to, of, known.ktime_ns, known.evidence);
+            if !is_still(from, known) {
+                let _ = UNITS.remove(to);
+            }
         }
         None => {
             let _ = UNITS.remove(to);
@@ -338,13 +349,9 @@ pub(crate) fn waits(tgid: u32, g: u64, wait: Wait) {
     let Some(place) = UNITS.get_ptr_mut(unit) else {
         return;
     };
-    // SAFETY: words of a map value, which only the running goroutine's programs write.
-    let (found, span_id) = unsafe {
-        (
-            core::ptr::read_volatile(&raw const (*place).evidence),
-            core::ptr::read_volatile(&raw const (*place).span_id),
-        )
-    };
+    // SAFETY: fields of a map value, which only the running goroutine's programs write.
+    let (notes, span) = unsafe { (&raw mut (*place).evidence, &raw const (*place).span_id) };
+    let (found, span_id) = (load(notes), load(span));
     if wait != Wait::Value {
         if found & note::OF_JOB != 0 {
             return;
@@ -353,8 +360,8 @@ pub(crate) fn waits(tgid: u32, g: u64, wait: Wait) {
             return;
         }
         if wait == Wait::Signal && found & note::WAITED == 0 {
-            // SAFETY: as above.
-            unsafe { core::ptr::write_volatile(&raw mut (*place).evidence, found | note::WAITED) };
+            // User space may delete it for its age: then this is another's of the same request at worst, which ends earlier.
+            replace(notes, found, found | note::WAITED);
             return;
         }
     }

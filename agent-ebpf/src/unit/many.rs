@@ -15,7 +15,7 @@ use agent_common::{
     counters::Counter,
     limits::CONTEXT_AGE_MAX_NS,
 };
-use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::{helpers::bpf_probe_read_user, maps::HashMap};
 
 use super::{go, haproxy, java, task};
 use crate::{
@@ -124,6 +124,19 @@ pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
 /// `unit` works for the request with these trace and span ids, since `ktime_ns` and by `evidence`.
 #[inline(always)]
 pub(crate) fn put_new(unit: &UnitKey, of: (&Words, u64), ktime_ns: u64, evidence: u64) -> u64 {
+    put_in(&UNITS, Counter::UnitsFull, unit, of, ktime_ns, evidence)
+}
+
+/// Sets an entry of one of the maps with units; `full` counts what finds no room.
+#[inline(always)]
+pub(crate) fn put_in(
+    map: &HashMap<UnitKey, UnitContext>,
+    full: Counter,
+    unit: &UnitKey,
+    of: (&Words, u64),
+    ktime_ns: u64,
+    evidence: u64,
+) -> u64 {
     let mut context = core::mem::MaybeUninit::<UnitContext>::uninit();
     let place = context.as_mut_ptr();
     // SAFETY: fields of a value on the stack, all of which are written: word by word, see `ids::copy`.
@@ -135,19 +148,22 @@ pub(crate) fn put_new(unit: &UnitKey, of: (&Words, u64), ktime_ns: u64, evidence
         core::ptr::write_volatile(&raw mut (*place).evidence, evidence);
         context.assume_init_ref()
     };
-    put(unit, context)
-}
-
-/// Sets a unit's context.
-#[inline(always)]
-pub(crate) fn put(unit: &UnitKey, context: &UnitContext) -> u64 {
-    if UNITS.insert(unit, context, 0).is_err() {
+    if map.insert(unit, context, 0).is_err() {
         // What the unit worked for before is not what it works for now.
-        let _ = UNITS.remove(unit);
-        count(Counter::UnitsFull, 1);
+        let _ = map.remove(unit);
+        count(full, 1);
         return 0;
     }
     1
+}
+
+/// Whether `known` is still the entry of `unit`. Asked after a look at it where another CPU may delete it, upon which its memory is at once another
+/// unit's.
+#[inline(always)]
+pub(crate) fn is_still(unit: &UnitKey, known: &UnitContext) -> bool {
+    UNITS
+        .get_ptr(unit)
+        .is_some_and(|place| core::ptr::eq(place, known))
 }
 
 /// The response to `conn`'s request began.
@@ -166,7 +182,7 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
     {
         return 1;
     }
-    if conn.unit.kind == unit_kind::TASK && task::keeps(place) {
+    if conn.unit.kind == unit_kind::TASK && task::keeps(&conn.unit, place) {
         return 1;
     }
     let _ = UNITS.remove(conn.unit);
@@ -193,7 +209,7 @@ pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
     if unit.kind == unit_kind::TASK {
         return task::context(unit, now, ids);
     }
-    // SAFETY: the entry of the unit that runs, or of one that this one is part of: nobody else writes it now.
+    // SAFETY: the entry of the unit that runs, or of one that this one is part of: nobody else writes it now. Who answers for it may delete it.
     let Some(known) = (unsafe { UNITS.get(unit) }) else {
         return 0;
     };
@@ -216,5 +232,10 @@ pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
     copy(&mut ids.trace_id, &known.trace_id);
     ids.parent_span_id = known.span_id;
     ids.evidence = known.evidence as u8;
+    if !is_still(unit, known) {
+        ids.parent_span_id = 0;
+        ids.evidence = evidence::NONE;
+        return 0;
+    }
     1
 }

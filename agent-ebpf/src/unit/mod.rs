@@ -24,6 +24,7 @@ pub(crate) mod job;
 pub(crate) mod many;
 pub(crate) mod node;
 pub(crate) mod task;
+mod word;
 
 use agent_common::{
     abi::{

@@ -57,7 +57,6 @@ pub(crate) struct Contexts {
     over: Aged<SpanId, ()>,
 }
 
-
 /// The set of a context. (Its id is random.)
 fn place(context: SpanId) -> usize {
     u64::from_ne_bytes(context.0) as usize % SETS
@@ -215,9 +214,8 @@ mod tests {
     #[test]
     fn a_job_that_is_over_stays_so_while_others_end_and_when_its_context_is_forgotten() {
         let mut contexts = Contexts::new(OVER_MAX);
-        let is_late = |contexts: &Contexts, span| {
-            contexts.is_late(Origin::Kernel(span, Evidence::Spawn))
-        };
+        let is_late =
+            |contexts: &Contexts, span| contexts.is_late(Origin::Kernel(span, Evidence::Spawn));
         contexts.give(id(1), id(1));
         assert!(!is_late(&contexts, id(1)));
         contexts.end(id(1), 1);

@@ -9,7 +9,8 @@ use std::os::fd::AsRawFd;
 use agent_common::{
     abi::{
         Conn, PeerKey, Runtime, ServerKey, SocketKey, Tick, UnitContext, UnitKey, demand, evidence,
-        goroutine_note, runtime, server_key, task_note, unit_kind, unit_note, verdict, words_of,
+        goroutine_note, runtime, server_key, task_note, tokio_variant, unit_kind, unit_note,
+        verdict, words_of,
     },
     limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
 };
@@ -51,6 +52,7 @@ pub struct Kernel {
     peers: HashMap<MapData, PeerKeyBytes, SocketValue>,
     runtimes: HashMap<MapData, u32, RuntimeValue>,
     units: HashMap<MapData, UnitKeyBytes, UnitValue>,
+    channels: HashMap<MapData, UnitKeyBytes, UnitValue>,
     scope: HashMap<MapData, u32, u8>,
     piped: HashMap<MapData, u32, u8>,
     servers: HashMap<MapData, ServerKey, u8>,
@@ -85,6 +87,7 @@ impl Kernel {
             peers: attached.hash("PEERS")?,
             runtimes: attached.hash("RUNTIMES")?,
             units: attached.hash("UNITS")?,
+            channels: attached.hash("CHANNELS")?,
             scope: attached.hash("SCOPE")?,
             piped: attached.hash("PIPED")?,
             servers: attached.hash("SERVERS")?,
@@ -170,61 +173,71 @@ impl Kernel {
                 break;
             }
         }
+        if runtime.class == runtime::TOKIO
+            && runtime.variant & tokio_variant::FOLLOWED != 0
+            && !self.has_room_for_doubt(tgid)
+        {
+            tracing::warn!(
+                tgid,
+                "the map of units is full; what other tasks call for a request of this process are roots"
+            );
+            runtime.variant &= !tokio_variant::FOLLOWED;
+        }
         // A full map leaves the process NATIVE, the class that trusts least.
         let _ = self.runtimes.insert(tgid, RuntimeValue(runtime), 0);
     }
 
+    /// Makes the entry in which is noted that a tokio program's tasks sent something to who knows whom. False: there is no room.
+    fn has_room_for_doubt(&mut self, tgid: u32) -> bool {
+        let key = UnitKeyBytes(UnitKey {
+            id: 0,
+            tgid,
+            kind: unit_kind::TASK_SENT,
+        });
+        let new = UnitValue(UnitContext::default());
+        self.units.get(&key, 0).is_ok() || self.units.insert(key, new, 0).is_ok()
+    }
+
     /// Forgets what the units of a process worked for: it ended, or became another program.
     pub fn forget_units(&mut self, tgid: u32) {
-        let gone: Vec<UnitKeyBytes> = self
-            .units
-            .keys()
-            .flatten()
-            .filter(|key| key.0.tgid == tgid)
-            .collect();
-        for key in &gone {
-            let _ = self.units.remove(key);
+        for map in [&mut self.units, &mut self.channels] {
+            let keys = map.keys().flatten();
+            let gone: Vec<UnitKeyBytes> = keys.filter(|key| key.0.tgid == tgid).collect();
+            for key in &gone {
+                let _ = map.remove(key);
+            }
         }
     }
 
     /// Forgets contexts that goroutines and virtual threads no longer work under: those that ended are not seen to end. tokio's
-    /// tasks are, but not all that was known of their channels goes with them.
+    /// tasks are, but not all that was known of them and their channels goes then.
     fn sweep_units(&mut self, now_ns: u64) -> usize {
-        let is_old = |key: &UnitKey, value: &UnitContext| {
-            let kinds = [
-                unit_kind::GOROUTINE,
-                unit_kind::HANDED,
-                unit_kind::ASKER,
-                unit_kind::VIRTUAL_THREAD,
-                unit_kind::TASK,
-            ];
-            let is_own = key.kind == unit_kind::VIRTUAL_THREAD
-                || key.kind == unit_kind::TASK
-                || value.evidence & unit_note::EVIDENCE == u64::from(evidence::GOROUTINE)
-                    && value.evidence & goroutine_note::ANSWERED == 0;
-            let most = if is_own {
-                CONTEXT_AGE_MAX_NS
-            } else {
-                SPAWNED_AGE_MAX_NS
-            };
-            kinds.contains(&key.kind) && now_ns.saturating_sub(value.ktime_ns) > most
-        };
         let units = self.units.iter().flatten();
         let old: Vec<UnitKeyBytes> = units
-            .filter(|(key, value)| is_old(&key.0, &value.0))
+            .filter(|(key, value)| is_old(&key.0, &value.0, now_ns))
             .map(|(key, _)| key)
             .collect();
+        for key in &old {
+            // It may work for another request by now.
+            if self
+                .units
+                .get(key, 0)
+                .is_ok_and(|value| is_old(&key.0, &value.0, now_ns))
+            {
+                let _ = self.units.remove(key);
+            }
+        }
         let channels = self.lost_channels();
-        for key in old.iter().chain(&channels) {
-            let _ = self.units.remove(key);
+        for key in &channels {
+            let _ = self.channels.remove(key);
         }
         old.len() + channels.len()
     }
 
     /// Channels and timers of tokio's tasks that ended, and those at which a task waited that waits at others now, if nothing was ever sent to them.
     fn lost_channels(&self) -> Vec<UnitKeyBytes> {
-        let units = self.units.iter().flatten();
-        let channels = units.filter(|(key, _)| key.0.kind == unit_kind::TASK_CHANNEL);
+        let all = self.channels.iter().flatten();
+        let channels = all.filter(|(key, _)| key.0.kind == unit_kind::TASK_CHANNEL);
         let is_lost = |key: &UnitKey, channel: &UnitContext| {
             let was_sent = channel.evidence & task_note::SENT != 0;
             let receiver = channel.evidence >> task_note::READER_SHIFT;
@@ -236,7 +249,7 @@ impl Kernel {
                 tgid: key.tgid,
                 kind: unit_kind::TASK_RECEIVER,
             });
-            let known = self.units.get(&receiver, 0);
+            let known = self.channels.get(&receiver, 0);
             known.map_or(true, |known| !was_sent && known.0.trace_id[0] != key.id)
         };
         channels
@@ -351,5 +364,96 @@ impl Kernel {
             let _ = self.peers.remove(key);
         }
         idle.len() + gone.len() + self.sweep_units(now_ns)
+    }
+}
+
+/// Whether a unit does not work any more for what it has the context of, as the programs would find when they look at it.
+fn is_old(key: &UnitKey, value: &UnitContext, now_ns: u64) -> bool {
+    let by = |own: u8, answered: u64| {
+        value.evidence & (unit_note::EVIDENCE | answered) == u64::from(own)
+    };
+    let is_own = match key.kind {
+        unit_kind::VIRTUAL_THREAD => true,
+        unit_kind::TASK => by(evidence::TASK, task_note::ANSWERED),
+        unit_kind::GOROUTINE | unit_kind::HANDED | unit_kind::ASKER => {
+            by(evidence::GOROUTINE, goroutine_note::ANSWERED)
+        }
+        unit_kind::TASK_MADE => false,
+        _ => return false,
+    };
+    let most = if is_own {
+        CONTEXT_AGE_MAX_NS
+    } else {
+        SPAWNED_AGE_MAX_NS
+    };
+    now_ns.saturating_sub(value.ktime_ns) > most
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_common::abi::{
+        UnitContext, UnitKey, evidence, goroutine_note, task_note, unit_kind, unit_note,
+    };
+
+    use super::is_old;
+
+    #[test]
+    fn units_are_forgotten_when_their_context_counts_no_more() {
+        const OWN: u64 = evidence::TASK as u64;
+        const SPAWN: u64 = evidence::SPAWN as u64;
+        const GOROUTINE: u64 = evidence::GOROUTINE as u64;
+        let cases = [
+            ("serves a request", unit_kind::TASK, OWN, 900),
+            (
+                "has answered",
+                unit_kind::TASK,
+                OWN | task_note::ANSWERED,
+                60,
+            ),
+            ("never trusted", unit_kind::TASK, OWN | task_note::VOID, 900),
+            ("made by one", unit_kind::TASK, SPAWN, 60),
+            ("made, of a new type", unit_kind::TASK_MADE, 0, 60),
+            ("serves a request", unit_kind::GOROUTINE, GOROUTINE, 900),
+            (
+                "has answered",
+                unit_kind::GOROUTINE,
+                GOROUTINE | goroutine_note::ANSWERED,
+                60,
+            ),
+            (
+                "serves a request",
+                unit_kind::VIRTUAL_THREAD,
+                u64::from(evidence::VIRTUAL_THREAD),
+                900,
+            ),
+            (
+                "never trusted",
+                unit_kind::VIRTUAL_THREAD,
+                unit_note::VOID,
+                900,
+            ),
+        ];
+        for (name, kind, found, seconds) in cases {
+            let key = UnitKey {
+                id: 1,
+                tgid: 1,
+                kind,
+            };
+            let value = UnitContext {
+                evidence: found,
+                ..UnitContext::default()
+            };
+            let at = |seconds: u64| is_old(&key, &value, seconds * 1_000_000_000);
+            assert_eq!(
+                (at(seconds), at(seconds + 1)),
+                (false, true),
+                "{kind}: {name}"
+            );
+        }
+        let of_the_process = UnitKey {
+            kind: unit_kind::TASK_SENT,
+            ..UnitKey::default()
+        };
+        assert!(!is_old(&of_the_process, &UnitContext::default(), u64::MAX));
     }
 }

@@ -20,6 +20,7 @@
 //! `Runtime::offsets[0]`: how far below the thread pointer the id is.
 
 mod channel;
+mod doubt;
 
 use agent_common::{
     abi::{
@@ -32,7 +33,10 @@ use agent_common::{
 
 pub(crate) use channel::{calls, send, wait};
 
-use super::many::{self, put_new, user_word};
+use super::{
+    many::{self, is_still, put_new, user_word},
+    word::{load, replace},
+};
 use crate::{
     ids::{copy, now},
     maps::{UNITS, count},
@@ -66,8 +70,12 @@ pub(crate) fn process() -> Option<(Task, u32, &'static Runtime)> {
     let task = task_in_scope()?;
     let tgid = task.tgid();
     let known = many::runtime_of(tgid)?;
-    (known.class == runtime::TOKIO && known.variant & tokio_variant::FOLLOWED != 0)
-        .then_some((task, tgid, known))
+    is_followed(known).then_some((task, tgid, known))
+}
+
+#[inline(always)]
+fn is_followed(known: &Runtime) -> bool {
+    known.class == runtime::TOKIO && known.variant & tokio_variant::FOLLOWED != 0
 }
 
 #[inline(always)]
@@ -97,16 +105,22 @@ pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
     put_new(&conn.unit, (&conn.trace_id, conn.span_id), now, found)
 }
 
-/// The response to the request has begun that `place` is about; as with goroutines, its task's calls are still the request's. False: the entry must go.
+/// The response to the request has begun that `place` is about; as with goroutines, its task's calls are still the request's, until the task's end. False:
+/// the entry must go, because that end is not seen.
 #[inline(always)]
-pub(crate) fn keeps(place: *mut UnitContext) -> bool {
-    // SAFETY: words of a map value; the task that they are about does nothing else meanwhile but write the response.
-    unsafe {
-        let found = core::ptr::read_volatile(&raw const (*place).evidence);
-        if found & note::VOID == 0 {
-            core::ptr::write_volatile(&raw mut (*place).evidence, found | note::ANSWERED);
-            core::ptr::write_volatile(&raw mut (*place).ktime_ns, now());
-        }
+pub(crate) fn keeps(unit: &UnitKey, place: *mut UnitContext) -> bool {
+    // SAFETY: fields of a map value.
+    let (notes, since) = unsafe { (&raw mut (*place).evidence, &raw mut (*place).ktime_ns) };
+    let (found, was) = (load(notes), load(since));
+    if found & note::VOID != 0 {
+        return true;
+    }
+    if !many::runtime_of(unit.tgid).is_some_and(is_followed) {
+        return false;
+    }
+    // Another task may answer for this one, which may end meanwhile: its entry is another's then, which has other words.
+    if replace(since, was, now()) {
+        replace(notes, found, found | note::ANSWERED);
     }
     true
 }
@@ -150,7 +164,7 @@ fn counts(unit: &UnitKey, known: &UnitContext) -> bool {
             return false;
         }
     }
-    if channel::was_sent_elsewhere(unit.tgid, known) {
+    if doubt::was_sent_elsewhere(unit.tgid, known) {
         count(Counter::TaskUncertain, 1);
         return false;
     }
@@ -166,6 +180,11 @@ pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
     copy(&mut ids.trace_id, &known.trace_id);
     ids.parent_span_id = known.span_id;
     ids.evidence = known.evidence as u8;
+    if !is_still(unit, known) {
+        ids.parent_span_id = 0;
+        ids.evidence = evidence::NONE;
+        return 0;
+    }
     1
 }
 
@@ -182,9 +201,8 @@ fn named(header: u64) -> Option<(u64, u64, u64)> {
 #[inline(never)]
 pub(crate) fn spawn(task: Task, tgid: u32, known: &Runtime, header: u64) -> u64 {
     let now = now();
-    let Some(maker) =
-        running(task, known).and_then(|maker| working(&key(tgid, unit_kind::TASK, maker), now))
-    else {
+    let by = key(tgid, unit_kind::TASK, running(task, known).unwrap_or(0));
+    let Some(maker) = working(&by, now) else {
         return 0;
     };
     let Some((id, vtable, id_at)) = named(header) else {
@@ -209,7 +227,11 @@ pub(crate) fn spawn(task: Task, tgid: u32, known: &Runtime, header: u64) -> u64 
         }
     }
     let unit = key(tgid, unit_kind::TASK, id);
-    put_new(&unit, (&maker.trace_id, maker.span_id), since, found)
+    put_new(&unit, (&maker.trace_id, maker.span_id), since, found);
+    if !is_still(&by, maker) {
+        let _ = UNITS.remove(unit);
+    }
+    1
 }
 
 /// The task at `header` has ended.
