@@ -49,12 +49,14 @@ counters! {
     UnitUnread = "unit_unread",
     /// Contexts of goroutines that ended because the goroutine took a value from a channel or waited: it may work for another request now.
     HandedOver = "goroutine_handed_over",
-    /// Contexts of tokio's tasks that ended because the task was sent something by another request's, or went on waiting after the answer.
+    /// Contexts of tokio's tasks that ended because the task was sent something by another request's.
     TaskHandedOver = "task_handed_over",
     /// Calls by a tokio task that was made under a request, of whose type none had ended yet: it may be one that serves others.
     TaskUnproven = "task_unproven",
     /// Calls by a tokio task that was made under a request, when something was sent to a receiver that is not known.
     TaskUncertain = "task_uncertain",
+    /// Calls by a tokio task that was made under a request, after that one's answer: it may have got work from others that is not seen.
+    TaskAnswered = "task_answered",
     /// Calls that a tokio task wrote for others, to which several had given something or nobody that was seen.
     TaskUnsaid = "task_unsaid",
     /// Channels of tokio's, and tasks that receive from them, that are not known because the map of them was full.

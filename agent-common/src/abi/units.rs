@@ -77,10 +77,6 @@ pub mod tokio_variant {
 pub mod task_note {
     /// The response to the request has begun.
     pub const ANSWERED: u64 = 0x100;
-    /// How often the task has waited for a value or a time since then: this is one, counted up to [`WAITS`].
-    pub const WAITED: u64 = 0x200;
-    /// All bits of that.
-    pub const WAITS: u64 = 0x600;
     /// Sticky: the task read a request while another one it had read was unanswered. It has no context.
     pub const VOID: u64 = 0x800;
     /// None of the task's type had ended when it was made.

@@ -27,8 +27,7 @@ use agent_common::{
 };
 
 use super::{
-    EVIDENCE, OWN, SPAWN, doubt::sent_to_unknown, entry, is_its_own, is_unanswered, key, running,
-    working,
+    EVIDENCE, OWN, SPAWN, doubt::sent_to_unknown, entry, is_its_own, key, running, working,
 };
 use crate::{
     ids::{copy, now},
@@ -119,7 +118,6 @@ pub(crate) fn wait(task: Task, tgid: u32, known: &Runtime, waker: u64) -> u64 {
         }
         _ => {}
     }
-    waits_after_the_answer(tgid, id);
     1
 }
 
@@ -204,27 +202,6 @@ fn is_in_use(tgid: u32, waker: u64, id: u64) -> bool {
             let notes = load(notes_of(place));
             notes >> note::READER_SHIFT == id && notes & note::SENT != 0
         })
-}
-
-/// The task `id` waits. One that was made under a request that was answered since may do so once, which is two calls (when it begins and when it
-/// is over): a loop that goes on then is no part of the request.
-#[inline(always)]
-fn waits_after_the_answer(tgid: u32, id: u64) {
-    let unit = key(tgid, unit_kind::TASK, id);
-    let Some(place) = UNITS.get_ptr_mut(unit) else {
-        return;
-    };
-    let found = load(notes_of(place));
-    if found & EVIDENCE != SPAWN || entry(&unit).is_some_and(|known| is_unanswered(tgid, known)) {
-        return;
-    }
-    if found & note::WAITS == note::WAITS {
-        let _ = UNITS.remove(unit);
-        count(Counter::TaskHandedOver, 1);
-    } else {
-        // Another task's of the same request at worst, which ends earlier then.
-        replace(notes_of(place), found, found + note::WAITED);
-    }
 }
 
 /// The running task, or nobody that is known, sent to the channel with the waker at an address.

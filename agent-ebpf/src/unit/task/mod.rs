@@ -6,13 +6,13 @@
 //! type of which none has ended yet; `block_on`'s own future, which has no id.
 //!
 //! A request's task hands its context to those that it makes ([`spawn`]), until they end, get something from another request's task through a channel, or
-//! go on waiting after the answer. What a task made so writes counts only on connections that it made itself: hyper's client writes in a task of its
+//! the answer begins. What a task made so writes counts only on connections that it made itself: hyper's client writes in a task of its
 //! own for each connection ([`channel`]).
 //!
 //! ```text
 //!   request read ──> TASK ──answer begins──> ANSWERED ──next request──> TASK        another one read before: VOID, for good
 //!                     │ bind_inner
-//!                     ├──────────> new task: SPAWN ──another's message, waits after the answer, 60 s──> (none)
+//!                     ├──────────> new task: SPAWN ──another's message, the answer, 60 s──> (none)
 //!                     │ mpsc send        (UNPROVEN until one of its type has ended)
 //!                     └──────────> channel ──its receiver writes a request──> that one is this task's, if nobody else sent to it meanwhile
 //! ```
@@ -151,9 +151,14 @@ fn working(unit: &UnitKey, now: u64) -> Option<&'static UnitContext> {
     Some(known)
 }
 
-/// Whether the task `unit`, which was made under a request, may still be trusted to work for it.
+/// Whether the task `unit`, which was made under a request, may still be trusted to work for it: not after the answer, because what it may get from others through
+/// `Notify`, `watch`, `broadcast`, a `Semaphore` or another crate's channel is not seen, and a task that outlives its request is most often one that serves others.
 #[inline(always)]
 fn counts(unit: &UnitKey, known: &UnitContext) -> bool {
+    if !is_unanswered(unit.tgid, known) {
+        count(Counter::TaskAnswered, 1);
+        return false;
+    }
     if known.evidence & note::UNPROVEN != 0 {
         let made = entry(&key(unit.tgid, unit_kind::TASK_MADE, unit.id));
         let is_proven = made.is_some_and(|made| {

@@ -100,14 +100,14 @@ const BY_GOROUTINE: &[(Shape, f64)] = &[
     (Fail, 100.0),
     (Background, 100.0),
 ];
-/// The first tasks of a type that are made under a request are nobody's; what one task does for all stays nobody's.
+/// The first tasks of a type that are made under a request are nobody's; what one task does for all stays nobody's, and what one does after the answer.
 const BY_TASK: &[(Shape, f64)] = &[
     (Seq, 99.5),
     (Fanout, 98.0),
     (Timer, 99.5),
     (Pool, 99.5),
     (Fail, 99.5),
-    (Background, 90.0),
+    (Background, 0.0),
     (Select, 99.5),
     (Lock, 99.5),
     (Own, 5.0),
