@@ -190,6 +190,9 @@ pub(super) mod tests {
 
     pub(in super::super) const TGID: u32 = 42;
 
+    /// Puts something at a path.
+    type Put = fn(&Path);
+
     /// A pipe without a writer, which nobody can open for reading without waiting.
     fn pipe(at: &Path) {
         let name = std::ffi::CString::new(at.as_os_str().as_bytes()).unwrap();
@@ -199,7 +202,7 @@ pub(super) mod tests {
 
     /// Puts a pipe, links to devices and out of the root, and a folder under the name `path`, one after the other, in a process' file system.
     pub(in super::super) fn with_traps(path: &str, look: fn(&ProcRoot)) {
-        let traps: [(&str, fn(&Path)); 5] = [
+        let traps: [(&str, Put); 5] = [
             ("a pipe", pipe),
             ("a link to a device", |at| symlink("/dev/zero", at).unwrap()),
             ("a link to a device outside of the root", |at| {
@@ -228,7 +231,8 @@ pub(super) mod tests {
                 look(&root);
                 let _ = done.send(());
             });
-            ended.recv_timeout(Duration::from_secs(5)).expect(what);
+            let ended = ended.recv_timeout(Duration::from_secs(5));
+            assert!(ended.is_ok(), "{what} holds the agent up");
         }
     }
 
