@@ -10,7 +10,7 @@ use std::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use agent_common::abi::Runtime;
@@ -43,8 +43,11 @@ use crate::{
     sink::{DroppedText, Sink},
 };
 
-/// Time for delivering what is held when the agent ends (DESIGN §10), less what ending the loop takes.
-const FLUSH: Duration = Duration::from_secs(8);
+/// Time in which the agent ends (DESIGN §10), less what threads take to notice: what it holds is delivered in what reading the last records and
+/// detaching leave of it.
+const ENDING: Duration = Duration::from_secs(8);
+/// Time that delivering has in any case.
+const FLUSH_MIN: Duration = Duration::from_secs(2);
 /// Processes whose runtime class is kept.
 const RUNTIMES_MAX: usize = 32_768;
 
@@ -229,9 +232,11 @@ pub fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
     give_back();
     announce(config, recording);
     wait_for_signal(&capture)?;
+    let begun = Instant::now();
     stop.store(true, Ordering::Release);
     let ended = capture.join();
-    let rows = exports.shutdown(FLUSH);
+    let left = ENDING.saturating_sub(begun.elapsed());
+    let rows = exports.shutdown(left.max(FLUSH_MIN));
     let (_, failure) = ended.map_err(|_| {
         anyhow::anyhow!("the capture thread ended unexpectedly; everything is detached; please report the message above")
     })?;

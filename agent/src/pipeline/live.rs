@@ -39,6 +39,9 @@ use crate::{
 const BATCH: usize = 256;
 /// Records read before a tick is given even though more wait: bounds how late ticks come under full load.
 const MOST_PER_TICK: usize = 32_768;
+/// How much later than the end's beginning a record is that shows that all made before it were read, ns: two processors' records may change
+/// places, and a writer may be held up between its clock and the ring.
+const LAST_NS: u64 = 50_000_000;
 /// Records a full ring can hold: each takes its own bytes and a header of 8 (kernel/bpf/ringbuf.c), the smallest is a
 /// `StateRecord`.
 const RECORDS_IN_RING: usize = RING_BYTES as usize / (size_of::<StateRecord>() + 8);
@@ -251,7 +254,9 @@ impl<O: Output> Live<O> {
                 self.on_task(task, now_ns, table, uring, failure);
             }
             read += count;
-            if count < BATCH {
+            // What is made after the end has begun would never end where all processors are busy making it.
+            let is_behind = self.stop.load(Ordering::Acquire) && last_ns > now_ns + LAST_NS;
+            if count < BATCH || is_behind {
                 break;
             }
         }

@@ -79,11 +79,11 @@ fn stopped_under_full_load_it_accounts_for_every_span_and_the_traffic_goes_on() 
         "{before} to {after} requests, {made} spans made, {received} received\n--- the agent's stderr ---\n{}",
         ended.stderr
     );
-    // A SERVER and a CLIENT span for each; what was under way when the signal came may have them or not.
-    assert!(
-        (2 * before..=2 * (after + CONNECTIONS)).contains(&made),
-        "{account}"
-    );
+    // A SERVER and a CLIENT span for each; what was under way when the signal came may have them or not. Where the load takes all processors
+    // the ring may fill: no span is missing without a lost record, and each of those is counted.
+    let lost = told("reason=ring_full");
+    assert!(made + lost >= 2 * before, "{account}");
+    assert!(made <= 2 * (after + CONNECTIONS), "{account}");
     // Each was delivered or counted: this receiver is slower than the host.
     assert_eq!(received, sent, "{account}");
     assert_eq!(made, sent + dropped, "{account}");
