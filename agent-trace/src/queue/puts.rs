@@ -4,8 +4,6 @@
 //! Always holds: a put is known by its keys from its write on, because its consumer can have it before the broker answers. Refuses: to
 //! await more answers than a limit: such puts are over at once.
 
-use std::collections::VecDeque;
-
 use agent_common::abi::{SegmentRecord, protocol};
 use agent_protocol::queue::{Key, Placed, Sent};
 
@@ -169,12 +167,7 @@ impl Lane {
         shared: &mut Shared,
     ) {
         let end = record.head.ktime_ns;
-        let mut kept = VecDeque::new();
-        while let Some(mut awaited) = self.awaited.pop_front() {
-            if awaited.operation != operation {
-                kept.push_back(awaited);
-                continue;
-            }
+        self.each_awaited(operation, |mut awaited| {
             let outcome = match &error {
                 None => Outcome::Complete,
                 Some(_) => Outcome::Failed(semconv::ERROR_BROKER),
@@ -186,27 +179,39 @@ impl Lane {
                 if error.is_none() {
                     shared.may_be_message(awaited.exchange, end);
                 }
-                continue;
+                return;
             }
             shared.complete(awaited.exchange, outcome, end, end);
+        });
+    }
+
+    /// Takes what one operation put. Answers come in the order of the puts, mostly, and those of one operation lie side by side: of a long
+    /// pipeline only the first ones are looked at.
+    fn each_awaited(&mut self, operation: u32, mut each: impl FnMut(Awaited)) {
+        let is_it = |awaited: &Awaited| awaited.operation == operation;
+        let mut is_first = false;
+        while let Some(awaited) = self.awaited.pop_front_if(|awaited| is_it(awaited)) {
+            is_first = true;
+            each(awaited);
         }
-        self.awaited = kept;
+        while !is_first && let Some(at) = self.awaited.iter().position(is_it) {
+            let Some(awaited) = self.awaited.remove(at) else {
+                return;
+            };
+            each(awaited);
+        }
     }
 
     /// What was answered to the operation will never be known: it ends with its own write.
     pub(super) fn unanswered(&mut self, operation: u32, shared: &mut Shared) {
-        let is_it = |awaited: &Awaited| awaited.operation == operation;
-        while let Some(at) = self.awaited.iter().position(is_it) {
-            let Some(awaited) = self.awaited.remove(at) else {
-                return;
-            };
+        self.each_awaited(operation, |awaited| {
             let end = awaited.written_ns;
             if parcel_is_candidate(&awaited.exchange) {
                 shared.may_be_message(awaited.exchange, end);
             } else {
                 shared.complete(awaited.exchange, Outcome::Complete, end, end);
             }
-        }
+        });
     }
 
     /// The connection is gone: what the broker did not answer is not known to have reached it.
