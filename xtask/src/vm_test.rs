@@ -307,7 +307,7 @@ fn under(image: &Path, options: &Options, way: &str, suture: &Path, script: &str
         .arg(script)
         .env("VM_CACHE", process::cache_dir().join("vm"))
         .env("VM_SHARE", shared.join(&OsString::from(":")))
-        .env("VM_TIMEOUT", if options.short { "1500" } else { "3600" })
+        .env("VM_TIMEOUT", if options.short { "2700" } else { "5400" })
         .env("SUTURE_BIN", suture)
         .env("SUTURE_TEST_HOOKS", way)
         .env("SUTURE_TIME_SCALE", TIME_SCALE);
