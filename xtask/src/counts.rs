@@ -1,7 +1,8 @@
 //! Runs test programs and counts what they say.
 //!
 //! In: a command whose stdout has libtest's result lines. Out: [`Counts`], and what failed. Always holds: every line is passed on as it
-//! comes; a program that fails without naming a failed test counts as one failure. Refuses: to forgive a test that saw something wrong.
+//! comes; a program that fails without naming a failed test counts as one failure. Refuses: to forgive a test that saw anything but that
+//! something was late.
 
 use std::{
     fmt,
@@ -36,11 +37,26 @@ pub struct Failure {
     pub text: String,
 }
 
+/// What tests say of programs, and spans, that were waited for in vain (`suture_tests`' agent, process and receiver).
+const LATE: [&str; 4] = [
+    "was not ready within",
+    "did not end within",
+    "did not open",
+    "did not come in",
+];
+
 impl Failure {
-    /// Whether a second run may tell a busy machine from a defect. What is wrong once is wrong.
+    /// Whether a second run may tell a busy machine from a defect: something did not come in time. A span that came and is not as it should be,
+    /// or came twice, is a defect once and for all. (Complaints are a list; one about a span that is not there ends so.)
     #[must_use]
     pub fn may_run_again(&self) -> bool {
-        !self.text.contains("wrong")
+        let mut complaints = self.text.lines().filter(|line| line.starts_with("- "));
+        match complaints.next() {
+            Some(first) => std::iter::once(first)
+                .chain(complaints)
+                .all(|complaint| complaint.ends_with(": no span")),
+            None => LATE.iter().any(|late| self.text.contains(late)),
+        }
     }
 }
 
@@ -286,7 +302,7 @@ mod tests {
         assert_eq!(String::from_utf8(seen).unwrap(), lines);
     }
 
-    const FAILED: &str = "test a::b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\nit was late\n\n---- a::c stdout ----\nwrong parent\n\n\nfailures:\n    a::b\n    a::c\n\ntest result: FAILED. 4 passed; 2 failed; 0 ignored\n";
+    const FAILED: &str = "test a::b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\nthe agent was not ready within 30s\n\n---- a::c stdout ----\nwrong parent\n\n\nfailures:\n    a::b\n    a::c\n\ntest result: FAILED. 4 passed; 2 failed; 0 ignored\n";
 
     #[test]
     fn failures_are_named_with_what_they_printed() {
@@ -298,10 +314,44 @@ mod tests {
         assert_eq!(
             outcome.failures,
             [
-                failure("a::b", "it was late\n\n"),
+                failure("a::b", "the agent was not ready within 30s\n\n"),
                 failure("a::c", "wrong parent\n\n\n")
             ]
         );
+    }
+
+    #[test]
+    fn only_what_was_late_may_run_again() {
+        for (text, expect) in [
+            ("the agent did not end within 10 s after SIGTERM", true),
+            (
+                "jobs: 1 complaints (first 1):\n- a tick: 0 spans instead of 1: no span\n",
+                true,
+            ),
+            ("assertion failed: 3 == 4", false),
+            (
+                "jobs: 1 complaints (first 1):\n- WRONG PARENT: Client",
+                false,
+            ),
+            (
+                "x: 1 complaints (first 1):\n- a put: 2 spans instead of 1: Client",
+                false,
+            ),
+            (
+                "x: 2 complaints (first 2):\n- a: 0 spans instead of 1: no span\n- one span id twice: a and b",
+                false,
+            ),
+            (
+                "x: 1 complaints (first 1):\n- evidence: none\nit did not come in 8s",
+                false,
+            ),
+        ] {
+            let failure = Failure {
+                name: String::new(),
+                text: text.to_owned(),
+            };
+            assert_eq!(failure.may_run_again(), expect, "{text}");
+        }
     }
 
     #[test]
