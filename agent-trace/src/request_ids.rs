@@ -7,14 +7,12 @@
 //! It is what remains where no execution unit is known: event loops under load, executors, pools of threads.
 
 use agent_common::abi::ProcessKey;
+use agent_common::limits::CONTEXT_AGE_MAX_NS;
 
 use crate::aged::Aged;
 use crate::keyed::Keyed;
 use crate::keys::is_key;
 use crate::span::SpanId;
-
-/// How long an id is remembered, ns: as long as the kernel side keeps a context (`CONTEXT_AGE_MAX_NS`).
-const KEEP_NS: u64 = 900_000_000_000;
 
 /// Which request of a process had an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +26,7 @@ pub(crate) struct RequestIds {
     secret: u64,
     /// Headers, in lower case.
     names: Vec<String>,
+    /// Remembered as long as the kernel side keeps a context.
     seen: Aged<(ProcessKey, u64), Holder>,
 }
 
@@ -37,7 +36,7 @@ impl RequestIds {
         Self {
             secret,
             names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
-            seen: Aged::new(limit, KEEP_NS),
+            seen: Aged::new(limit, CONTEXT_AGE_MAX_NS),
         }
     }
 

@@ -7,6 +7,8 @@
 //! Each answer of each broker makes a context, and few are ever asked for, so that writing one is the hot path: they lie in sets of
 //! [`WAYS`], by their id, and one cache line is touched.
 
+use agent_common::limits::CONTEXT_AGE_MAX_NS;
+
 use super::Origin;
 use crate::aged::Aged;
 use crate::ahead;
@@ -18,9 +20,6 @@ const WAYS: usize = 4;
 const SETS: usize = 16_384;
 /// Most contexts of goroutines of which more is known than whose they are.
 const MARKS_MAX: usize = 65_536;
-/// How long a context is kept, ns: as long as the kernel side keeps one (`CONTEXT_AGE_MAX_NS`).
-const KEEP_NS: u64 = 900_000_000_000;
-
 /// What a span id that a call names as its parent stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
@@ -67,8 +66,8 @@ impl Contexts {
     pub(crate) fn new(over_max: usize) -> Self {
         Self {
             whose: Vec::new(),
-            marks: Aged::new(MARKS_MAX, KEEP_NS),
-            over: Aged::new(over_max, KEEP_NS),
+            marks: Aged::new(MARKS_MAX, CONTEXT_AGE_MAX_NS),
+            over: Aged::new(over_max, CONTEXT_AGE_MAX_NS),
         }
     }
 

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use agent_common::limits::CONTEXT_AGE_MAX_NS;
+
 use crate::aged::Aged;
 use crate::graph::Origin;
 use crate::shared::Shared;
@@ -15,9 +17,6 @@ use crate::span::{Evidence, SpanId};
 const NAMED_MAX: usize = 16;
 /// Most contexts of threads with batches.
 const BATCHES_MAX: usize = 16_384;
-/// How long one is kept, ns: as long as the kernel side keeps a context (`CONTEXT_AGE_MAX_NS`).
-const KEEP_NS: u64 = 900_000_000_000;
-
 /// Messages that a thread took.
 #[derive(Clone)]
 struct Batch {
@@ -27,12 +26,12 @@ struct Batch {
     done_ns: Option<u64>,
 }
 
-/// See the module. By the context that the kernel side made when the thread read.
+/// See the module. By the context that the kernel side made when the thread read; kept as long as the kernel side keeps one.
 pub(crate) struct Batches(Aged<SpanId, Batch>);
 
 impl Default for Batches {
     fn default() -> Self {
-        Self(Aged::new(BATCHES_MAX, KEEP_NS))
+        Self(Aged::new(BATCHES_MAX, CONTEXT_AGE_MAX_NS))
     }
 }
 
@@ -51,13 +50,8 @@ impl Batches {
 
     /// The thread asks for more: what it had is done.
     pub(super) fn is_done(&mut self, context: SpanId, at_ns: u64) {
-        if let Some(batch) = self.open(context) {
-            let done_ns = Some(at_ns);
-            let batch = Batch {
-                done_ns,
-                ..batch.clone()
-            };
-            self.0.put(context, batch, at_ns);
+        if let Some(batch) = self.0.get_mut(&context) {
+            batch.done_ns.get_or_insert(at_ns);
         }
     }
 

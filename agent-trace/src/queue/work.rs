@@ -161,19 +161,22 @@ impl Work {
     /// Work of which this holds, in the order of its ids.
     pub(super) fn open_where(&self, which: impl Fn(&Open) -> bool) -> Vec<SpanId> {
         let fits = self.open.iter().filter(|(_, open)| which(open));
-        let mut found: Vec<SpanId> = fits.map(|(span, _)| *span).collect();
-        found.sort_unstable();
-        found
+        in_order(fits.map(|(span, _)| *span))
     }
 
     /// The same of one connection.
     pub(super) fn open_at(&self, socket: SocketKey, which: impl Fn(&Open) -> bool) -> Vec<SpanId> {
         let there = self.by_socket.get(&socket).into_iter().flatten();
         let fits = there.filter(|consumer| self.open.get(consumer).is_some_and(&which));
-        let mut found: Vec<SpanId> = fits.copied().collect();
-        found.sort_unstable();
-        found
+        in_order(fits.copied())
     }
+}
+
+/// In the order of the ids, so that the same records give the same spans.
+fn in_order(found: impl Iterator<Item = SpanId>) -> Vec<SpanId> {
+    let mut found: Vec<SpanId> = found.collect();
+    found.sort_unstable();
+    found
 }
 
 /// Whether a message ends when the next one is asked for or comes; `system` of its job, if it is one.

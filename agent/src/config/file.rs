@@ -195,16 +195,14 @@ fn correlation(config: &mut Config, mut section: Section<'_>) -> Result<(), Conf
         None => header(text),
     };
     let keys = section.strings("keys", key)?;
-    if keys.as_ref().is_some_and(|keys| keys.len() > KEYS_MAX) {
-        let message = format!("too many keys; allowed: at most {KEYS_MAX}");
-        return Err(section.error("keys", message));
+    let ids = section.strings("request_ids", header)?;
+    for (name, what, list) in [("keys", "keys", &keys), ("request_ids", "headers", &ids)] {
+        if list.as_ref().is_some_and(|list| list.len() > KEYS_MAX) {
+            let message = format!("too many {what}; allowed: at most {KEYS_MAX}");
+            return Err(section.error(name, message));
+        }
     }
     set(&mut config.correlation_keys, keys);
-    let ids = section.strings("request_ids", header)?;
-    if ids.as_ref().is_some_and(|ids| ids.len() > KEYS_MAX) {
-        let message = format!("too many headers; allowed: at most {KEYS_MAX}");
-        return Err(section.error("request_ids", message));
-    }
     set(&mut config.request_ids, ids);
     section.finish()
 }

@@ -18,7 +18,10 @@ use agent_common::{
     abi::{ProcessKey, RecordHead, StateRecord, TaskRecord, kind, runtime},
     limits::{RING_BYTES, RING_LOADED_RECORDS, RING_POLL_LOADED_MS, RING_POLL_MS},
 };
-use agent_trace::{frame::Frame, tracer::Command};
+use agent_trace::{
+    frame::{Frame, ProcessFacts},
+    tracer::Command,
+};
 
 use super::{Output, Pipeline, recording::Recorder};
 use crate::{
@@ -285,24 +288,36 @@ impl<O: Output> Live<O> {
                 Command::CountTick(span) => self.kernel.count_tick(u64::from_ne_bytes(span.0)),
                 Command::EndTick(span) => self.kernel.end_tick(u64::from_ne_bytes(span.0)),
                 Command::DescribeTick(key, comm) => {
-                    let frame = Frame::Process(table.describe(key, &comm).clone());
-                    record_frame(&mut self.recorder, &frame, failure);
-                    self.pipeline.on_frame(frame);
+                    self.describes(table.describe(key, &comm).clone(), failure);
                 }
                 Command::DescribeProcess(key, comm) => {
                     // A forked worker never calls execve: it has the class its parent had at the fork, which may
                     // have loaded more since (gunicorn with gevent).
                     if let Some(finding) = self.runtimes.first(key, now_ns) {
-                        self.set_runtime(key.tgid, &finding);
-                        self.arm_for_forked(key.tgid, finding.class());
-                        self.read_pipes_of(key.tgid);
+                        self.meets(key.tgid, &finding);
                     }
-                    let frame = Frame::Process(table.describe(key, &comm).clone());
-                    record_frame(&mut self.recorder, &frame, failure);
-                    self.pipeline.on_frame(frame);
+                    self.describes(table.describe(key, &comm).clone(), failure);
                 }
             }
         }
+    }
+
+    /// Passes on what a process is.
+    fn describes(
+        &mut self,
+        facts: ProcessFacts,
+        failure: &mut Option<super::recording::RecordingError>,
+    ) {
+        let frame = Frame::Process(facts);
+        record_frame(&mut self.recorder, &frame, failure);
+        self.pipeline.on_frame(frame);
+    }
+
+    /// A process is traced that did not begin to listen itself, and its runtime is known now.
+    fn meets(&mut self, tgid: u32, finding: &Finding) {
+        self.set_runtime(tgid, finding);
+        self.arm_for_forked(tgid, finding.class());
+        self.read_pipes_of(tgid);
     }
 
     /// Reads the pipes of a program that hands jobs to its children, from now on.
@@ -341,12 +356,8 @@ impl<O: Output> Live<O> {
                 if table.knows(key) {
                     // It is traced already: the tracer does not ask for it again.
                     let finding = self.runtimes.look(key, now_ns);
-                    self.set_runtime(key.tgid, &finding);
-                    self.arm_for_forked(key.tgid, finding.class());
-                    self.read_pipes_of(key.tgid);
-                    let frame = Frame::Process(table.exec(key, &comm).clone());
-                    record_frame(&mut self.recorder, &frame, failure);
-                    self.pipeline.on_frame(frame);
+                    self.meets(key.tgid, &finding);
+                    self.describes(table.exec(key, &comm).clone(), failure);
                 }
             }
             Task::Exit(key) => {
