@@ -8,14 +8,9 @@
 
 mod support;
 
-use agent_common::abi::{ExchangeIds, evidence};
-use support::redis::{command, redis};
-use support::{End, Outcome, World, ids, pair};
-
-/// Ids of what a thread read, whose context was `before`.
-fn context(span: u8, before: u8) -> Option<ExchangeIds> {
-    Some(ids(span, span, Some((before, evidence::THREAD))))
-}
+use agent_common::abi::evidence;
+use support::redis::{call, command, context, redis};
+use support::{End, Outcome, World, ids};
 
 /// A worker's connection, seen from its beginning, and messages that a shop has put
 fn worker(world: &mut World, messages: usize) -> End {
@@ -47,24 +42,6 @@ fn take(world: &mut World, worker: &mut End, (first, count): (usize, usize), spa
         })
         .collect();
     world.read(worker, answers.as_bytes(), context(span, before));
-}
-
-/// A call over HTTP by the thread whose context is `parent`.
-fn call(world: &mut World, n: u8, by: &End, span: u8, parent: u8) {
-    let (mut client, _) = pair(n, by.process.tgid, 900);
-    client.tid = by.tid;
-    world.conn(&client);
-    let ids = ids(parent, span, Some((parent, evidence::THREAD)));
-    world.write(
-        &mut client,
-        b"GET /mail HTTP/1.1\r\nHost: mail\r\n\r\n",
-        Some(ids),
-    );
-    world.read(
-        &mut client,
-        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-        None,
-    );
 }
 
 /// The messages that a call is linked to, by their puts' span ids; it must have no parent.

@@ -8,10 +8,10 @@
 
 mod support;
 
-use agent_common::abi::{ExchangeIds, evidence, kind, protocol};
+use agent_common::abi::{evidence, kind, protocol};
 use agent_trace::counters::Counter;
 use agent_trace::span::Span;
-use support::redis::command;
+use support::redis::{call, command, context};
 use support::{End, Outcome, World, attribute, ids, pair, process};
 
 /// A Redis client whose thread has the number `tid`.
@@ -19,11 +19,6 @@ fn redis(n: u8, process: u32, tid: u32) -> End {
     let mut end = support::redis::redis(n, process);
     end.tid = tid;
     end
-}
-
-/// Ids of what a thread read, whose context was `before`.
-fn context(span: u8, before: u8) -> Option<ExchangeIds> {
-    Some(ids(span, span, Some((before, evidence::THREAD))))
 }
 
 /// Puts `payload` under the span `parent`, and reads the answer.
@@ -43,24 +38,6 @@ fn ask(world: &mut World, end: &mut End, queue: &str, span: u8) {
         end,
         &command(&["BRPOP", queue, "0"]),
         Some(ids(span, span, None)),
-    );
-}
-
-/// A call over HTTP by the unit whose context is `parent`.
-fn call(world: &mut World, n: u8, by: &End, span: u8, parent: u8) {
-    let (mut client, _) = pair(n, by.process.tgid, 900);
-    client.tid = by.tid;
-    world.conn(&client);
-    let ids = ids(span, span, Some((parent, evidence::THREAD)));
-    world.write(
-        &mut client,
-        b"GET /mail HTTP/1.1\r\nHost: mail\r\n\r\n",
-        Some(ids),
-    );
-    world.read(
-        &mut client,
-        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-        None,
     );
 }
 
