@@ -135,11 +135,13 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-fn wanted<'a, R>(names: &[&str], all: &'a [R], name: impl Fn(&R) -> &str) -> Vec<&'a R> {
-    names
-        .iter()
-        .filter_map(|wanted| all.iter().find(|row| name(row) == *wanted))
-        .collect()
+/// The rows with these names.
+fn wanted<'a, R>(names: &[&str], all: &'a [R], name: impl Fn(&R) -> &str) -> Result<Vec<&'a R>> {
+    let find = |wanted: &&str| {
+        let found = all.iter().find(|row| name(row) == *wanted);
+        found.with_context(|| format!("{wanted}: there is no such row"))
+    };
+    names.iter().map(find).collect()
 }
 
 /// Runs it; returns what is wrong.
@@ -150,7 +152,7 @@ pub fn run(minutes: u64) -> Result<Vec<String>> {
     let scene = Scene::open()?;
     let leaf = compiled::go_late(4)?;
     let mut stages: Vec<(&str, Stage, Vec<Shape>)> = Vec::new();
-    for runtime in wanted(SERVERS, runtimes::ALL, |row| row.name) {
+    for runtime in wanted(SERVERS, runtimes::ALL, |row| row.name)? {
         let started = (runtime.start)(&leaf).with_context(|| runtime.name.to_owned())?;
         match started {
             Started::Stage(stage) => {
@@ -163,7 +165,7 @@ pub fn run(minutes: u64) -> Result<Vec<String>> {
     // With the export queue that it has when nobody says more: this receiver is slower than the load, and what waits for it is no growth.
     let agent = scene.agent().start()?;
     let mut teams: Vec<(&Queue, Team)> = Vec::new();
-    for queue in wanted(QUEUES, rows::ALL, |row| row.name) {
+    for queue in wanted(QUEUES, rows::ALL, |row| row.name)? {
         let team = Team::start(
             queue.server,
             queue.program,
@@ -174,26 +176,27 @@ pub fn run(minutes: u64) -> Result<Vec<String>> {
         teams.push((queue, team.with_context(|| queue.name.to_owned())?));
     }
     let (is_over, failures) = (AtomicBool::new(false), AtomicU64::new(0));
+    let count = |name: &str, ended: Result<u64>| {
+        let failed = ended.unwrap_or_else(|error| {
+            println!("{name}: {error:#}");
+            1
+        });
+        failures.fetch_add(failed, Ordering::AcqRel);
+    };
     let outcome = std::thread::scope(|scope| {
         for (name, stage, shapes) in &stages {
-            let (is_over, failures) = (&is_over, &failures);
+            let (is_over, count) = (&is_over, &count);
             scope.spawn(move || {
                 let path = |turn: u64, id: &str| {
                     let shape = shapes[turn as usize % shapes.len()];
                     stage.asked.path(shape, id)
                 };
-                match burst_after_burst(stage.port, path, is_over) {
-                    Ok(failed) => failures.fetch_add(failed, Ordering::AcqRel),
-                    Err(error) => {
-                        println!("{name}: {error:#}");
-                        failures.fetch_add(1, Ordering::AcqRel)
-                    }
-                }
+                count(name, burst_after_burst(stage.port, path, is_over));
             });
             scope.spawn(move || abort_again_and_again(stage.port, is_over));
         }
         for (queue, team) in &teams {
-            let is_over = &is_over;
+            let (is_over, count) = (&is_over, &count);
             scope.spawn(move || {
                 let path = |turn: u64, id: &str| {
                     let again = queue.again.filter(|_| turn % 4 == 3);
@@ -202,7 +205,7 @@ pub fn run(minutes: u64) -> Result<Vec<String>> {
                         again.map_or(queue.kind, |again| again.kind())
                     )
                 };
-                burst_after_burst(team.shop.port, path, is_over)
+                count(queue.name, burst_after_burst(team.shop.port, path, is_over));
             });
         }
         let watched = watch(&scene, &agent, Duration::from_secs(60 * minutes));
