@@ -212,20 +212,8 @@ pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
 /// streams, or has not returned; its next request makes it another's, `newproc1` nobody's. False: the entry must go.
 #[inline(always)]
 pub(crate) fn keeps(unit: &UnitKey, place: *mut UnitContext) -> bool {
-    // SAFETY: fields of a map value.
-    let (notes, since) = unsafe { (&raw mut (*place).evidence, &raw mut (*place).ktime_ns) };
-    let (found, was) = (load(notes), load(since));
-    if found & note::VOID != 0 {
-        return true;
-    }
-    if unit.kind == unit_kind::GOROUTINE_ALONE {
-        return false;
-    }
-    // Another goroutine may answer for this one, which may end meanwhile: its entry is another's then, which has other words.
-    if replace(since, was, now()) {
-        replace(notes, found, found | note::ANSWERED);
-    }
-    true
+    let is_seen = || unit.kind != unit_kind::GOROUTINE_ALONE;
+    many::answers(place, (note::VOID, note::ANSWERED), is_seen)
 }
 
 /// `newproc1` has made the goroutine `new`, on the system stack of the thread (`g0`) of whoever asked for it.

@@ -17,9 +17,12 @@ use agent_common::{
 };
 use aya_ebpf::{helpers::bpf_probe_read_user, maps::HashMap};
 
-use super::{go, haproxy, java, task};
+use super::{
+    go, haproxy, java, task,
+    word::{load, replace},
+};
 use crate::{
-    ids::copy,
+    ids::{copy, now},
     maps::{RUNTIMES, UNITS, count},
     walk::Task,
 };
@@ -189,6 +192,30 @@ pub(crate) fn leave(conn: &Conn) -> u64 {
     1
 }
 
+/// The response to the request has begun that `place` is about: notes that (`answered`) and when. False: the entry must go, because the unit's end is
+/// not seen (`is_seen`). One that is never trusted (`void`) stays as it is.
+#[inline(always)]
+pub(super) fn answers(
+    place: *mut UnitContext,
+    (void, answered): (u64, u64),
+    is_seen: impl FnOnce() -> bool,
+) -> bool {
+    // SAFETY: fields of a map value.
+    let (notes, since) = unsafe { (&raw mut (*place).evidence, &raw mut (*place).ktime_ns) };
+    let (found, was) = (load(notes), load(since));
+    if found & void != 0 {
+        return true;
+    }
+    if !is_seen() {
+        return false;
+    }
+    // Another unit may answer for this one, which may end meanwhile: its entry is another's then, which has other words.
+    if replace(since, was, now()) {
+        replace(notes, found, found | answered);
+    }
+    true
+}
+
 /// [`running`]: the thread itself is the unit.
 pub(crate) const NO_UNIT: u64 = 2;
 
@@ -229,6 +256,12 @@ pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
         count(Counter::Multiplexed, 1);
         return 0;
     }
+    give(unit, known, ids)
+}
+
+/// Fills `ids` with what `unit` works for, and returns 1 if that is still so.
+#[inline(always)]
+pub(super) fn give(unit: &UnitKey, known: &UnitContext, ids: &mut ExchangeIds) -> u64 {
     copy(&mut ids.trace_id, &known.trace_id);
     ids.parent_span_id = known.span_id;
     ids.evidence = known.evidence as u8;

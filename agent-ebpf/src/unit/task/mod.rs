@@ -33,12 +33,9 @@ use agent_common::{
 
 pub(crate) use channel::{calls, send, wait};
 
-use super::{
-    many::{self, is_still, put_new, user_word},
-    word::{load, replace},
-};
+use super::many::{self, is_still, put_new, user_word};
 use crate::{
-    ids::{copy, now},
+    ids::now,
     maps::{UNITS, count},
     scope::task_in_scope,
     walk::Task,
@@ -109,20 +106,8 @@ pub(crate) fn enter(conn: &Conn, now: u64) -> u64 {
 /// the entry must go, because that end is not seen.
 #[inline(always)]
 pub(crate) fn keeps(unit: &UnitKey, place: *mut UnitContext) -> bool {
-    // SAFETY: fields of a map value.
-    let (notes, since) = unsafe { (&raw mut (*place).evidence, &raw mut (*place).ktime_ns) };
-    let (found, was) = (load(notes), load(since));
-    if found & note::VOID != 0 {
-        return true;
-    }
-    if !many::runtime_of(unit.tgid).is_some_and(is_followed) {
-        return false;
-    }
-    // Another task may answer for this one, which may end meanwhile: its entry is another's then, which has other words.
-    if replace(since, was, now()) {
-        replace(notes, found, found | note::ANSWERED);
-    }
-    true
+    let is_seen = || many::runtime_of(unit.tgid).is_some_and(is_followed);
+    many::answers(place, (note::VOID, note::ANSWERED), is_seen)
 }
 
 /// What the task `unit` works for now.
@@ -182,15 +167,7 @@ pub(crate) fn context(unit: &UnitKey, now: u64, ids: &mut ExchangeIds) -> u64 {
     let Some(known) = working(unit, now) else {
         return 0;
     };
-    copy(&mut ids.trace_id, &known.trace_id);
-    ids.parent_span_id = known.span_id;
-    ids.evidence = known.evidence as u8;
-    if !is_still(unit, known) {
-        ids.parent_span_id = 0;
-        ids.evidence = evidence::NONE;
-        return 0;
-    }
-    1
+    many::give(unit, known, ids)
 }
 
 /// The id of the task whose header is at an address, and its vtable's address.
