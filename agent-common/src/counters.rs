@@ -81,6 +81,10 @@ counters! {
     TurnForeign = "turn_foreign",
     /// Calls of a Node.js request on a thread with more requests or calls at once than are listed.
     TurnUnlisted = "turn_unlisted",
+    /// Async functions of Node.js that are not followed while they wait, because there was no room.
+    WaitsFull = "waits_full",
+    /// Async functions of Node.js that waited while V8 moved them to where is not known.
+    WaitsUnread = "waits_unread",
     /// Contexts that were older than the maximum age.
     ContextAged = "context_aged",
     /// io_uring instances set up by processes in scope; what they do through it is not seen.

@@ -30,6 +30,8 @@ pub const UNITS_MAX: u32 = 32_768;
 pub const CHANNELS_MAX: u32 = 32_768;
 /// Threads with a Node.js environment. A value is 64 KiB, allocated when the thread is first seen.
 pub const ENVIRONMENTS_MAX: u32 = 512;
+/// Async functions of Node.js that wait for a request that is known: some six for each request. A value is 64 bytes, a key 16, allocated when one waits.
+pub const WAITS_MAX: u32 = 65_536;
 /// How long after its request was read, and after it was answered, an async resource still works for a request, ns.
 pub const ASYNC_AGE_MAX_NS: u64 = 30 * 1_000_000_000;
 /// Places in executables and libraries at which a uprobe can be attached. Each delays the agent's end: see `attach::user`.

@@ -6,7 +6,8 @@ use core::ops::{Deref, DerefMut};
 use agent_common::{
     abi::{
         Arrived, Conn, ConnRecord, PeerKey, Runtime, SegmentRecord, ServerKey, SocketKey, Thread,
-        Tick, UnitContext, UnitKey, Words, demand, node::Environment,
+        Tick, UnitContext, UnitKey, Words, demand,
+        node::{Environment, Wait, WaitKey, Waiting},
     },
     counters::Counter,
     limits,
@@ -55,6 +56,16 @@ pub(crate) static CHANNELS: HashMap<UnitKey, UnitContext> =
 /// Threads with a Node.js environment, by tgid << 32 | tid. Allocated one by one, because a value is large.
 #[map]
 pub(crate) static ENVIRONMENTS: HashMap<u64, Environment> =
+    HashMap::with_max_entries(limits::ENVIRONMENTS_MAX, BPF_F_NO_PREALLOC);
+
+/// Async functions of Node.js that wait for a request that is known.
+#[map]
+pub(crate) static WAITS: HashMap<WaitKey, Wait> =
+    HashMap::with_max_entries(limits::WAITS_MAX, BPF_F_NO_PREALLOC);
+
+/// Which of them are a thread's, by tgid << 32 | tid. Allocated one by one, because a value is large.
+#[map]
+pub(crate) static WAITING: HashMap<u64, Waiting> =
     HashMap::with_max_entries(limits::ENVIRONMENTS_MAX, BPF_F_NO_PREALLOC);
 
 /// Runtime of a process, by tgid. Absent means NATIVE.

@@ -8,9 +8,12 @@ use core::mem::size_of;
 use super::Words;
 
 /// Intervals of async ids that are remembered: with what is before them an environment fits an allocation of 64 KiB.
-pub const INTERVALS: usize = 870;
+pub const INTERVALS: usize = 800;
 /// Unanswered requests of a thread that are listed, and calls without a reply.
 pub const LISTED: usize = 8;
+
+/// Async functions of a thread that wait and are followed.
+pub const WAITING: usize = 1024;
 
 /// What began the turn ([`Environment::kind`]).
 pub mod turn {
@@ -53,6 +56,47 @@ pub struct Cause {
     pub via: u64,
     /// CLOCK_MONOTONIC when the request was read.
     pub ktime_ns: u64,
+    /// Not 0: what goes on is the request's own code, whatever else the thread does: the callback that read it, an async function that it called, or
+    /// the first callback of something that one of these made.
+    pub sure: u64,
+}
+
+/// Key of the map of async functions that wait.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitKey {
+    /// tgid << 32 | tid.
+    pub thread: u64,
+    /// Address of the `JSAsyncFunctionObject`, with V8's tag.
+    pub object: u64,
+}
+
+/// Value of the map of async functions that wait.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// The request it goes on for.
+    pub cause: Cause,
+    /// Its place in the thread's [`Waiting`].
+    pub place: u64,
+}
+
+/// A thread's async functions that wait: the collector moves them, and then each must be looked at.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Where the next is put.
+    pub next: u64,
+    /// Their addresses; 0: a free place.
+    pub objects: [u64; WAITING],
+}
+
+impl Waiting {
+    /// None.
+    pub const EMPTY: Self = Self {
+        next: 0,
+        objects: [0; WAITING],
+    };
 }
 
 /// Async ids that were given out for one cause: those above `low`, up to `high`.
@@ -109,6 +153,10 @@ pub struct Environment {
     pub resource: u64,
     /// The last id given out before the turn.
     pub low: u64,
+    /// The last id given out of those whose cause is settled; it is `low` or above.
+    pub mark: u64,
+    /// The last id that the turn's own callback and its ticks gave out; 0: microtasks have not run yet.
+    pub drained: u64,
     /// The turn's cause.
     pub cause: Cause,
     /// Kind of the turn that the last read begins, once its callback is called; `OTHER` when there is none.
@@ -138,6 +186,12 @@ pub struct Environment {
     pub calls: [u64; LISTED],
     /// Requests and calls for which there was no place.
     pub unlisted: [Unlisted; 2],
+    /// Address of the number of microtasks that have run; 0: not known.
+    pub finished: u64,
+    /// The request of the async function that went on last; `span_id` 0: none is known.
+    pub active: Cause,
+    /// That number when it did: as long as it is the same, it is what runs.
+    pub active_finished: u64,
     /// What was found last.
     pub found: Cause,
     /// Where a search stands.
@@ -157,6 +211,7 @@ impl Environment {
             server: 0,
             via: 0,
             ktime_ns: 0,
+            sure: 0,
         };
         const NO_REQUEST: Open = Open {
             server: 0,
@@ -171,6 +226,8 @@ impl Environment {
             kind: turn::OTHER,
             resource: 0,
             low: 0,
+            mark: 0,
+            drained: 0,
             cause: NONE,
             read_kind: turn::OTHER,
             read_cause: NONE,
@@ -188,6 +245,9 @@ impl Environment {
                 count: 0,
                 ktime_ns: 0,
             }; 2],
+            finished: 0,
+            active: NONE,
+            active_finished: 0,
             found: NONE,
             search: [0; 2],
             made: 0,
@@ -202,8 +262,10 @@ impl Environment {
 }
 
 const _: () = {
-    assert!(size_of::<Cause>() == 48);
-    assert!(size_of::<Interval>() == 72);
+    assert!(size_of::<Cause>() == 56);
+    assert!(size_of::<Interval>() == 80);
+    assert!(size_of::<WaitKey>() == 16);
+    assert!(size_of::<Wait>() == 64);
     // With the map's own 64 bytes or so.
     assert!(size_of::<Environment>() < 65_536 - 128);
 };

@@ -103,6 +103,8 @@ pub mod node_variant {
     pub const ALONE: u8 = 1;
     /// Timers and immediates of a list are told apart.
     pub const TIMERS: u8 = 2;
+    /// Async functions are followed from where they wait to where they go on.
+    pub const AWAITS: u8 = 4;
 }
 
 /// What else is known of a unit's context: bits of [`UnitContext::evidence`] above the evidence itself.

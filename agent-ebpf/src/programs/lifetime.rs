@@ -18,6 +18,7 @@ use crate::{
     scope::{self, task_in_scope},
     settings::setting,
     tick,
+    unit::node,
     walk::{Task, field},
 };
 
@@ -79,6 +80,7 @@ pub(crate) fn exec(_ctx: RawTracePointContext) -> i32 {
     // What the thread did as the old program is nothing to the new one.
     let _ = THREADS.remove(task.pid_tgid());
     let _ = ENVIRONMENTS.remove(task.pid_tgid());
+    node::ends(task.pid_tgid());
     tick::becomes(task);
     tell(kind::EXEC, task, 0);
     0
@@ -91,6 +93,7 @@ pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
     let pid_tgid = task.pid_tgid();
     let _ = THREADS.remove(pid_tgid);
     let _ = ENVIRONMENTS.remove(pid_tgid);
+    node::ends(pid_tgid);
     let tgid = (pid_tgid >> 32) as u32;
     if tgid == pid_tgid as u32 {
         let _ = RUNTIMES.remove(tgid);

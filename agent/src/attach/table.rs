@@ -165,6 +165,8 @@ const CONNECTIONS: &str =
     "whose calls the tasks make that asyncio servers start with a connection (aiohttp)";
 const CONTEXTS: &str = "whose calls asyncio's tasks make";
 const NODE: &str = "whose the calls of Node.js programs are";
+const NODE_AWAITS: &str =
+    "whose the calls are that async functions of Node.js programs make while other requests are open";
 const NODE_TIMERS: &str = "whose the calls are that Node.js programs make after a timer's promise";
 const HEADERS: &str = "contexts for who is called, where programs send none themselves";
 const LOOPS: &str = "event loops cannot be told from threads";
@@ -331,6 +333,31 @@ pub const HOOKS: &[Hook] = &[
         "node_resolve",
         Place::User("Builtins_PromiseCapabilityDefaultResolve"),
         NODE_TIMERS,
+    ),
+    optional(
+        "node_reset",
+        Place::User("node::AsyncWrap::AsyncReset"),
+        NODE_TIMERS,
+    ),
+    optional(
+        "node_await",
+        Place::User("Builtins_AsyncFunctionAwait"),
+        NODE_AWAITS,
+    ),
+    optional(
+        "node_resume",
+        Place::User("Builtins_AsyncFunctionAwaitResolveClosure"),
+        NODE_AWAITS,
+    ),
+    optional(
+        "node_return",
+        Place::User("Builtins_AsyncFunctionResolve"),
+        NODE_AWAITS,
+    ),
+    optional(
+        "node_collected",
+        Place::User("v8::internal::Heap::GarbageCollectionEpilogueInSafepoint"),
+        NODE_AWAITS,
     ),
     optional(
         "node_microtasks",

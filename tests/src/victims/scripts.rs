@@ -49,6 +49,8 @@ pub fn turns(node: &Path, leaf: &Victim) -> Result<Victim> {
     command
         .arg(source("node/turns.js"))
         .arg(port.to_string())
+        // The collector moves what lives as often as it can.
+        .env("NODE_OPTIONS", "--max-semi-space-size=1")
         .env("LEAF_URL", leaf.url());
     Victim::start("node turns", Serving::Loop, port, &mut command, None)
 }

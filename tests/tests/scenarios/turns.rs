@@ -162,6 +162,38 @@ fn each_call_of_a_lone_request_is_its_own() {
     stage.check();
 }
 
+/// Shapes that hand something over to who waits for it in an async function, and how many calls each makes.
+const AWAITED: &[(&str, usize)] = &[
+    ("locked", 1),
+    ("limited", 2),
+    ("gathered", 1),
+    ("littered", 4),
+    ("thrown", 1),
+];
+
+#[test]
+fn each_call_of_an_async_function_is_its_requests_whoever_else_is_open() {
+    let mut stage = Stage::start(None);
+    let is_callback = |shape: &str| shape == "callbacks";
+    for (shape, calls) in SHAPES.iter().chain(AWAITED) {
+        if !is_callback(shape) {
+            stage.ask(&[(shape, *calls)], times(48), 24, Wanted::Children);
+        }
+    }
+    stage.check();
+}
+
+#[test]
+fn a_loop_that_works_for_all_who_wait_gives_no_wrong_parent() {
+    let mut stage = Stage::start(None);
+    for in_flight in [2, 24] {
+        for shape in [("served", 1), ("served_back", 1)] {
+            stage.ask(&[shape], times(48), in_flight, Wanted::NoneWrong);
+        }
+    }
+    stage.check();
+}
+
 #[test]
 fn a_call_in_a_turn_that_was_handed_over_is_nobody_elses_child() {
     let mut stage = Stage::start(None);

@@ -48,6 +48,30 @@ async function limited(work) {
   try { return await work(); } finally { running -= 1; if (queue.length > 0) queue.shift()(); }
 }
 
+// One loop, which the first request starts, works for all that wait meanwhile.
+const jobs = [];
+let serving = false;
+async function serve() {
+  while (jobs.length > 0) {
+    const job = jobs.shift();
+    await fetched(leaf(job.id, 0));
+    job.done();
+  }
+  serving = false;
+}
+const hire = (id, done) => { jobs.push({ id, done }); if (!serving) { serving = true; serve(); } };
+// Work that is gathered in a turn and sent off in the next.
+let gathered = [];
+function gather(id, done) {
+  if (gathered.length === 0) {
+    setImmediate(() => { const all = gathered; gathered = []; for (const one of all) one.go(); });
+  }
+  gathered.push({ go: done });
+}
+// Objects that live for a while, so that the collector has to move them.
+const kept_objects = [];
+const litter = () => { kept_objects.push(new Array(2000).fill({})); if (kept_objects.length > 500) kept_objects.splice(0, 400); };
+
 const shapes = {
   get: (id) => get(leaf(id, 0), false),
   kept: (id) => get(leaf(id, 0), kept),
@@ -100,6 +124,22 @@ const shapes = {
     await sleep(some(10));
     await locked(() => fetched(leaf(id, 1), { headers }));
   },
+  served: (id) => new Promise((done) => hire(id, done)),
+  // Answers by itself.
+  served_back: (id, req, res) => new Promise(() => hire(id, () => res.end('worked'))),
+  gathered: async (id) => { await new Promise((done) => gather(id, done)); await fetched(leaf(id, 0)); },
+  littered: async (id) => {
+    for (let step = 0; step < 4; step += 1) {
+      litter();
+      await sleep(some(20));
+      litter();
+      await fetched(leaf(id, step));
+    }
+  },
+  thrown: async (id) => {
+    const fails = async () => { await sleep(some(5)); throw new Error('as meant'); };
+    try { await fails(); } catch { await fetched(leaf(id, 0)); }
+  },
   limited: (id) => Promise.all([0, 1].map((step) => limited(() => fetched(leaf(id, step))))),
 };
 
@@ -114,7 +154,7 @@ http.createServer((req, res) => {
     res.end('none');
     return;
   }
-  shapes[shape](id, req).then(() => res.end('worked'), (error) => {
+  shapes[shape](id, req, res).then(() => res.end('worked'), (error) => {
     res.statusCode = 500;
     res.end(String(error));
   });

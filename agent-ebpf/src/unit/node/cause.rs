@@ -15,8 +15,8 @@ use agent_common::{
 };
 
 use super::{
-    CERTAIN, alone, existing,
-    intervals::{copy_cause, find, is_forgotten, remember, use_up},
+    CERTAIN, activation, alone, existing,
+    intervals::{copy_cause, find, is_forgotten, is_used, remember, use_up},
     is_open, read_ids, unit,
 };
 use crate::{
@@ -37,10 +37,19 @@ mod handed {
 
 /// Puts the cause of what runs now into `found`. Returns the evidence, 0 where it is not known.
 #[inline(never)]
-fn resolve(environment: &mut Environment) -> u64 {
+pub(super) fn resolve(environment: &mut Environment) -> u64 {
+    if activation::is_running(environment) {
+        return resolve_running(environment);
+    }
+    if !is_in_scope(environment) {
+        return 0;
+    }
     let [execution, trigger, ..] = environment.fields;
     let is_list = environment.kind == turn::LIST;
     let is_of_turn = execution > environment.low;
+    if is_of_turn && !is_list && resolve_of_turn(environment) != 0 {
+        return u64::from(evidence::ASYNC);
+    }
     let is_older = trigger != 0 && trigger <= environment.low && trigger != environment.resource;
     let id = if execution == 0 || (execution == environment.resource && !is_list) {
         0
@@ -65,6 +74,14 @@ fn resolve(environment: &mut Environment) -> u64 {
         let from = &raw const environment.cause;
         // SAFETY: two fields of the same map value.
         unsafe { copy_cause(&mut *found, &*from) };
+        // In microtasks goes on whoever waited, and so in the ticks that they make.
+        let is_own = execution != 0
+            && (execution == environment.resource
+                || environment.drained == 0
+                || execution <= environment.drained);
+        if !is_own {
+            environment.found.sure = 0;
+        }
         return u64::from(match environment.kind {
             turn::REQUEST | turn::RESOURCE => evidence::ASYNC,
             _ => evidence::REPLY,
@@ -82,6 +99,8 @@ fn resolve(environment: &mut Environment) -> u64 {
             0
         };
     };
+    // A connection's id that was read with stands for whoever uses it.
+    let is_shared = is_of_turn && !is_list && is_used(interval, id);
     let is_again = is_list && use_up(interval, id) != 0 && !is_same;
     let from = &raw const interval.cause;
     // SAFETY: as above.
@@ -92,6 +111,50 @@ fn resolve(environment: &mut Environment) -> u64 {
     }
     // SAFETY: as above.
     unsafe { copy_cause(&mut *found, from) };
+    if is_shared {
+        environment.found.sure = 0;
+    }
+    u64::from(evidence::ASYNC)
+}
+
+/// The cause of an async function that runs, or of what it runs as another resource.
+#[inline(always)]
+fn resolve_running(environment: &mut Environment) -> u64 {
+    let [execution, ..] = environment.fields;
+    let found = &raw mut environment.found;
+    if execution == 0 || execution > environment.mark {
+        let from = &raw const environment.active;
+        // SAFETY: two fields of the same map value.
+        unsafe { copy_cause(&mut *found, &*from) };
+        environment.found.sure = 1;
+        return u64::from(evidence::ASYNC);
+    }
+    resolve_interval(environment, execution)
+}
+
+/// The cause of a tick that an async function made in this turn. Returns 0 where it is none's.
+#[inline(always)]
+fn resolve_of_turn(environment: &mut Environment) -> u64 {
+    let [execution, ..] = environment.fields;
+    if execution > environment.mark {
+        return 0;
+    }
+    resolve_interval(environment, execution)
+}
+
+/// The cause that is sure of an id. Returns 0 where there is none.
+#[inline(always)]
+fn resolve_interval(environment: &mut Environment, id: u64) -> u64 {
+    let found = &raw mut environment.found;
+    let Some(interval) = find(environment, id) else {
+        return 0;
+    };
+    if interval.cause.sure == 0 || is_used(interval, id) {
+        return 0;
+    }
+    let from = &raw const interval.cause;
+    // SAFETY: two parts of the same map value.
+    unsafe { copy_cause(&mut *found, &*from) };
     u64::from(evidence::ASYNC)
 }
 
@@ -130,6 +193,9 @@ fn is_by_the_lone(environment: &Environment) -> bool {
 /// Whether the request that was found counts for a call with the evidence `what`.
 #[inline(always)]
 fn counts(environment: &Environment, what: u64) -> bool {
+    if environment.found.sure != 0 && is_open(&environment.found) {
+        return true;
+    }
     let [execution, ..] = environment.fields;
     // In the turn of a reply, and in what was made in one, goes on who waited for a promise that is settled now: as a rule who made the
     // call, which is not answered then.
@@ -180,11 +246,7 @@ pub(crate) fn context(task: Task, thread: &mut Thread, ids: &mut ExchangeIds) ->
     if read_ids(environment) == 0 {
         return 0;
     }
-    let what = if is_in_scope(environment) {
-        resolve(environment)
-    } else {
-        0
-    };
+    let what = resolve(environment);
     if what == 0 {
         count(Counter::TurnUnknown, 1);
         return 0;
@@ -217,10 +279,8 @@ pub(crate) fn connects(task: Task) -> u64 {
     if execution == 0 {
         return 0;
     }
-    let from = &raw const environment.found;
-    // SAFETY: two fields of the same map value. In a list the turn's cause is set anew with each item.
-    copy_cause(&mut environment.cause, unsafe { &*from });
-    remember(environment, environment.low, last);
+    let (found, sure) = (&raw const environment.found, environment.found.sure);
+    remember(environment, found, sure);
     environment.low = last;
     environment.cause.span_id = 0;
     1
@@ -264,10 +324,16 @@ pub(crate) fn answers(task: Task, conn: &Conn) -> u64 {
         return 0;
     };
     alone::answered(environment, conn.span_id);
-    if read_ids(environment) == 0 || !is_in_scope(environment) || resolve(environment) == 0 {
+    if read_ids(environment) == 0 || resolve(environment) == 0 {
         return 0;
     }
     if environment.found.span_id != conn.span_id {
+        if environment.found.sure != 0 {
+            // Its function serves others.
+            count(Counter::TurnHanded, 1);
+            doubt(task, environment.found.span_id);
+            return 1;
+        }
         if is_by_the_lone(environment) {
             // Calls were given to the other one only while it was alone.
             if !alone::is(environment) {

@@ -34,6 +34,7 @@ pub(crate) fn copy_cause(to: &mut Cause, from: &Cause) {
         core::ptr::write_volatile(&raw mut to.server, from.server);
         core::ptr::write_volatile(&raw mut to.via, from.via);
         core::ptr::write_volatile(&raw mut to.ktime_ns, from.ktime_ns);
+        core::ptr::write_volatile(&raw mut to.sure, from.sure);
     }
 }
 
@@ -51,24 +52,42 @@ fn whole(bits: u64) -> u64 {
     mantissa >> (MANTISSA - exponent)
 }
 
-/// Remembers that the ids above `low` up to `high` were given out for the environment's current cause.
+/// Remembers that the ids that were given out since `mark` are of `cause`, one of the environment's own; `sure` says as much of them.
 #[inline(always)]
-pub(crate) fn remember(environment: &mut Environment, low: u64, high: u64) {
+pub(crate) fn remember(environment: &mut Environment, cause: *const Cause, sure: u64) {
+    let (low, high) = (environment.mark, environment.fields[2]);
+    environment.mark = high;
     if high <= low {
         return;
     }
     let made = environment.made;
-    let cause = &raw const environment.cause;
     if let Some(place) = at(environment, made % RING) {
         // SAFETY: fields of a map value.
         unsafe {
+            if (*cause).span_id == 0 {
+                return;
+            }
             core::ptr::write_volatile(&raw mut place.low, low);
             core::ptr::write_volatile(&raw mut place.high, high);
             core::ptr::write_volatile(&raw mut place.used, 0);
             copy_cause(&mut place.cause, &*cause);
+            core::ptr::write_volatile(&raw mut place.cause.sure, sure);
         }
         environment.made = made + 1;
     }
+}
+
+/// Whether an id of an interval was used.
+#[inline(always)]
+pub(crate) fn is_used(interval: &Interval, id: u64) -> bool {
+    (interval.used >> place_of(interval, id)) & 1 != 0
+}
+
+/// Where an interval marks an id as used. The ids beyond share the last place.
+#[inline(always)]
+fn place_of(interval: &Interval, id: u64) -> u64 {
+    let distance = whole(id).wrapping_sub(whole(interval.low)).wrapping_sub(1);
+    if distance > 63 { 63 } else { distance }
 }
 
 /// The interval an id is in. None: it was given out for no known request, or that is forgotten.
@@ -126,12 +145,8 @@ fn locate(environment: &mut Environment, id: u64) -> u64 {
 /// Marks an id of an interval as used. Returns 1 if it was before.
 #[inline(always)]
 pub(crate) fn use_up(interval: &mut Interval, id: u64) -> u64 {
-    let mut distance = whole(id).wrapping_sub(whole(interval.low)).wrapping_sub(1);
-    // The ids beyond share the last place.
-    if distance > 63 {
-        distance = 63;
-    }
-    let was = (interval.used >> distance) & 1;
-    interval.used |= 1 << distance;
+    let place = place_of(interval, id);
+    let was = (interval.used >> place) & 1;
+    interval.used |= 1 << place;
     was
 }

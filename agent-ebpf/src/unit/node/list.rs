@@ -7,6 +7,7 @@
 use agent_common::abi::node::{Environment, lost, turn};
 
 use super::{
+    activation,
     alone::lose,
     end_turn, existing,
     intervals::{copy_cause, find, remember, use_up},
@@ -37,25 +38,30 @@ pub(crate) fn resolves() -> Option<()> {
     Some(())
 }
 
-/// Microtasks are about to run.
+/// Microtasks of `queue` are about to run.
 #[inline(always)]
-pub(crate) fn drains() -> Option<()> {
-    let environment = existing(Task::current().pid_tgid())?;
+pub(crate) fn drains(queue: u64) -> Option<()> {
+    let task = Task::current();
+    let environment = existing(task.pid_tgid())?;
+    activation::drains(task, environment, queue);
     if environment.kind != turn::LIST || read_ids(environment) == 0 {
         return None;
     }
-    let (low, last) = (environment.low, environment.fields[2]);
-    environment.low = last;
+    environment.low = environment.fields[2];
     environment.cause.span_id = 0;
     let item = environment.resolved;
     environment.resolved = 0;
     if environment.fields[0] == 0 && item != 0 && begin_item(environment, item) != 0 {
         // Exactly one of them ran since microtasks ran last, and nobody but it gave out these ids.
-        remember(environment, low, last);
+        let (cause, sure) = (&raw const environment.cause, environment.cause.sure);
+        remember(environment, cause, sure);
         if environment.cause.via == 0 {
             environment.cause.via = LIST_VIA;
         }
+        // Who waited for its promise goes on now.
+        environment.cause.sure = 0;
     }
+    environment.mark = environment.low;
     // One of which nothing was seen is most often the runtime's own: a clock's tick, a connection's time-out, undici's next look at its queue.
     if item != 0 && environment.cause.span_id != environment.alone {
         lose(environment, lost::FOREIGN);

@@ -20,6 +20,7 @@
 //! {execution, trigger, last given out, default trigger}. In microtasks the execution id is 0. `listOnTimeout` and `processImmediate` call
 //! `MicrotaskQueue::RunMicrotasks` between two timers or immediates, always.
 
+mod activation;
 mod alone;
 mod cause;
 mod intervals;
@@ -36,6 +37,7 @@ use agent_common::{
 use aya_ebpf::helpers::bpf_probe_read_user;
 
 pub(crate) use cause::{answers, calls, connects, context};
+pub(crate) use activation::{awaits, collected, ends, resumes, returns, settles};
 use intervals::{copy_cause, find, remember, use_up};
 pub(crate) use list::{drained, drains, resolves};
 
@@ -157,6 +159,7 @@ pub(crate) fn read_request(
     cause.server = socket.sk;
     cause.via = 0;
     cause.ktime_ns = reading.now;
+    cause.sure = 1;
     1
 }
 
@@ -183,6 +186,7 @@ pub(crate) fn read_reply(task: Task, sk: u64, conn: &Conn, begins: bool) -> u64 
         core::ptr::write_volatile(&raw mut cause.via, number | (conn.unit.id & CERTAIN));
     }
     cause.ktime_ns = conn.begun_ns;
+    cause.sure = 0;
     1
 }
 
@@ -221,6 +225,10 @@ pub(crate) fn opens(hooks: u64, scope: u64) -> Option<()> {
         && environment.kind == turn::REQUEST
         && environment.read_kind == turn::OTHER
     {
+        if environment.drained != 0 {
+            drop_rest(environment);
+            environment.drained = 0;
+        }
         return None;
     }
     end_turn(environment);
@@ -250,10 +258,16 @@ pub(crate) fn opens(hooks: u64, scope: u64) -> Option<()> {
 #[inline(always)]
 fn end_turn(environment: &mut Environment) {
     let last = environment.fields[2];
-    if environment.cause.span_id != 0 {
-        remember(environment, environment.low, last);
-    }
+    drop_rest(environment);
     environment.low = last;
+    environment.drained = 0;
+}
+
+/// Ids that were given out since the last that are settled are the turn's, as far as is known.
+#[inline(always)]
+fn drop_rest(environment: &mut Environment) {
+    let cause = &raw const environment.cause;
+    remember(environment, cause, 0);
 }
 
 /// The turn of what was read.

@@ -8,6 +8,8 @@
 //! Seen in the code of 18.20.8, 20.20.2, 22.23.3, 24.21.0 (nodejs.org, npm's `node`): the constructors' `movsd 0x8(%rbx),%xmm0` and
 //! `movsd 0x10(%rbx),%xmm1` before the call, and `mov 0x98(%rbx),%rcx` (the pointer to the ids) in the function.
 
+mod awaits;
+
 use std::{fs::File, os::unix::fs::FileExt};
 
 use agent_common::abi::{Runtime, node_variant, runtime};
@@ -31,14 +33,11 @@ const SCOPE: &str = "_ZN4node21InternalCallbackScopeC";
 const MICROTASKS: &str = "_ZN2v88internal14MicrotaskQueue13RunMicrotasksEPNS0_7IsolateE";
 /// `v8::internal::Execution::TryRunMicrotasks(…)`
 const TRY_MICROTASKS: &str = "_ZN2v88internal9Execution16TryRunMicrotasksEPNS0_7Isolate";
-/// Functions by which a timer's callback makes microtasks ready: the one that `new Promise` hands out, and `await`. V8 makes them when it is built;
-/// they are symbols only where the file is not stripped.
+/// Functions by which a timer's callback makes microtasks ready: the one that `new Promise` hands out, and `await` ([`awaits`]). V8 makes them when it is
+/// built; they are symbols only where the file is not stripped.
 /// The last are `node::AsyncWrap::AsyncReset(v8::Local<v8::Object>, double[, bool])`, by which it makes a resource.
-const RESOLVES: [&str; 6] = [
+const RESOLVES: [&str; 3] = [
     "Builtins_PromiseCapabilityDefaultResolve",
-    "Builtins_AsyncFunctionAwait",
-    "Builtins_AsyncFunctionAwaitCaught",
-    "Builtins_AsyncFunctionAwaitUncaught",
     "_ZN4node9AsyncWrap10AsyncResetEN2v85LocalINS1_6ObjectEEEdb",
     "_ZN4node9AsyncWrap10AsyncResetEN2v85LocalINS1_6ObjectEEEd",
 ];
@@ -75,6 +74,7 @@ struct Timers {
     drained: u64,
     /// 0: this build has no such function.
     resolves: [u64; RESOLVES.len()],
+    awaits: Option<awaits::Awaits>,
 }
 
 impl Places {
@@ -90,8 +90,10 @@ impl Places {
         if let Some(timers) = self.timers {
             probes.push(probe("node_microtasks", timers.microtasks));
             probes.push(probe("node_drained", timers.drained));
-            let resolves = timers.resolves.into_iter().filter(|place| *place != 0);
-            probes.extend(resolves.map(|place| probe("node_resolve", place)));
+            let [resolve, resets @ ..] = timers.resolves;
+            probes.push(probe("node_resolve", resolve));
+            let resets = resets.into_iter().filter(|place| *place != 0);
+            probes.extend(resets.map(|place| probe("node_reset", place)));
         }
         let mut known = Runtime::of(runtime::NODE);
         known.offsets[0] = IDS;
@@ -99,11 +101,17 @@ impl Places {
         if self.timers.is_some() {
             known.variant = node_variant::TIMERS;
         }
-        Units {
+        let mut units = Units {
             runtime: known,
             probes,
             fact: "Node.js: the turns of its event loop are told apart",
-        }
+        };
+        awaits::add(
+            self.timers.and_then(|timers| timers.awaits),
+            &mut units,
+            file,
+        );
+        units
     }
 }
 
@@ -154,7 +162,7 @@ pub fn places(file: &File) -> Option<Places> {
     (calls > 0).then_some(Places {
         scope: in_file(push.0)?,
         depth: depth?,
-        timers: found.timers(in_file),
+        timers: found.timers(code, in_file),
     })
 }
 
@@ -168,6 +176,7 @@ struct Found {
     /// Of `microtasks` only a part is a function.
     is_split: bool,
     resolves: [Option<u64>; RESOLVES.len()],
+    awaits: awaits::Found,
 }
 
 impl Found {
@@ -210,6 +219,8 @@ impl Found {
             && let Some(found) = self.resolves.get_mut(known)
         {
             *found = Some(address);
+        } else {
+            self.awaits.take(name, place);
         }
     }
 
@@ -218,7 +229,11 @@ impl Found {
         self.push.is_some() && first.is_some() && self.drained.is_some()
     }
 
-    fn timers(&self, in_file: impl Fn(u64) -> Option<u64>) -> Option<Timers> {
+    fn timers(
+        &self,
+        code: impl Fn((u64, u64)) -> Option<Vec<u8>>,
+        in_file: impl Fn(u64) -> Option<u64>,
+    ) -> Option<Timers> {
         let [first, ..] = self.resolves;
         first?;
         if self.is_split {
@@ -229,6 +244,7 @@ impl Found {
             microtasks: in_file(self.microtasks?)?,
             drained: in_file(self.drained?)?,
             resolves: resolves.map(Option::unwrap_or_default),
+            awaits: self.awaits.places(code, &in_file),
         })
     }
 }
@@ -304,13 +320,30 @@ mod tests {
         assert_eq!(units.runtime.class, runtime::NODE);
         assert_eq!(units.runtime.offsets[0], IDS);
         assert_ne!(units.runtime.offsets[1], 0);
-        assert_eq!(units.runtime.variant, node_variant::TIMERS);
+        assert_eq!(
+            units.runtime.variant,
+            node_variant::TIMERS | node_variant::AWAITS
+        );
+        // Seen in 20.20.2: the closure's context, the queue's count, the page's flags.
+        assert_eq!(units.runtime.offsets[4..], [0x1f, 0x28, 8]);
         let programs: Vec<&str> = units.probes.iter().map(|probe| probe.program).collect();
         assert_eq!(
-            programs[..3],
-            ["node_scope", "node_microtasks", "node_drained"]
+            programs,
+            [
+                "node_scope",
+                "node_microtasks",
+                "node_drained",
+                "node_resolve",
+                "node_reset",
+                "node_collected",
+                "node_resume",
+                "node_resume",
+                "node_return",
+                "node_return",
+                "node_await",
+                "node_await"
+            ]
         );
-        assert!(programs.len() > 3 && programs[3..].iter().all(|name| *name == "node_resolve"));
         for other in ["/bin/sh", "/usr/local/go/bin/go", "/etc/passwd"] {
             assert_eq!(places(&File::open(other).unwrap()), None, "{other}");
         }
