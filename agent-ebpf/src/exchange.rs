@@ -142,7 +142,12 @@ fn root(task: Task, now: u64, ids: &mut ExchangeIds) {
 pub(crate) fn parent_of_write(conn: &mut Conn, task: Task, now: u64) -> u64 {
     let mut ids = no_ids();
     parent_by_unit(task, now, &mut ids);
-    if ids.evidence == evidence::SPAWN && unit::task::is_anothers(task, conn) != 0 {
+    let is_others = match ids.evidence {
+        evidence::SPAWN => unit::task::is_anothers(task, conn),
+        evidence::ASYNC => unit::node::is_gathered(task),
+        _ => 0,
+    };
+    if is_others != 0 {
         copy(&mut ids.trace_id, &new_trace_id(task.pid_tgid()));
         ids.parent_span_id = 0;
         ids.evidence = evidence::NONE;

@@ -286,6 +286,26 @@ pub(crate) fn connects(task: Task) -> u64 {
     1
 }
 
+/// Whether what is written now may have been gathered for more requests than the one that [`context`] found: a client that writes in an immediate, or when
+/// its connection is ready, writes what all have given it until then (ioredis' pipelines, amqplib). Only the very function that has something to
+/// put writes it for itself, or a lone request.
+#[inline(never)]
+pub(crate) fn is_gathered(task: Task) -> u64 {
+    let Some(environment) = existing(task.pid_tgid()) else {
+        return 0;
+    };
+    let [execution, ..] = environment.fields;
+    let is_itself = if execution == 0 {
+        activation::is_running(environment)
+    } else {
+        environment.kind == turn::REQUEST && execution == environment.resource
+    };
+    if is_itself || (is_by_the_lone(environment) && alone::is(environment)) {
+        return 0;
+    }
+    u64::from(environment.found.sure)
+}
+
 /// The exchange that begins on `key` is for the request that [`context`] found with the evidence `found`, or for none that is known. Returns 0 where
 /// it must not count.
 #[inline(always)]
