@@ -165,8 +165,7 @@ const CONNECTIONS: &str =
     "whose calls the tasks make that asyncio servers start with a connection (aiohttp)";
 const CONTEXTS: &str = "whose calls asyncio's tasks make";
 const NODE: &str = "whose the calls of Node.js programs are";
-const NODE_AWAITS: &str =
-    "whose the calls are that async functions of Node.js programs make while other requests are open";
+const NODE_AWAITS: &str = "whose the calls are that async functions of Node.js programs make while other requests are open";
 const NODE_TIMERS: &str = "whose the calls are that Node.js programs make after a timer's promise";
 const HEADERS: &str = "contexts for who is called, where programs send none themselves";
 const LOOPS: &str = "event loops cannot be told from threads";

@@ -303,7 +303,7 @@ pub(crate) fn is_gathered(task: Task) -> u64 {
     if is_itself || (is_by_the_lone(environment) && alone::is(environment)) {
         return 0;
     }
-    u64::from(environment.found.sure)
+    environment.found.sure
 }
 
 /// The exchange that begins on `key` is for the request that [`context`] found with the evidence `found`, or for none that is known. Returns 0 where

@@ -36,8 +36,8 @@ use agent_common::{
 };
 use aya_ebpf::helpers::bpf_probe_read_user;
 
-pub(crate) use cause::{answers, calls, connects, context, is_gathered};
 pub(crate) use activation::{awaits, collected, ends, resumes, returns, settles};
+pub(crate) use cause::{answers, calls, connects, context, is_gathered};
 use intervals::{copy_cause, find, remember, use_up};
 pub(crate) use list::{drained, drains, resolves};
 

@@ -188,9 +188,9 @@ pub(super) fn add(awaits: Option<Awaits>, units: &mut Units, file: &Looked) {
 fn awaits_at(code: &[u8]) -> Option<u64> {
     let code = code.get(..AWAIT_WITHIN)?;
     // `mov 0x4f(%rax),%reg`
-    code.windows(4).find(|window| {
-        matches!(window, [0x48 | 0x4c, 0x8b, modrm, PROMISE] if modrm & 0xc7 == 0x40)
-    })?;
+    code.windows(4).find(
+        |window| matches!(window, [0x48 | 0x4c, 0x8b, modrm, PROMISE] if modrm & 0xc7 == 0x40),
+    )?;
     if code.first() == Some(&PUSH_RBP) {
         return Some(0);
     }
@@ -217,9 +217,20 @@ fn displacement(code: &[u8], instruction: &[u8]) -> Option<u32> {
 fn counted_at(code: &[u8]) -> Option<u32> {
     let code = code.get(..CODE_WITHIN.min(code.len()))?;
     code.windows(12).find_map(|window| match window {
-        [0x4c, 0x8b, 0x42, from, 0x49, 0x83, 0xc0, 1, 0x4c, 0x89, 0x42, to] if from == to => {
-            Some(u32::from(*from))
-        }
+        [
+            0x4c,
+            0x8b,
+            0x42,
+            from,
+            0x49,
+            0x83,
+            0xc0,
+            1,
+            0x4c,
+            0x89,
+            0x42,
+            to,
+        ] if from == to => Some(u32::from(*from)),
         _ => None,
     })
 }
