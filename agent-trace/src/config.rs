@@ -167,6 +167,8 @@ pub struct TracerConfig {
     pub correlation_keys: Vec<String>,
     /// Names of request headers with ids that programs hand on: a call is a child of the request of its process that had the same.
     pub request_ids: Vec<String>,
+    /// Whether who says what became of a message has worked on it: known when its calls are over.
+    pub settles: bool,
     /// Whether calls of queues over HTTP are read. (Which brokers are, the kernel side decides.)
     pub queues: bool,
     /// Goes into all hashes of what was said. A program's own, so that nobody can make equal ones.
@@ -190,6 +192,7 @@ impl Default for TracerConfig {
             keep_headers: Vec::new(),
             correlation_keys: Vec::new(),
             request_ids: Vec::new(),
+            settles: true,
             queues: true,
             secret: 0,
             linger_ns: 200_000_000,

@@ -94,6 +94,12 @@ counters! {
     MessageWithoutUnit = "message_without_unit",
     /// Reads that brought several messages: what their reader does next is nobody's.
     MessagesTogether = "messages_together",
+    /// Processes of workers with a thread that called between two messages: whose its calls are is not known there; roots.
+    SettleBetween = "settle_between",
+    /// Calls by workers that were made roots because a minute later nobody had said what became of a message.
+    SettleLate = "settle_late",
+    /// Calls, and what they led to, that could not wait for their unit's word because too many did: roots.
+    SettleFull = "settle_full",
     /// Calls of goroutines that were made for a job which is over: they may have gone on with something else; roots.
     JobOver = "job_over",
     /// Deliveries forgotten before they were settled, because too many were.

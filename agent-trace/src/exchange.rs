@@ -201,6 +201,8 @@ pub(crate) struct Exchange {
     pub(crate) is_quiet: bool,
     /// The thread that began it; 0: not known.
     pub(crate) tid: u32,
+    /// The contextvars Context that began it, where that is known.
+    pub(crate) kin: u64,
 }
 
 impl Exchange {
@@ -241,6 +243,7 @@ impl Exchange {
             ticked: None,
             is_quiet: false,
             tid: 0,
+            kin: 0,
         }
     }
 

@@ -160,6 +160,13 @@ impl Shared {
             .graph
             .insert(exchange.ids.span, facts, &mut self.counters)
             .map_or(Entry::Refused, Entry::Entered);
+        let is_orphan = exchange.side == Side::Client
+            && header.is_none()
+            && tick.is_none()
+            && self.graph.has_no_parent(exchange.ids.origin);
+        if is_orphan {
+            self.may_be_for_a_message(exchange);
+        }
     }
 
     /// Its request's ids: whom a call without a parent is for.

@@ -62,6 +62,8 @@ pub enum Evidence {
     Message,
     /// The parent is the one request of this process with the same id in its head.
     RequestId,
+    /// The unit that said what became of the parent's message made this call.
+    Settle,
     /// The parent is a command that a scheduler began: one of its processes made this call, for nobody else that is known.
     Tick,
 }
@@ -86,7 +88,8 @@ impl Evidence {
             | Self::Spawn
             | Self::Task
             | Self::Session
-            | Self::RequestId => true,
+            | Self::RequestId
+            | Self::Settle => true,
         }
     }
 
@@ -114,6 +117,7 @@ impl Evidence {
             Self::Option => "option",
             Self::Message => "message",
             Self::RequestId => "request_id",
+            Self::Settle => "settle",
             Self::Tick => "tick",
         }
     }

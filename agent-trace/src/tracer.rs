@@ -100,7 +100,7 @@ impl Tracer {
                 attempts: Attempts::new(config.limits.attempts),
                 keys,
                 request_ids,
-                work: Work::new(config.limits.posts, config.limits.work),
+                work: Work::new(config.limits.posts, config.limits.work, config.settles),
                 ticks: Ticks::default(),
                 topics: Topics::default(),
                 servers: FxHashSet::default(),
@@ -191,6 +191,7 @@ impl Tracer {
         let count = self.shared.abandon_work(self.shared.now_ns);
         self.shared.counters.add(Counter::OpenAtFinish, count);
         self.connects.release(&mut self.shared, true);
+        self.shared.release_waiting(true);
         let count = self.shared.abandon_ticks(self.shared.now_ns);
         self.shared.counters.add(Counter::OpenAtFinish, count);
         self.finished = true;

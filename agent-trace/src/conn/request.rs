@@ -16,6 +16,7 @@ use crate::exchange::{AF_UNIX, Exchange, Ids, Wire};
 use crate::graph::{Origin, Side, WirePlace};
 use crate::ids::{derived_span, first_span};
 use crate::message::Texts;
+use crate::queue::kin_of;
 use crate::shared::Shared;
 use crate::span::{Evidence, SpanId, TraceId};
 use crate::wire::{Head, Heard};
@@ -175,6 +176,7 @@ impl Conn {
             overlaps,
             connect_ktime_ns: self.connect_ktime_ns.take(),
             tid: record.tid,
+            kin: kin_of(record),
             ..Exchange::begun(
                 ids,
                 side,

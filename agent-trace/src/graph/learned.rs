@@ -5,7 +5,7 @@
 use agent_protocol::tracecontext::TraceContext;
 
 use super::{Graph, Origin, Slot};
-use crate::span::{Evidence, SpanId};
+use crate::span::{Evidence, SpanId, TraceId};
 
 impl Graph {
     /// The put of the consumer's message was recorded after its delivery.
@@ -18,6 +18,25 @@ impl Graph {
             && node.facts.origin == Origin::None
         {
             node.facts.origin = Origin::Kernel(producer, Evidence::Message);
+        }
+    }
+
+    /// The call is for the message of this consumer, unless it was decided.
+    pub(crate) fn is_for(&mut self, slot: Slot, call: SpanId, consumer: SpanId) {
+        if let Some(node) = self.table.get_mut(slot)
+            && node.id == call
+            && node.decision.is_none()
+        {
+            node.facts.origin = Origin::Kernel(consumer, Evidence::Settle);
+            // What its unit did for other messages may have the same one.
+            node.facts.kernel_trace = TraceId::default();
+        }
+    }
+
+    /// Whether the exchange must not be forgotten, though it is over.
+    pub(crate) fn keep(&mut self, slot: Slot, is_kept: bool) {
+        if let Some(node) = self.table.get_mut(slot) {
+            node.is_kept = is_kept;
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) id: SpanId,
     pub(super) facts: Facts,
     pub(super) decision: Option<Decision>,
+    /// It is over and not to be forgotten yet.
+    pub(super) is_kept: bool,
 }
 
 /// See the module.
@@ -76,6 +78,7 @@ impl Table {
             id,
             facts,
             decision: None,
+            is_kept: false,
         };
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -122,7 +125,11 @@ impl Table {
 
     /// Forgets exchanges closed before that time.
     pub(super) fn forget_before(&mut self, ktime_ns: u64) {
-        while self.closed.front().is_some_and(|&(at, _)| at < ktime_ns) {
+        // Each is looked at once: what is kept goes to the end.
+        for _ in 0..self.closed.len() {
+            if self.closed.front().is_none_or(|&(at, _)| at >= ktime_ns) {
+                break;
+            }
             self.forget_oldest();
         }
     }
@@ -138,9 +145,14 @@ impl Table {
     }
 
     fn forget_oldest(&mut self) -> bool {
-        let Some((_, slot)) = self.closed.pop_front() else {
+        let Some((at_ns, slot)) = self.closed.pop_front() else {
             return false;
         };
+        if self.get(slot).is_some_and(|node| node.is_kept) {
+            let latest_ns = self.closed.back().map_or(at_ns, |(latest_ns, _)| *latest_ns);
+            self.closed.push_back((latest_ns, slot));
+            return !self.closed.is_empty();
+        }
         if let Some(node) = self.nodes.get(slot.0 as usize) {
             self.index.remove(&number(node.id));
         }

@@ -16,7 +16,9 @@ mod posts;
 mod puts;
 mod readers;
 mod scope;
+mod settles;
 mod units;
+mod waiting;
 mod work;
 
 use std::collections::VecDeque;
@@ -32,11 +34,13 @@ use rustc_hash::FxHashMap;
 
 pub(crate) use self::parcel::Parcel;
 pub(crate) use self::pipes::on_pipe;
+pub(crate) use self::settles::kin_of;
 pub(crate) use self::work::Work;
 
 use self::puts::Awaited;
 use self::readers::Reader;
 use self::scope::Scope;
+use self::settles::{Hand, is_settlement};
 use self::units::UnitKey;
 use self::work::Taker;
 use crate::conn::{moved_ktime, pieces, place};
@@ -85,6 +89,8 @@ struct Moved<'a> {
     ids: Option<Ids>,
     unit: Option<UnitKey>,
     endpoints: Option<&'a Arc<Endpoints>>,
+    /// It says what became of one message, not of several.
+    is_of_one: bool,
 }
 
 impl Lane {
@@ -158,6 +164,10 @@ impl Lane {
             (Way::ToBroker, &mut self.tx)
         };
         let (hole, skip) = place(position, record, shared);
+        if hole.is_some() {
+            // What became of a message may have been said there.
+            shared.work.settles.waiting.give_up(record.process);
+        }
         let scope = Scope::of(self.protocol, endpoints.map(Arc::as_ref));
         let has_ids = record.flags & segment_flag::EXCHANGE != 0;
         let ids = Ids::of(&record.exchange).filter(|_| has_ids);
@@ -188,6 +198,7 @@ impl Lane {
                 _ => None,
             },
             endpoints,
+            is_of_one: events.iter().filter(|event| is_settlement(event)).count() == 1,
         };
         match way {
             Way::ToBroker => self.wrote(&moved, &mut events, shared),
@@ -321,17 +332,27 @@ impl Lane {
             Event::Unanswered { operation } => self.unanswered(operation, shared),
             Event::Placed(placed) => self.placed(&placed, shared),
             Event::Settled { delivery, how } => {
-                if let Some(consumer) = self.unsettled.remove(&delivery) {
+                let consumer = self.unsettled.remove(&delivery);
+                shared.settles(consumer, Hand::of(record), moved.is_of_one, at_ns);
+                if let Some(consumer) = consumer {
                     shared.settled(consumer, how, at_ns);
                 }
             }
-            Event::SettledKey { key, how } => shared.settled_key(key, how, at_ns),
+            Event::SettledKey { key, how } => {
+                let consumer = shared.consumer_of(&key);
+                shared.settles(consumer, Hand::of(record), moved.is_of_one, at_ns);
+                shared.settled_key(key, how, at_ns);
+            }
             Event::Claimed(job) => {
                 if let Some(consumer) = shared.claimed(job, record.process, moved.unit, at_ns) {
                     self.claimed = Some(consumer);
                 }
             }
-            Event::Done { job, failed } => shared.done_with(job, failed, at_ns),
+            Event::Done { job, failed } => {
+                let consumer = shared.consumer_of(&job);
+                shared.settles(consumer, Hand::of(record), moved.is_of_one, at_ns);
+                shared.done_with(job, failed, at_ns);
+            }
             Event::Committed(committed) => shared.committed(record.process, &committed, at_ns),
             Event::Group(group) => {
                 shared.work.logs.has_group(record.process, at_ns);
@@ -392,6 +413,7 @@ impl Lane {
         let taker = Taker {
             unit: moved.unit.filter(|_| is_sure),
             reader: moved.unit,
+            read_by: UnitKey::of_thread(moved.record),
             socket: self.socket,
             is_numbered: number != 0,
         };
@@ -422,6 +444,8 @@ impl Lane {
             endpoints: moved.endpoints.cloned(),
             wire: Wire::Broker,
             message: Some(Box::new(parcel)),
+            tid: record.tid,
+            kin: kin_of(record),
             ..Exchange::begun(
                 ids,
                 side,

@@ -54,6 +54,7 @@ impl Lane {
                 _ => Some(reader).filter(|_| !is_read),
             },
             endpoints,
+            is_of_one: false,
         };
         if is_read {
             self.was_read(&moved, events, shared);

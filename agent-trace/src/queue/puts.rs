@@ -8,6 +8,7 @@ use agent_common::abi::{SegmentRecord, protocol};
 use agent_protocol::queue::{Key, Placed, Sent};
 
 use super::posts::Put;
+use super::settles::Hand;
 use super::{Lane, Moved, Parcel};
 use crate::conn::moved_ktime;
 use crate::counters::Counter;
@@ -92,6 +93,7 @@ impl Lane {
             ids.origin = Origin::Kernel(attempt, Evidence::Message);
             ids.trace = TraceId::default();
         }
+        let given_up = shared.given_up_by(&sent.message, record.process);
         let is_fan_out = !matches!(sent.name, "lpush" | "rpush" | "lpushx" | "rpushx" | "zadd");
         let header = shared.header(sent.message.traceparent);
         let is_candidate = sent.is_candidate && !shared.work.candidates.is_queue(&sent.destination);
@@ -99,7 +101,6 @@ impl Lane {
             is_candidate,
             ..Parcel::sent(self.protocol, sent)
         };
-        shared.put_again(&keys, moved_ktime(record));
         let early = shared.work.posts.put(&Put {
             keys: &keys,
             span: ids.span,
@@ -111,6 +112,10 @@ impl Lane {
         if !is_candidate {
             shared.confirm(&mut exchange, header);
         }
+        if given_up.is_some() {
+            shared.settles(given_up, Hand::of(record), true, moved_ktime(record));
+        }
+        shared.put_again(&keys, moved_ktime(record));
         if let Some(consumer) = early {
             shared.graph.is_of_message(consumer, ids.span);
         }

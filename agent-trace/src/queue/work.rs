@@ -26,6 +26,7 @@ use super::outcome_of;
 use super::parcel::Parcel;
 use super::posts::{Found, Posts};
 use super::readers::Reader;
+use super::settles::{self, Settles};
 use super::units::{At, UnitKey};
 use crate::aged::{Aged, FOR_EVER};
 use crate::counters::Counter;
@@ -56,6 +57,10 @@ pub(super) struct Open {
     pub(super) is_numbered: bool,
     /// The unit is not the one it was delivered to, but one that said that it works for it.
     is_claimed: bool,
+    /// Whose call brought it.
+    pub(super) read_by: UnitKey,
+    /// Its process had it before, and may be at work on that one.
+    pub(super) is_doubtful: bool,
 }
 
 /// Who is given a message.
@@ -65,6 +70,8 @@ pub(crate) struct Taker {
     pub(super) unit: Option<UnitKey>,
     /// The thread that read it.
     pub(super) reader: Option<UnitKey>,
+    /// Whose call brought it.
+    pub(super) read_by: UnitKey,
     /// Where it came.
     pub(super) socket: SocketKey,
     /// Its consumer says by its number what became of it.
@@ -78,7 +85,7 @@ pub(crate) struct Work {
     pub(super) open: FxHashMap<SpanId, Open>,
     /// In the order in which they were taken up.
     by_age: VecDeque<(u64, SpanId)>,
-    by_key: FxHashMap<Key, SpanId>,
+    pub(super) by_key: FxHashMap<Key, SpanId>,
     pub(super) units: FxHashMap<UnitKey, At>,
     pub(super) held: Held,
     /// Of each connection, what came there and is not over.
@@ -92,6 +99,7 @@ pub(crate) struct Work {
     pub(super) candidates: Candidates,
     pub(super) batches: Batches,
     pub(super) logs: Logs,
+    pub(super) settles: Settles,
     /// The one delivery that was refused of a message, by who put it; none where there were several.
     pub(super) refused: Aged<SpanId, Option<SpanId>>,
     /// Processes that commit offsets.
@@ -101,7 +109,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub(crate) fn new(posts: usize, limit: usize) -> Self {
+    pub(crate) fn new(posts: usize, limit: usize, has_settles: bool) -> Self {
         Self {
             posts: Posts::new(posts),
             limit,
@@ -117,6 +125,7 @@ impl Work {
             candidates: Candidates::default(),
             batches: Batches::default(),
             logs: Logs::default(),
+            settles: Settles::new(has_settles),
             refused: Aged::new(ATTEMPTS_MAX, FOR_EVER),
             committers: Aged::new(UNITS_MAX, FOR_EVER),
             at_servers: Aged::new(UNITS_MAX, AT_SERVERS_NS),
@@ -144,6 +153,9 @@ impl Work {
     fn close(&mut self, consumer: SpanId) -> Option<Open> {
         let open = self.open.remove(&consumer)?;
         self.held.release(open.reader, open.is_numbered);
+        if let Some(by) = settles::by(&open) {
+            self.settles.waiting.is_over(open.exchange.process, by);
+        }
         if let Some(others) = self.by_socket.get_mut(&open.socket) {
             others.retain(|other| *other != consumer);
             if others.is_empty() {
@@ -242,6 +254,10 @@ impl Shared {
             Found::Unknown => self.counters.one(Counter::MessageUnknown),
         }
         let job = keys.iter().find(|key| key.is_of_a_job()).copied();
+        let before = job.and_then(|job| self.work.by_key.get(&job));
+        let is_doubtful = before
+            .and_then(|before| self.work.open.get(before))
+            .is_some_and(|before| before.exchange.process == exchange.process);
         if let Some(job) = job {
             self.is_attempt(job, &mut exchange, is_again);
             // One that was given to somebody else meanwhile.
@@ -266,18 +282,22 @@ impl Shared {
             .entry(socket)
             .or_default()
             .push(consumer);
-        self.work.open.insert(
-            consumer,
-            Open {
-                exchange,
-                keys: keys.to_vec(),
-                unit,
-                reader: taker.reader,
-                socket,
-                is_numbered: taker.is_numbered,
-                is_claimed: false,
-            },
-        );
+        let open = Open {
+            exchange,
+            keys: keys.to_vec(),
+            unit,
+            reader: taker.reader,
+            socket,
+            is_numbered: taker.is_numbered,
+            is_claimed: false,
+            read_by: taker.read_by,
+            is_doubtful,
+        };
+        if let Some(by) = settles::by(&open) {
+            let process = open.exchange.process;
+            self.work.settles.waiting.takes_up(process, by);
+        }
+        self.work.open.insert(consumer, open);
         (consumer, true)
     }
 
@@ -405,6 +425,7 @@ impl Shared {
     /// A process ended.
     pub(crate) fn worker_exited(&mut self, process: ProcessKey, at_ns: u64) {
         self.work.units.retain(|unit, _| unit.process != process);
+        self.work.settles.exits(process);
         let gone = self
             .work
             .open_where(|open| open.exchange.process == process);

@@ -56,6 +56,7 @@ impl Tracer {
         }
         connects.release(shared, false);
         shared.end_ticks();
+        shared.release_waiting(false);
     }
 
     /// Ends connections that were closed long enough ago that no record of them can come any more.
@@ -107,6 +108,13 @@ impl Tracer {
                 continue;
             }
             let exchange = shared.done.take()?;
+            let exchange = match self.finished {
+                true => exchange,
+                false => match shared.waits(at, exchange) {
+                    Some(exchange) => exchange,
+                    None => continue,
+                },
+            };
             if let Some(later) = shared.done.after_next(AHEAD) {
                 later.fetch();
             }

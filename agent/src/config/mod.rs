@@ -286,6 +286,7 @@ impl Config {
             } else {
                 self.request_ids.clone()
             },
+            settles: !self.propagation.option && self.propagation.header == Headers::Off,
             queues: self.capture.queues,
             // Different in each process, and not needed again: only whether two hashes are equal means anything.
             secret: RandomState::new().hash_one(0_u8),
