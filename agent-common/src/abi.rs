@@ -176,7 +176,23 @@ pub mod evidence {
     pub const TASK: u8 = 12;
     /// A process that a scheduler began made this call, or one of its descendants.
     pub const TICK: u8 = 13;
+    /// None, but the contextvars Context that did this was seen to be made: `parent_span_id` is its number in the upper half, and the number of
+    /// the Context it was copied from in the lower one ([`super::kin_number`]); 0 where one is not known.
+    pub const KIN: u8 = 14;
 }
+
+/// The number of a Context that was made at this time: no other one of its process has it within [`KIN_WRAPS_NS`].
+#[inline(always)]
+#[must_use]
+pub const fn kin_number(ktime_ns: u64) -> u32 {
+    let number = (ktime_ns >> KIN_SHIFT) as u32;
+    if number == 0 { 1 } else { number }
+}
+
+/// A Context is made with the interpreter lock held, and takes longer than 64 ns.
+const KIN_SHIFT: u32 = 6;
+/// After this long numbers of Contexts come again.
+pub const KIN_WRAPS_NS: u64 = 1 << (32 + KIN_SHIFT);
 
 /// What an option said beside the ids ([`ExchangeIds::said`]).
 pub mod said {

@@ -86,6 +86,8 @@ pub const CONTEXT_AGE_MAX_NS: u64 = 15 * 60 * 1_000_000_000;
 /// The same for a unit that was made by one with a context, and for all that it makes: what runs on for longer is not part of a
 /// request. (User space names an exchange as a parent for as long after its end, `CLOSED_KEEP_NS` in agent-trace.)
 pub const SPAWNED_AGE_MAX_NS: u64 = 60 * 1_000_000_000;
+/// How long after it was made a Context of a worker is told of, ns: what lives longer is no job's, but a loop's. Less than half of `abi::KIN_WRAPS_NS`.
+pub const KIN_AGE_MAX_NS: u64 = 60 * 1_000_000_000;
 /// Processes of scheduled commands. A value is 40 bytes.
 pub const TICKS_MAX: u32 = 8_192;
 /// Commands that systemd began for a timer.

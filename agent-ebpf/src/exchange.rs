@@ -131,8 +131,13 @@ pub(crate) fn parent_by_unit(task: Task, now: u64, ids: &mut ExchangeIds) {
 #[inline(always)]
 fn root(task: Task, now: u64, ids: &mut ExchangeIds) {
     let found = tick::parent(task, now, &mut ids.trace_id, &mut ids.parent_span_id);
-    ids.evidence = found as u8;
-    if found == 0 {
+    if found != 0 {
+        ids.evidence = found as u8;
+    } else {
+        // (Else a Context is named that works for nobody.)
+        if ids.evidence != evidence::KIN {
+            ids.evidence = evidence::NONE;
+        }
         copy(&mut ids.trace_id, &new_trace_id(task.pid_tgid()));
     }
 }

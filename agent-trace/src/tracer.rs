@@ -45,6 +45,8 @@ pub enum Command {
         /// Its port.
         port: u16,
     },
+    /// Tell which of this process' contextvars Contexts is a copy of which: they settle jobs for each other.
+    FollowContexts(ProcessKey),
     /// What this process calls is not a tick's any more.
     LeaveTick(ProcessKey),
     /// What systemd began as this tick it began for a timer.

@@ -123,6 +123,8 @@ pub mod unit_note {
     pub const CERTAIN: u64 = 0x2000;
     /// Sticky: the unit read a request while another one it had read was unanswered. It has no context.
     pub const VOID: u64 = 0x1000;
+    /// It works for nobody that is known, but was seen to be made, at `ktime_ns`; `span_id` is as `evidence::KIN` says.
+    pub const KIN: u64 = 0x4000;
 }
 
 /// Bits of [`Runtime::variant`] of `runtime::CPYTHON`.
@@ -133,6 +135,8 @@ pub mod cpython_variant {
     pub const GREENLETS: u8 = 2;
     /// Twisted: one turn of a thread's loop may run callbacks of many connections.
     pub const CALLBACKS: u8 = 4;
+    /// Which Context is a copy of which is told with calls: its jobs are settled by copies of the Contexts that work on them.
+    pub const KIN: u8 = 8;
 }
 
 /// Bits of [`Runtime::variant`] of `runtime::JAVA`.

@@ -16,6 +16,7 @@
 //! request R read in Cr     Cr: READ R                by CONNECTION S: S's requests have OWN_UNITS
 //! Context made by C        of READ R or R: R         of CONNECTION S while R is open on S: R; else CONNECTION S
 //! response begins          Cr: (none)                copies keep R until CONTEXT_AGE_MAX_NS
+//! (workers) C made in C'   C: KIN of C and C'        while C works for nobody that is known: told with its calls and what it says to a broker
 //! uvloop: R read, then C entered: C: TURN R, until C is next entered
 //! uvloop: getpeername(S) in C      C: TURN CONNECTION S, which is CERTAIN, until C is next entered
 //! ```
@@ -23,10 +24,10 @@
 use agent_common::{
     abi::{
         Conn, ExchangeIds, Runtime, SocketKey, Thread, UnitContext, UnitKey, conn_flag,
-        cpython_variant, evidence, role, unit_flag, unit_kind, unit_note,
+        cpython_variant, evidence, kin_number, role, unit_flag, unit_kind, unit_note,
     },
     counters::Counter,
-    limits::CONTEXT_AGE_MAX_NS,
+    limits::{CONTEXT_AGE_MAX_NS, KIN_AGE_MAX_NS},
 };
 
 use super::{
@@ -80,7 +81,37 @@ fn unit_of(task: Task, address: u64) -> UnitKey {
 fn entry(unit: &UnitKey) -> Option<&'static UnitContext> {
     // SAFETY: entries of a process are written by its threads while they hold its interpreter lock, but for the end of a request, which
     // deletes one; a value that is read while its memory is given to another entry is compared with what it must be by its readers.
-    unsafe { UNITS.get(unit) }
+    unsafe { UNITS.get(unit) }.filter(|known| known.evidence & unit_note::KIN == 0)
+}
+
+/// The numbers of a Context that works for nobody that is known, and of the one it was copied from; 0: not known, or too old to be a job's.
+#[inline(always)]
+fn kin(unit: &UnitKey, now: u64) -> u64 {
+    // SAFETY: as above.
+    match unsafe { UNITS.get(unit) } {
+        Some(known)
+            if known.evidence & unit_note::KIN != 0
+                && now.wrapping_sub(known.ktime_ns) <= KIN_AGE_MAX_NS =>
+        {
+            known.span_id
+        }
+        _ => 0,
+    }
+}
+
+/// The same of the Context that runs, if its process' are told of.
+#[inline(never)]
+pub(crate) fn kin_running(task: Task, now: u64) -> u64 {
+    let Some(known) = runtime_of(task.tgid()) else {
+        return 0;
+    };
+    if known.variant & cpython_variant::KIN == 0 {
+        return 0;
+    }
+    match running(task, known) {
+        Some(address) => kin(&unit_of(task, address), now),
+        None => 0,
+    }
 }
 
 /// Sets a Context's entry.
@@ -164,7 +195,13 @@ pub(crate) fn context(task: Task, now: u64, ids: &mut ExchangeIds) -> u64 {
         return 0;
     };
     let unit = unit_of(task, address);
-    let Some(known) = entry(&unit) else { return 0 };
+    let Some(known) = entry(&unit) else {
+        ids.parent_span_id = kin(&unit, now);
+        if ids.parent_span_id != 0 {
+            ids.evidence = evidence::KIN;
+        }
+        return 0;
+    };
     if known.evidence & unit_note::VOID != 0 {
         count(Counter::Multiplexed, 1);
         return 0;
@@ -214,7 +251,19 @@ pub(crate) fn made(task: Task, known: &Runtime, address: u64) -> u64 {
         }
         return set(&unit, &socket, 0, 0, CONTEXT | notes);
     }
+    if known.variant & cpython_variant::KIN != 0 {
+        return number(task, address);
+    }
     forget(task, address)
+}
+
+/// The Context at `address` was made, and works for nobody that is known.
+#[inline(never)]
+fn number(task: Task, address: u64) -> u64 {
+    let now = now();
+    let from = kin_running(task, now) >> 32;
+    let numbers = (u64::from(kin_number(now)) << 32) | from;
+    set(&unit_of(task, address), &[0; 2], numbers, now, CONTEXT | unit_note::KIN)
 }
 
 /// The Context at `address` was made in a way that says nothing about whom it works for.

@@ -45,6 +45,12 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
         || class == runtime::THREADED
         || (class == runtime::CPYTHON && cpython::is_in_a_context(task) == 0);
     if !is_threaded {
+        if class == runtime::CPYTHON {
+            conn.parent_span_id = cpython::kin_running(task, now);
+            if conn.parent_span_id != 0 {
+                conn.evidence = evidence::KIN;
+            }
+        }
         return 0;
     }
     if class != runtime::NATIVE && class != runtime::JAVA && is_blocking == 0 {

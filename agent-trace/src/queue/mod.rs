@@ -169,7 +169,9 @@ impl Lane {
             shared.work.settles.waiting.give_up(record.process);
         }
         let scope = Scope::of(self.protocol, endpoints.map(Arc::as_ref));
-        let has_ids = record.flags & segment_flag::EXCHANGE != 0;
+        // A Context that works for nobody is named with what it reads, too, and has no context from it.
+        let has_ids = record.flags & segment_flag::EXCHANGE != 0
+            && (way == Way::ToBroker || record.exchange.evidence != evidence::KIN);
         let ids = Ids::of(&record.exchange).filter(|_| has_ids);
         if let (Way::ToClient, Some(ids)) = (way, &ids) {
             shared.graph.contexts().expect(ids.span);
@@ -228,6 +230,9 @@ impl Lane {
                 Event::Fetching => {
                     self.is_pulled = true;
                     let at_ns = moved_ktime(moved.record);
+                    if self.protocol == protocol::POSTGRES {
+                        shared.takes_from_table(moved.record.process, at_ns);
+                    }
                     if self.protocol == protocol::KAFKA {
                         shared.fetches_ahead(moved.record.process, self.socket, at_ns);
                     } else {

@@ -13,7 +13,7 @@
 //! Only libraries are trusted of which this is known (strace, and their code): a consumer of AMQP or of a stream may ack before it works, and then
 //! all its calls would be the next message's. NATS' clients settle by a task or goroutine that writes for all.
 
-use agent_common::abi::{ProcessKey, SegmentRecord, evidence};
+use agent_common::abi::{ProcessKey, SegmentRecord, evidence, kin_number};
 use agent_protocol::queue::{Event, Key, Message, System};
 
 use super::units::UnitKey;
@@ -24,6 +24,7 @@ use crate::counters::Counter;
 use crate::exchange::{Entry, Exchange};
 use crate::shared::Shared;
 use crate::span::SpanId;
+use crate::tracer::Command;
 
 /// Most threads of which the latest settlement is remembered, and processes.
 const UNITS_MAX: usize = 16_384;
@@ -45,21 +46,24 @@ impl Hand {
         }
     }
 
-    /// Whether one Context is the other, or a copy of it, or both are copies of one.
-    fn is_kin_of(self, other: Self) -> bool {
-        let numbers = |hand: Self| [hand.kin >> 32, hand.kin & u64::from(u32::MAX)];
+    /// Whether one Context is the other, or a copy of it, or both are copies of one; and that one was made since a message came, so that it is
+    /// no loop's that takes one after the other.
+    fn is_kin_of(self, other: Self, came_ns: u64) -> bool {
+        let numbers = |hand: Self| [(hand.kin >> 32) as u32, hand.kin as u32];
         let others = numbers(other);
+        let is_younger =
+            |number: u32| number.wrapping_sub(kin_number(came_ns)).cast_signed() >= 0;
         self.thread.process == other.thread.process
             && numbers(self)
                 .iter()
-                .any(|number| *number != 0 && others.contains(number))
+                .any(|number| *number != 0 && others.contains(number) && is_younger(*number))
     }
 }
 
 /// The Context in which a segment moved, see [`Hand::kin`]; 0: none.
 pub(crate) fn kin_of(record: &SegmentRecord) -> u64 {
     match record.exchange.evidence {
-        evidence::NONE => record.exchange.parent_span_id,
+        evidence::KIN => record.exchange.parent_span_id,
         _ => 0,
     }
 }
@@ -100,6 +104,8 @@ pub(crate) struct Settles {
     threads: Aged<UnitKey, Since>,
     /// Processes whose threads call between two messages.
     between: Aged<ProcessKey, ()>,
+    /// Processes whose Contexts are told of.
+    followed: Aged<ProcessKey, ()>,
     pub(super) waiting: Waiting,
 }
 
@@ -109,6 +115,7 @@ impl Settles {
             is_on,
             threads: Aged::new(UNITS_MAX, FOR_EVER),
             between: Aged::new(UNITS_MAX, FOR_EVER),
+            followed: Aged::new(UNITS_MAX, FOR_EVER),
             waiting: Waiting::default(),
         }
     }
@@ -126,6 +133,7 @@ impl Settles {
     pub(super) fn exits(&mut self, process: ProcessKey) {
         self.waiting.give_up(process);
         self.between.take(&process);
+        self.followed.take(&process);
     }
 }
 
@@ -184,6 +192,15 @@ impl Shared {
         }
     }
 
+    /// A process asks for jobs in a table: where it is procrastinate, on an event loop, its Contexts tell who works.
+    pub(super) fn takes_from_table(&mut self, process: ProcessKey, at_ns: u64) {
+        let settles = &mut self.work.settles;
+        if settles.is_on && !settles.followed.has(&process) {
+            settles.followed.put(process, (), at_ns);
+            self.commands.push_back(Command::FollowContexts(process));
+        }
+    }
+
     /// A unit says what became of the message of `consumer` (none: its delivery was not seen); to be told before it is over.
     pub(super) fn settles(
         &mut self,
@@ -226,7 +243,7 @@ impl Shared {
         }
         let is_its = |call: &Call| match by {
             By::Thread => hand.kin == 0 && call.hand == hand,
-            By::Context => call.hand.is_kin_of(hand),
+            By::Context => call.hand.is_kin_of(hand, came_ns),
         };
         let calls = settles.waiting.take(process, at_ns, is_its);
         let consumer = consumer.filter(|_| counts && !settles.between.has(&process));

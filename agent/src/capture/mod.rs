@@ -4,15 +4,16 @@
 //! reader of the ring; the ring is looked at every `RING_POLL_MS` even if no wake-up comes, because the programs send
 //! none while little waits. Refuses: to write into an entry whose socket is another one by now.
 
+use std::collections::HashSet;
 use std::os::fd::AsRawFd;
 
 use agent_common::{
     abi::{
-        Conn, PeerKey, Runtime, ServerKey, SocketKey, Tick, UnitContext, UnitKey, demand, evidence,
+        Conn, PeerKey, Runtime, ServerKey, SocketKey, Tick, UnitContext, UnitKey, cpython_variant, demand, evidence,
         goroutine_note, runtime, server_key, task_note, tokio_variant, unit_kind, unit_note,
         verdict, words_of,
     },
-    limits::{CONTEXT_AGE_MAX_NS, SPAWNED_AGE_MAX_NS},
+    limits::{CONTEXT_AGE_MAX_NS, PROCESSES_MAX, SPAWNED_AGE_MAX_NS},
 };
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 
@@ -58,6 +59,8 @@ pub struct Kernel {
     servers: HashMap<MapData, ServerKey, u8>,
     ticks: HashMap<MapData, u32, TickValue>,
     timed: HashMap<MapData, u64, u8>,
+    /// Processes whose Contexts are told of.
+    kin: HashSet<u32>,
     counters: PerCpuArray<MapData, u64>,
     /// Map memory in bytes, as the kernel accounts it.
     pub map_bytes: u64,
@@ -93,6 +96,7 @@ impl Kernel {
             servers: attached.hash("SERVERS")?,
             ticks: attached.hash("TICKS")?,
             timed: attached.hash("TIMED")?,
+            kin: HashSet::new(),
             counters: attached.counters()?,
             map_bytes,
             probes_refused: 0,
@@ -183,8 +187,24 @@ impl Kernel {
             );
             runtime.variant &= !tokio_variant::FOLLOWED;
         }
+        if runtime.class == runtime::CPYTHON && self.kin.contains(&tgid) {
+            runtime.variant |= cpython_variant::KIN;
+        }
         // A full map leaves the process NATIVE, the class that trusts least.
         let _ = self.runtimes.insert(tgid, RuntimeValue(runtime), 0);
+    }
+
+    /// From now on it is told which of this process' Contexts is a copy of which, if it runs CPython.
+    pub fn follow_contexts(&mut self, tgid: u32) {
+        if self.kin.len() < PROCESSES_MAX as usize {
+            self.kin.insert(tgid);
+        }
+        if let Ok(RuntimeValue(mut runtime)) = self.runtimes.get(&tgid, 0)
+            && runtime.class == runtime::CPYTHON
+        {
+            runtime.variant |= cpython_variant::KIN;
+            let _ = self.runtimes.insert(tgid, RuntimeValue(runtime), 0);
+        }
     }
 
     /// Makes the entry in which is noted that a tokio program's tasks sent something to who knows whom. False: there is no room.
@@ -200,6 +220,7 @@ impl Kernel {
 
     /// Forgets what the units of a process worked for: it ended, or became another program.
     pub fn forget_units(&mut self, tgid: u32) {
+        self.kin.remove(&tgid);
         for map in [&mut self.units, &mut self.channels] {
             let keys = map.keys().flatten();
             let gone: Vec<UnitKeyBytes> = keys.filter(|key| key.0.tgid == tgid).collect();

@@ -284,6 +284,7 @@ impl<O: Output> Live<O> {
                 Command::FollowServer { address, port } => {
                     self.kernel.follow_server(address, port);
                 }
+                Command::FollowContexts(process) => self.kernel.follow_contexts(process.tgid),
                 Command::LeaveTick(process) => self.kernel.leave_tick(process.tgid),
                 Command::CountTick(span) => self.kernel.count_tick(u64::from_ne_bytes(span.0)),
                 Command::EndTick(span) => self.kernel.end_tick(u64::from_ne_bytes(span.0)),
