@@ -224,7 +224,7 @@ impl Shared {
         let counts = is_only
             && open.exchange.process == process
             && !open.is_doubtful
-            && open.read_by != hand.thread;
+            && (by == By::Context || open.read_by != hand.thread);
         let settles = &mut self.work.settles;
         let since = settles.threads.get(&hand.thread).copied();
         let mut from_ns = came_ns;
