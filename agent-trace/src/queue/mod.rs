@@ -338,14 +338,16 @@ impl Lane {
             Event::Placed(placed) => self.placed(&placed, shared),
             Event::Settled { delivery, how } => {
                 let consumer = self.unsettled.remove(&delivery);
-                shared.settles(consumer, Hand::of(record), moved.is_of_one, at_ns);
+                let how_said = (moved.is_of_one, how == Settle::Ack);
+                shared.settles(consumer, Hand::of(record), how_said, at_ns);
                 if let Some(consumer) = consumer {
                     shared.settled(consumer, how, at_ns);
                 }
             }
             Event::SettledKey { key, how } => {
                 let consumer = shared.consumer_of(&key);
-                shared.settles(consumer, Hand::of(record), moved.is_of_one, at_ns);
+                let how_said = (moved.is_of_one, how == Settle::Ack);
+                shared.settles(consumer, Hand::of(record), how_said, at_ns);
                 shared.settled_key(key, how, at_ns);
             }
             Event::Claimed(job) => {
@@ -355,7 +357,7 @@ impl Lane {
             }
             Event::Done { job, failed } => {
                 let consumer = shared.consumer_of(&job);
-                shared.settles(consumer, Hand::of(record), moved.is_of_one, at_ns);
+                shared.settles(consumer, Hand::of(record), (moved.is_of_one, !failed), at_ns);
                 shared.done_with(job, failed, at_ns);
             }
             Event::Committed(committed) => shared.committed(record.process, &committed, at_ns),

@@ -113,7 +113,8 @@ impl Lane {
             shared.confirm(&mut exchange, header);
         }
         if given_up.is_some() {
-            shared.settles(given_up, Hand::of(record), true, moved_ktime(record));
+            let at_ns = moved_ktime(record);
+            shared.settles(given_up, Hand::of(record), (true, true), at_ns);
         }
         shared.put_again(&keys, moved_ktime(record));
         if let Some(consumer) = early {

@@ -13,6 +13,8 @@
 //! Only libraries are trusted of which this is known (strace, and their code): a consumer of AMQP or of a stream may ack before it works, and then
 //! all its calls would be the next message's. NATS' clients settle by a task or goroutine that writes for all.
 
+use std::collections::VecDeque;
+
 use agent_common::abi::{ProcessKey, SegmentRecord, evidence, kin_number};
 use agent_protocol::queue::{Event, Key, Message, System};
 
@@ -28,6 +30,10 @@ use crate::tracer::Command;
 
 /// Most threads of which the latest settlement is remembered, and processes.
 const UNITS_MAX: usize = 16_384;
+/// How long after a settlement a thread must have made no call, ns, to be one that has nothing to say to others about it.
+const QUIET_NS: u64 = 50_000_000;
+/// How often threads of a process must have been quiet.
+const QUIET_TIMES: u8 = 3;
 
 /// A unit that calls, or settles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,16 +100,40 @@ pub(super) const fn settled_by_worker(system: System) -> Option<By> {
 #[derive(Clone, Copy)]
 struct Since {
     settled_ns: u64,
+    /// It was done with it, and did not refuse it: who tells somebody of that does so then.
+    is_ack: bool,
     /// When its first call without a parent began.
     called_ns: Option<u64>,
+    /// That it was quiet has been noted.
+    is_noted: bool,
+}
+
+impl Since {
+    /// Whether the thread did not call for a while after it had settled, as far as is known at `now_ns`.
+    fn is_quiet(&self, now_ns: u64) -> bool {
+        let until_ns = self.called_ns.unwrap_or(now_ns);
+        !self.is_noted && until_ns.saturating_sub(self.settled_ns) >= QUIET_NS
+    }
+}
+
+/// Whether threads of a process call for anything between two messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// Not known: so often they were quiet after a message.
+    Quiet(u8),
+    /// They do not.
+    Full,
+    /// They do.
+    Never,
 }
 
 /// See the module.
 pub(crate) struct Settles {
     is_on: bool,
     threads: Aged<UnitKey, Since>,
-    /// Processes whose threads call between two messages.
-    between: Aged<ProcessKey, ()>,
+    trust: Aged<ProcessKey, Trust>,
+    /// Settlements after which threads may be quiet, in their order.
+    quiet: VecDeque<(u64, UnitKey)>,
     /// Processes whose Contexts are told of.
     followed: Aged<ProcessKey, ()>,
     pub(super) waiting: Waiting,
@@ -114,25 +144,49 @@ impl Settles {
         Self {
             is_on,
             threads: Aged::new(UNITS_MAX, FOR_EVER),
-            between: Aged::new(UNITS_MAX, FOR_EVER),
+            trust: Aged::new(UNITS_MAX, FOR_EVER),
+            quiet: VecDeque::new(),
             followed: Aged::new(UNITS_MAX, FOR_EVER),
             waiting: Waiting::default(),
         }
     }
 
     /// A thread settled something, whatever it was.
-    fn has_settled(&mut self, thread: UnitKey, settled_ns: u64) {
+    fn has_settled(&mut self, thread: UnitKey, is_ack: bool, settled_ns: u64) {
         let since = Since {
             settled_ns,
+            is_ack,
             called_ns: None,
+            is_noted: false,
         };
         self.threads.put(thread, since, settled_ns);
+        if matches!(self.trust_of(thread.process), Trust::Quiet(_))
+            && self.quiet.len() < UNITS_MAX
+        {
+            self.quiet.push_back((settled_ns, thread));
+        }
+    }
+
+    fn trust_of(&self, process: ProcessKey) -> Trust {
+        let known = self.trust.get(&process).copied();
+        known.unwrap_or(Trust::Quiet(0))
+    }
+
+    /// A thread was quiet after a message. Returns whether its process is trusted by that.
+    fn is_quiet(&mut self, process: ProcessKey, now_ns: u64) -> bool {
+        let Trust::Quiet(times) = self.trust_of(process) else {
+            return false;
+        };
+        let is_full = times + 1 >= QUIET_TIMES;
+        let trust = if is_full { Trust::Full } else { Trust::Quiet(times + 1) };
+        self.trust.put(process, trust, now_ns);
+        is_full
     }
 
     /// A process ended.
     pub(super) fn exits(&mut self, process: ProcessKey) {
         self.waiting.give_up(process);
-        self.between.take(&process);
+        self.trust.take(&process);
         self.followed.take(&process);
     }
 }
@@ -171,10 +225,8 @@ impl Shared {
         {
             since.called_ns.get_or_insert(began_ns);
         }
-        if settles.between.has(&process) {
-            return;
-        }
         let by = match exchange.kin {
+            0 if settles.trust_of(process) == Trust::Never => return,
             0 => By::Thread,
             _ => By::Context,
         };
@@ -186,6 +238,7 @@ impl Shared {
                 kin: exchange.kin,
             },
             began_ns,
+            consumer: None,
         };
         if !settles.waiting.begin(by, call) {
             self.counters.one(Counter::SettleFull);
@@ -201,12 +254,12 @@ impl Shared {
         }
     }
 
-    /// A unit says what became of the message of `consumer` (none: its delivery was not seen); to be told before it is over.
+    /// A unit says what became of the message of `consumer` (none: its delivery was not seen), `is_ack` if all is well; to be told before it is over.
     pub(super) fn settles(
         &mut self,
         consumer: Option<SpanId>,
         hand: Hand,
-        is_only: bool,
+        (is_only, is_ack): (bool, bool),
         at_ns: u64,
     ) {
         if !self.work.settles.is_on {
@@ -216,54 +269,111 @@ impl Shared {
         let open = consumer.and_then(|consumer| self.work.open.get(&consumer));
         // (Of a message that its unit reads itself nothing is asked here.)
         let known = open.and_then(|open| Some((by(open)?, open)));
-        let Some((by, open)) = known else {
-            self.is_done_with_others(hand, at_ns);
-            return;
-        };
-        let came_ns = open.exchange.start_ktime_ns;
-        let counts = is_only
-            && open.exchange.process == process
-            && !open.is_doubtful
-            && (by == By::Context || open.read_by != hand.thread);
-        let settles = &mut self.work.settles;
-        let since = settles.threads.get(&hand.thread).copied();
-        let mut from_ns = came_ns;
-        if by == By::Thread {
-            if let Some(since) = since.filter(|_| counts) {
-                from_ns = from_ns.max(since.settled_ns);
-                if since.called_ns.is_some_and(|called_ns| called_ns < came_ns)
-                    && !settles.between.has(&process)
-                {
-                    self.counters.one(Counter::SettleBetween);
-                    settles.between.put(process, (), at_ns);
-                    settles.waiting.give_up(process);
-                }
+        let came_ns = known.map(|(_, open)| open.exchange.start_ktime_ns);
+        let is_its = known.is_some_and(|(by, open)| {
+            is_only
+                && open.exchange.process == process
+                && !open.is_doubtful
+                && (by == By::Context || open.read_by != hand.thread)
+        });
+        let consumer = consumer.filter(|_| is_its);
+        match known.map(|(by, _)| by) {
+            Some(By::Context) => self.context_settles(consumer, hand, came_ns.unwrap_or(at_ns)),
+            _ if hand.kin == 0 => {
+                self.thread_settles(consumer.zip(came_ns), hand, is_ack, at_ns);
             }
-            settles.has_settled(hand.thread, at_ns);
+            _ => {}
         }
-        let is_its = |call: &Call| match by {
-            By::Thread => hand.kin == 0 && call.hand == hand,
-            By::Context => call.hand.is_kin_of(hand, came_ns),
-        };
-        let calls = settles.waiting.take(process, at_ns, is_its);
-        let consumer = consumer.filter(|_| counts && !settles.between.has(&process));
-        for call in calls {
+    }
+
+    fn context_settles(&mut self, consumer: Option<SpanId>, hand: Hand, came_ns: u64) {
+        let waiting = &mut self.work.settles.waiting;
+        let is_its = |call: &Call| call.hand.is_kin_of(hand, came_ns);
+        for call in waiting.take(hand.thread.process, is_its) {
             if let Some(consumer) = consumer
-                && call.began_ns > from_ns
+                && call.began_ns > came_ns
             {
                 self.graph.is_for(call.slot, call.span, consumer);
             }
         }
     }
 
-    /// A thread says what became of a message of which it is not known who works on it.
-    fn is_done_with_others(&mut self, hand: Hand, at_ns: u64) {
+    /// `message`: the consumer, and when its message came, where the thread can have worked on it.
+    fn thread_settles(
+        &mut self,
+        message: Option<(SpanId, u64)>,
+        hand: Hand,
+        is_ack: bool,
+        at_ns: u64,
+    ) {
+        let (thread, process) = (hand.thread, hand.thread.process);
         let settles = &mut self.work.settles;
-        if hand.kin == 0 {
-            settles.has_settled(hand.thread, at_ns);
-            settles
-                .waiting
-                .take(hand.thread.process, at_ns, |call| call.hand == hand);
+        let since = settles.threads.get(&thread).copied();
+        let is_between = |(since, (_, came_ns)): (Since, (SpanId, u64))| {
+            since.called_ns.is_some_and(|called_ns| called_ns < came_ns)
+        };
+        if since.zip(message).is_some_and(is_between) && settles.trust_of(process) != Trust::Never {
+            self.counters.one(Counter::SettleBetween);
+            settles.trust.put(process, Trust::Never, at_ns);
+            settles.waiting.give_up(process);
+        }
+        settles.has_settled(thread, is_ack, at_ns);
+        let trust = settles.trust_of(process);
+        let message = message.filter(|_| {
+            trust != Trust::Never && since.is_none_or(|since| since.is_ack)
+        });
+        if let Some((consumer, came_ns)) = message {
+            let from_ns = since.map_or(came_ns, |since| since.settled_ns.max(came_ns));
+            for call in settles.waiting.of_process(process) {
+                if call.hand == hand && call.consumer.is_none() && call.began_ns > from_ns {
+                    call.consumer = Some(consumer);
+                }
+            }
+        }
+        settles
+            .waiting
+            .take(process, |call| call.hand == hand && call.consumer.is_none());
+        if trust == Trust::Full {
+            self.are_for_messages(process);
+        }
+        if since.is_some_and(|since| since.is_quiet(at_ns)) {
+            self.was_quiet(process, at_ns);
+        }
+    }
+
+    fn was_quiet(&mut self, process: ProcessKey, now_ns: u64) {
+        if self.work.settles.is_quiet(process, now_ns) {
+            self.are_for_messages(process);
+        }
+    }
+
+    /// Calls of a process that is trusted are for the messages that their threads settled.
+    fn are_for_messages(&mut self, process: ProcessKey) {
+        let waiting = &mut self.work.settles.waiting;
+        for call in waiting.take(process, |call| call.consumer.is_some()) {
+            if let Some(consumer) = call.consumer {
+                self.graph.is_for(call.slot, call.span, consumer);
+            }
+        }
+    }
+
+    /// Looks which threads have been quiet since they settled.
+    fn look_at_quiet(&mut self) {
+        let now_ns = self.now_ns;
+        let until_ns = now_ns.saturating_sub(QUIET_NS + self.config.linger_ns);
+        while let Some(&(settled_ns, thread)) = self.work.settles.quiet.front() {
+            if settled_ns > until_ns {
+                return;
+            }
+            self.work.settles.quiet.pop_front();
+            // (One that settled again was looked at then.)
+            if let Some(since) = self.work.settles.threads.get_mut(&thread)
+                && since.settled_ns == settled_ns
+                && since.is_quiet(now_ns)
+            {
+                since.is_noted = true;
+                self.was_quiet(thread.process, now_ns);
+            }
         }
     }
 
@@ -281,6 +391,7 @@ impl Shared {
 
     /// Hands on what no longer waits for its unit's word, so that its span is made.
     pub(crate) fn release_waiting(&mut self, all: bool) {
+        self.look_at_quiet();
         let now_ns = self.now_ns;
         let waiting = &mut self.work.settles.waiting;
         let late = waiting.give_up_old(now_ns, all);

@@ -28,6 +28,8 @@ pub(super) struct Call {
     pub(super) slot: Slot,
     pub(super) hand: Hand,
     pub(super) began_ns: u64,
+    /// Whose it is, if its process proves to call for nothing else.
+    pub(super) consumer: Option<SpanId>,
 }
 
 /// An exchange that is over, its place in the exchange table and the time of the record that ended it.
@@ -77,7 +79,7 @@ impl Waiting {
         *left = left.saturating_sub(1);
         if count.by_thread == 0 && count.by_context == 0 {
             self.at_work.remove(&process);
-            self.give_up(process);
+            self.take(process, |call| call.consumer.is_none());
         }
     }
 
@@ -105,18 +107,17 @@ impl Waiting {
         true
     }
 
-    /// Takes the calls of a process that began before `at_ns` and of which this holds.
+    /// Takes the calls of a process of which this holds: they do not wait any more.
     pub(super) fn take(
         &mut self,
         process: ProcessKey,
-        at_ns: u64,
         is_it: impl Fn(&Call) -> bool,
     ) -> Vec<Call> {
         let Some(calls) = self.calls.get_mut(&process) else {
             return Vec::new();
         };
         let taken: Vec<Call> = calls
-            .extract_if(.., |call| call.began_ns <= at_ns && is_it(call))
+            .extract_if(.., |call| is_it(call))
             .collect();
         if calls.is_empty() {
             self.calls.remove(&process);
@@ -125,6 +126,13 @@ impl Waiting {
             self.is_free(call.span);
         }
         taken
+    }
+
+    /// The calls of the process.
+    pub(super) fn of_process(&mut self, process: ProcessKey) -> &mut [Call] {
+        self.calls
+            .get_mut(&process)
+            .map_or(&mut [], Vec::as_mut_slice)
     }
 
     /// No call of the process waits any more.

@@ -32,6 +32,8 @@ pub enum Library {
     Lists,
     /// dramatiq: one process, threads.
     Dramatiq,
+    /// The same; its threads call something when they are done with a job.
+    DramatiqBetween,
     /// huey: threads.
     Huey,
     /// BullMQ on Node.
@@ -81,7 +83,7 @@ fn environment(mut command: Command, redis: u16, leaf: &Victim) -> Command {
 fn module(library: Library) -> &'static str {
     match library {
         Library::Rq => "rq_jobs",
-        Library::Dramatiq => "dramatiq_jobs",
+        Library::Dramatiq | Library::DramatiqBetween => "dramatiq_jobs",
         Library::Huey => "huey_jobs",
         Library::Lists => "list_jobs",
         _ => "celery_jobs",
@@ -182,8 +184,11 @@ pub fn worker(
             command.args(["worker", "--url", &format!("redis://127.0.0.1:{redis}")]);
             (command, "Listening on")
         }
-        Library::Dramatiq => {
+        Library::Dramatiq | Library::DramatiqBetween => {
             let mut command = python(redis, leaf, "dramatiq")?;
+            if library == Library::DramatiqBetween {
+                command.env("BETWEEN", "1");
+            }
             command.args([module, "-p", "1", "-t", &at_once]);
             (command, "ready for action")
         }

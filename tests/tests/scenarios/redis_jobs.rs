@@ -121,9 +121,59 @@ fn huey_s_threads_work_in_the_trace_of_the_request() {
 }
 
 #[test]
-fn dramatiq_s_messages_are_joined_and_its_calls_never_wrong() {
-    let rounds = [(WORK, 6, 1), (RETRY, 4, 1), (WORK, 40, 8), (RETRY, 8, 8)];
-    check_jobs(Library::Dramatiq, 4, &rounds, Calls::UnderOrRoot);
+fn dramatiq_s_threads_work_in_the_trace_of_the_request() {
+    let rounds = [
+        (WORK, 6, 1),
+        (RETRY, 4, 1),
+        (CHAIN, 4, 1),
+        (WORK, 40, 8),
+        (RETRY, 8, 8),
+        (CHAIN, 16, 8),
+    ];
+    check_jobs(Library::Dramatiq, 4, &rounds, Calls::Under);
+}
+
+#[test]
+fn what_dramatiq_s_threads_call_between_two_jobs_is_neither_s() {
+    const JOBS: usize = 40;
+    let scene = Scene::open().unwrap();
+    let leaf = leaf().unwrap();
+    let agent = scene.agent().start().unwrap();
+    let crew = crew(Library::DramatiqBetween, &leaf, 4).unwrap();
+    let asked: Vec<Asked> = (0..JOBS)
+        .map(|_| Asked {
+            id: unique_id(),
+            plan: WORK,
+        })
+        .collect();
+    let paths: Vec<String> = asked
+        .iter()
+        .map(|job| format!("/put/work/{}", job.id))
+        .collect();
+    get_all(crew.shop.port, &paths, 8).unwrap();
+    let spans = collect(
+        scene.receiver(),
+        crew.port,
+        &asked,
+        Duration::from_secs(25),
+    );
+    let ended = agent.stop().unwrap();
+    let mut complaints = Complaints::default();
+    if let Err(found) = check("calls", &crew, &leaf, &spans, &asked, Calls::UnderOrRoot) {
+        complaints.unless(false, || format!("{found:#}"));
+    }
+    let after = |span: &&ReceivedSpan| span.kind == Kind::Client && span.path().ends_with("/after");
+    complaints.unless(spans.iter().filter(after).count() == JOBS, || {
+        format!("{} calls after jobs", spans.iter().filter(after).count())
+    });
+    for call in spans.iter().filter(after) {
+        complaints.unless(call.parent.is_none(), || {
+            format!("WRONG PARENT: {}", call.line())
+        });
+    }
+    complaints
+        .verdict(&format!("the agent said:\n{}", ended.stderr))
+        .unwrap();
 }
 
 #[test]

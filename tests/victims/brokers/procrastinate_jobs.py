@@ -1,12 +1,13 @@
-"""procrastinate: jobs of functions, in threads of a worker on an event loop. Worker: procrastinate_jobs.py N."""
+"""procrastinate: jobs of functions, in threads of a worker on an event loop, and of coroutines on it. Worker: procrastinate_jobs.py N."""
 
 import asyncio
 import sys
 
+import aiohttp
 import psycopg
 from procrastinate import App, PsycopgConnector, RetryStrategy, SyncPsycopgConnector
 
-from calls import REDIS_PORT, both, call
+from calls import LEAF, REDIS_PORT, both, call
 
 AT = f"host=127.0.0.1 port={REDIS_PORT} user=postgres dbname=postgres"
 IS_WORKER = __name__ == "__main__"
@@ -24,6 +25,24 @@ def retry(context, ident):
     call(ident, number)
     if number == 0:
         raise ValueError("tried again")
+
+
+session = None
+
+
+async def get(ident, step):
+    async with session.get(f"{LEAF}/leaf/{ident}/{step}") as answer:
+        await answer.read()
+
+
+@app.task(name="loop")
+async def loop(ident):
+    global session
+    if session is None:
+        session = aiohttp.ClientSession()
+    await get(ident, 0)
+    await asyncio.sleep(0.02)
+    await asyncio.gather(get(ident, 1))
 
 
 is_open = False

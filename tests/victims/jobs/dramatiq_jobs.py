@@ -1,4 +1,6 @@
-"""dramatiq: a thread fetches, others work."""
+"""dramatiq: a thread fetches, others work. With BETWEEN set these call as well when they are done with a job: `/leaf/ID/after`."""
+
+import os
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
@@ -8,6 +10,15 @@ from calls import REDIS_PORT, both, call
 
 broker = RedisBroker(host="127.0.0.1", port=REDIS_PORT)
 broker.add_middleware(CurrentMessage())
+
+
+class Between(dramatiq.Middleware):
+    def after_ack(self, broker, message):
+        call(message.args[0], "after")
+
+
+if os.environ.get("BETWEEN"):
+    broker.add_middleware(Between())
 dramatiq.set_broker(broker)
 
 
@@ -24,5 +35,16 @@ def retry(ident):
         raise ValueError("tried again")
 
 
+@dramatiq.actor
+def chain(ident):
+    call(ident, 0)
+    chained.send(ident)
+
+
+@dramatiq.actor
+def chained(ident):
+    call(ident, 1)
+
+
 def put(kind, ident):
-    {"work": work, "retry": retry}[kind].send(ident)
+    {"work": work, "retry": retry, "chain": chain}[kind].send(ident)

@@ -145,7 +145,7 @@ pub const ALL: &[Queue] = &[
     },
     job("sidekiq", Library::Sidekiq, 5, ALL_RIGHT),
     job("huey", Library::Huey, 4, ALL_RIGHT),
-    job("dramatiq", Library::Dramatiq, 4, PUT),
+    job("dramatiq", Library::Dramatiq, 4, ALL_RIGHT),
     // (Of its first jobs at 1 in flight some deliveries are missing: such a run fails.)
     job("bullmq", Library::BullMq, 5, JOINED),
     job("asynq", Library::Asynq, 4, ALL_RIGHT),
@@ -293,7 +293,18 @@ pub const ALL: &[Queue] = &[
             "procrastinate",
             Server::Postgresql,
             Program::Python("procrastinate_jobs"),
-            REDELIVERED,
+            ALL_RIGHT,
+        )
+    },
+    Queue {
+        again: Some(Again::Redelivered("retry")),
+        calls: 2,
+        kind: "loop",
+        ..message(
+            "procrastinate-asyncio",
+            Server::Postgresql,
+            Program::Python("procrastinate_jobs"),
+            ALL_RIGHT,
         )
     },
 ];
