@@ -198,7 +198,7 @@ fn a_call_that_may_be_for_something_else_is_nobody_s() {
         ("by the fetching thread", "f20:0,1 c20 a20:0", "-"),
         ("several in one write", "f20:0,1 c21 p21:0,1", "-"),
         ("not seen to come", "f20:0 c21 a21:5 c21 a21:0", "-0"),
-        ("after the last", "f20:0 c21 a21:0 c21", "0-"),
+        ("after the last", "f20:0 c21 a21:0 c21 w300", "0-"),
         ("never settled", "f20:0,1 c21 k", "-"),
         ("for longer than calls wait", "g21 f20:0 c21 w61000 c21 a21:0", "-0"),
         ("an ack whose record is lost", "f20:0,1 g21 c21 l21:0 g21 c21 a21:1", "-1"),
@@ -215,6 +215,7 @@ fn calls_of_a_worker_wait_until_its_threads_have_been_quiet_three_times_after_a_
         ("at once", "f20:0 c21 a21:0 w60 f20:1 c21 a21:1 w60 f20:2 c21 a21:2 w60", "012"),
         ("by several", "f20:0,1,2 c21 c22 c23 a21:0 a22:1 a23:2 w60", "012"),
         ("always at work", "f20:0,1,2 c21 a21:0 c21 a21:1 c21 a21:2", "---"),
+        ("after the last one", "f20:0 c21 a21:0 c21 w300 a22:5 a23:5 w60 a22:5 w300", "--"),
         ("twice", "f20:0,1,2 c21 a21:0 c21 a21:1 w60 c21 a21:2 w300 k", "---"),
         ("between two messages", "f20:0,1 c21 a21:0 c21 a21:1 c21 w60 f20:2 c21 a21:2 w60 a21:5 w60 a21:5 w60", "----"),
     ] {

@@ -32,6 +32,8 @@ use crate::tracer::Command;
 const UNITS_MAX: usize = 16_384;
 /// How long after a settlement a thread must have made no call, ns, to be one that has nothing to say to others about it.
 const QUIET_NS: u64 = 50_000_000;
+/// How long calls of a process wait to be told apart from what its threads call between messages, ns: one that is never quiet is not waited for.
+const UNSURE_MAX_NS: u64 = 60_000_000_000;
 /// How often threads of a process must have been quiet.
 const QUIET_TIMES: u8 = 3;
 
@@ -119,8 +121,8 @@ impl Since {
 /// Whether threads of a process call for anything between two messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
-    /// Not known: so often they were quiet after a message.
-    Quiet(u8),
+    /// Not known: so often they were quiet after a message, since this time.
+    Quiet(u8, u64),
     /// They do not.
     Full,
     /// They do.
@@ -160,25 +162,25 @@ impl Settles {
             is_noted: false,
         };
         self.threads.put(thread, since, settled_ns);
-        if matches!(self.trust_of(thread.process), Trust::Quiet(_))
+        if matches!(self.trust_of(thread.process, settled_ns), Trust::Quiet(..))
             && self.quiet.len() < UNITS_MAX
         {
             self.quiet.push_back((settled_ns, thread));
         }
     }
 
-    fn trust_of(&self, process: ProcessKey) -> Trust {
+    fn trust_of(&self, process: ProcessKey, now_ns: u64) -> Trust {
         let known = self.trust.get(&process).copied();
-        known.unwrap_or(Trust::Quiet(0))
+        known.unwrap_or(Trust::Quiet(0, now_ns))
     }
 
     /// A thread was quiet after a message. Returns whether its process is trusted by that.
     fn is_quiet(&mut self, process: ProcessKey, now_ns: u64) -> bool {
-        let Trust::Quiet(times) = self.trust_of(process) else {
+        let Trust::Quiet(times, since_ns) = self.trust_of(process, now_ns) else {
             return false;
         };
         let is_full = times + 1 >= QUIET_TIMES;
-        let trust = if is_full { Trust::Full } else { Trust::Quiet(times + 1) };
+        let trust = if is_full { Trust::Full } else { Trust::Quiet(times + 1, since_ns) };
         self.trust.put(process, trust, now_ns);
         is_full
     }
@@ -224,9 +226,16 @@ impl Shared {
             && since.settled_ns < began_ns
         {
             since.called_ns.get_or_insert(began_ns);
+            if !settles.waiting.has_messages(process, By::Thread)
+                && settles.trust_of(process, began_ns) != Trust::Never
+            {
+                // Unless its message came before the agent: the next one that its thread settles tells.
+                settles.trust.put(process, Trust::Quiet(0, began_ns), began_ns);
+                settles.waiting.give_up(process);
+            }
         }
         let by = match exchange.kin {
-            0 if settles.trust_of(process) == Trust::Never => return,
+            0 if settles.trust_of(process, began_ns) == Trust::Never => return,
             0 => By::Thread,
             _ => By::Context,
         };
@@ -312,16 +321,24 @@ impl Shared {
         let is_between = |(since, (_, came_ns)): (Since, (SpanId, u64))| {
             since.called_ns.is_some_and(|called_ns| called_ns < came_ns)
         };
-        if since.zip(message).is_some_and(is_between) && settles.trust_of(process) != Trust::Never {
+        let trust = settles.trust_of(process, at_ns);
+        if since.zip(message).is_some_and(is_between) && trust != Trust::Never {
             self.counters.one(Counter::SettleBetween);
             settles.trust.put(process, Trust::Never, at_ns);
             settles.waiting.give_up(process);
         }
         settles.has_settled(thread, is_ack, at_ns);
-        let trust = settles.trust_of(process);
-        let message = message.filter(|_| {
-            trust != Trust::Never && since.is_none_or(|since| since.is_ack)
-        });
+        let trust = settles.trust_of(process, at_ns);
+        if let Trust::Quiet(0, since_ns) = trust {
+            settles.trust.put(process, Trust::Quiet(0, since_ns), at_ns);
+        }
+        let can_be_told = match trust {
+            Trust::Full => true,
+            Trust::Quiet(_, since_ns) => at_ns.saturating_sub(since_ns) <= UNSURE_MAX_NS,
+            Trust::Never => false,
+        };
+        let message =
+            message.filter(|_| can_be_told && since.is_none_or(|since| since.is_ack));
         if let Some((consumer, came_ns)) = message {
             let from_ns = since.map_or(came_ns, |since| since.settled_ns.max(came_ns));
             for call in settles.waiting.of_process(process) {

@@ -83,14 +83,16 @@ impl Waiting {
         }
     }
 
+    /// Whether the process has messages whose worker will tell so.
+    pub(super) fn has_messages(&mut self, process: ProcessKey, by: By) -> bool {
+        let count = self.at_work.get_mut(&process);
+        count.is_some_and(|count| *count.of(by) > 0)
+    }
+
     /// A call begins. Returns whether there was room for it, if it has to wait.
     pub(super) fn begin(&mut self, by: By, call: Call) -> bool {
         let process = call.hand.thread.process;
-        let has_messages = self
-            .at_work
-            .get_mut(&process)
-            .is_some_and(|count| *count.of(by) > 0);
-        if !has_messages {
+        if !self.has_messages(process, by) {
             return true;
         }
         if self.spans.len() >= CALLS_MAX {
