@@ -189,6 +189,8 @@ pub const fn kin_number(ktime_ns: u64) -> u32 {
     if number == 0 { 1 } else { number }
 }
 
+// Contexts that are told of and those they were copied from are told apart by which is older.
+const _: () = assert!(2 * crate::limits::KIN_AGE_MAX_NS < KIN_WRAPS_NS / 2);
 /// A Context is made with the interpreter lock held, and takes longer than 64 ns.
 const KIN_SHIFT: u32 = 6;
 /// After this long numbers of Contexts come again.

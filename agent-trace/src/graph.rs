@@ -226,27 +226,6 @@ impl Graph {
         origin == Origin::None || self.stands_alone(origin)
     }
 
-    /// The first of an undecided exchange and those above it of which this holds.
-    pub(crate) fn first_above(
-        &self,
-        slot: Slot,
-        id: SpanId,
-        is_it: impl Fn(SpanId) -> bool,
-    ) -> Option<SpanId> {
-        let mut current = slot;
-        let mut node = self.table.get(slot).filter(|node| node.id == id)?;
-        for _ in 0..CHAIN_MAX {
-            if node.decision.is_some() {
-                return None;
-            }
-            if is_it(node.id) {
-                return Some(node.id);
-            }
-            (current, node) = self.candidate(current)?;
-        }
-        None
-    }
-
     /// The exchange of this slot is needed soon.
     pub(crate) fn fetch(&self, slot: Slot) {
         if let Some(node) = self.table.get(slot) {

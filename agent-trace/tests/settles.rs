@@ -24,8 +24,22 @@ struct Scene {
 }
 
 fn script(what: &str, rest: &[&str]) -> Vec<u8> {
-    let head = ["EVALSHA", "fdacc359c79a5adc3b8eeb53ff5772d7c42144e3", "1", "dramatiq", what];
-    let middle = ["1795768839258", "default", "28fdb5df", "60000", "604800000", "0", "3996"];
+    let head = [
+        "EVALSHA",
+        "fdacc359c79a5adc3b8eeb53ff5772d7c42144e3",
+        "1",
+        "dramatiq",
+        what,
+    ];
+    let middle = [
+        "1795768839258",
+        "default",
+        "28fdb5df",
+        "60000",
+        "604800000",
+        "0",
+        "3996",
+    ];
     command(&[&head, &middle[..], rest].concat())
 }
 
@@ -37,10 +51,9 @@ fn message(nth: &str) -> String {
 
 /// The same message, to be tried once more.
 fn retried(nth: &str) -> String {
-    message(nth).replace("7721f2c1", "17fb0d04").replace(
-        r#""options":{"#,
-        r#""options":{"retries":1,"#,
-    )
+    message(nth)
+        .replace("7721f2c1", "17fb0d04")
+        .replace(r#""options":{"#, r#""options":{"retries":1,"#)
 }
 
 impl Scene {
@@ -107,7 +120,11 @@ impl Scene {
         let ack = |nth: &&str| script("ack", &[*nth]);
         match what {
             "f" => {
-                let messages: String = of.iter().map(|nth| message(nth)).map(|text| format!("${}\r\n{text}\r\n", text.len())).collect();
+                let messages: String = of
+                    .iter()
+                    .map(|nth| message(nth))
+                    .map(|text| format!("${}\r\n{text}\r\n", text.len()))
+                    .collect();
                 let answer = format!("*{}\r\n{messages}", of.len());
                 self.says(tid, &script("fetch", &["4"]), answer.as_bytes());
             }
@@ -123,12 +140,16 @@ impl Scene {
             }
             "r" => self.says(
                 tid,
-                &script("enqueue", &[&format!("17fb0d04-{}", of[0]), &retried(of[0])]),
+                &script(
+                    "enqueue",
+                    &[&format!("17fb0d04-{}", of[0]), &retried(of[0])],
+                ),
                 b"_\r\n",
             ),
             "l" => {
                 let bytes = script("ack", &named);
-                self.world.lose(&mut self.ends[tid - 20], direction::TX, &bytes);
+                self.world
+                    .lose(&mut self.ends[tid - 20], direction::TX, &bytes);
             }
             "g" => self.says(tid, &command(&["GET", "name"]), b"$5\r\nalice\r\n"),
             "w" => self.world.wait(rest.parse().unwrap()),
@@ -143,7 +164,10 @@ fn whose(outcome: &Outcome, calls: u8) -> String {
     let of = |nth: u8| {
         let call = outcome.span(2 * nth + 1);
         let server = outcome.span(2 * nth + 2);
-        assert_eq!((server.trace_id, server.parent_span_id), (call.trace_id, Some(call.span_id)));
+        assert_eq!(
+            (server.trace_id, server.parent_span_id),
+            (call.trace_id, Some(call.span_id))
+        );
         let Some(parent) = call.parent_span_id else {
             return "-".to_owned();
         };
@@ -179,13 +203,25 @@ fn a_call_is_for_the_message_that_its_thread_settles_next() {
         ("refused", "f20:0 c21 n21:0", "0"),
         ("competing", "f20:0,1 c21 c22 c21 c22 a22:1 a21:0", "0101"),
         ("one after the other", "f20:0,1 c21 a21:0 c21 a21:1", "01"),
-        ("crossed", "f20:0,1,2 c21 c22 a22:2 c22 a21:0 c21 a22:1 c21 a21:3", "021--"),
-        ("while it waits long", "g21 f20:0 c21 w20000 c21 a21:0", "00"),
+        (
+            "crossed",
+            "f20:0,1,2 c21 c22 a22:2 c22 a21:0 c21 a22:1 c21 a21:3",
+            "021--",
+        ),
+        (
+            "while it waits long",
+            "g21 f20:0 c21 w20000 c21 a21:0",
+            "00",
+        ),
         ("tried again", "f20:0 c21 r21:0 a21:0 f20:1 c21 a21:1", "01"),
         ("one tried again", "f20:0,1 c22 c21 r22:1 a22:1 a21:0", "10"),
     ] {
         let steps = format!("{QUIET} {steps}");
-        assert_eq!(run(&steps, TracerConfig::default()).0, expect, "{what}: {steps}");
+        assert_eq!(
+            run(&steps, TracerConfig::default()).0,
+            expect,
+            "{what}: {steps}"
+        );
     }
 }
 
@@ -200,26 +236,66 @@ fn a_call_that_may_be_for_something_else_is_nobody_s() {
         ("not seen to come", "f20:0 c21 a21:5 c21 a21:0", "-0"),
         ("after the last", "f20:0 c21 a21:0 c21 w300", "0-"),
         ("never settled", "f20:0,1 c21 k", "-"),
-        ("for longer than calls wait", "g21 f20:0 c21 w61000 c21 a21:0", "-0"),
-        ("an ack whose record is lost", "f20:0,1 g21 c21 l21:0 g21 c21 a21:1", "-1"),
+        (
+            "for longer than calls wait",
+            "g21 f20:0 c21 w61000 c21 a21:0",
+            "-0",
+        ),
+        (
+            "an ack whose record is lost",
+            "f20:0,1 g21 c21 l21:0 g21 c21 a21:1",
+            "-1",
+        ),
         ("after a refusal", "f20:0,1 c21 n21:0 c21 a21:1", "0-"),
     ] {
         let steps = format!("{QUIET} {steps}");
-        assert_eq!(run(&steps, TracerConfig::default()).0, expect, "{what}: {steps}");
+        assert_eq!(
+            run(&steps, TracerConfig::default()).0,
+            expect,
+            "{what}: {steps}"
+        );
     }
 }
 
 #[test]
 fn calls_of_a_worker_wait_until_its_threads_have_been_quiet_three_times_after_a_message() {
     for (what, steps, expect) in [
-        ("at once", "f20:0 c21 a21:0 w60 f20:1 c21 a21:1 w60 f20:2 c21 a21:2 w60", "012"),
-        ("by several", "f20:0,1,2 c21 c22 c23 a21:0 a22:1 a23:2 w60", "012"),
-        ("always at work", "f20:0,1,2 c21 a21:0 c21 a21:1 c21 a21:2", "---"),
-        ("after the last one", "f20:0 c21 a21:0 c21 w300 a22:5 a23:5 w60 a22:5 w300", "--"),
-        ("twice", "f20:0,1,2 c21 a21:0 c21 a21:1 w60 c21 a21:2 w300 k", "---"),
-        ("between two messages", "f20:0,1 c21 a21:0 c21 a21:1 c21 w60 f20:2 c21 a21:2 w60 a21:5 w60 a21:5 w60", "----"),
+        (
+            "at once",
+            "f20:0 c21 a21:0 w60 f20:1 c21 a21:1 w60 f20:2 c21 a21:2 w60",
+            "012",
+        ),
+        (
+            "by several",
+            "f20:0,1,2 c21 c22 c23 a21:0 a22:1 a23:2 w60",
+            "012",
+        ),
+        (
+            "always at work",
+            "f20:0,1,2 c21 a21:0 c21 a21:1 c21 a21:2",
+            "---",
+        ),
+        (
+            "after the last one",
+            "f20:0 c21 a21:0 c21 w300 a22:5 a23:5 w60 a22:5 w300",
+            "--",
+        ),
+        (
+            "twice",
+            "f20:0,1,2 c21 a21:0 c21 a21:1 w60 c21 a21:2 w300 k",
+            "---",
+        ),
+        (
+            "between two messages",
+            "f20:0,1 c21 a21:0 c21 a21:1 c21 w60 f20:2 c21 a21:2 w60 a21:5 w60 a21:5 w60",
+            "----",
+        ),
     ] {
-        assert_eq!(run(steps, TracerConfig::default()).0, expect, "{what}: {steps}");
+        assert_eq!(
+            run(steps, TracerConfig::default()).0,
+            expect,
+            "{what}: {steps}"
+        );
     }
 }
 

@@ -263,7 +263,13 @@ fn number(task: Task, address: u64) -> u64 {
     let now = now();
     let from = kin_running(task, now) >> 32;
     let numbers = (u64::from(kin_number(now)) << 32) | from;
-    set(&unit_of(task, address), &[0; 2], numbers, now, CONTEXT | unit_note::KIN)
+    set(
+        &unit_of(task, address),
+        &[0; 2],
+        numbers,
+        now,
+        CONTEXT | unit_note::KIN,
+    )
 }
 
 /// The Context at `address` was made in a way that says nothing about whom it works for.

@@ -4,7 +4,7 @@
 
 use agent_protocol::tracecontext::TraceContext;
 
-use super::{Graph, Origin, Slot};
+use super::{CHAIN_MAX, Graph, Origin, Slot};
 use crate::span::{Evidence, SpanId, TraceId};
 
 impl Graph {
@@ -31,6 +31,27 @@ impl Graph {
             // What its unit did for other messages may have the same one.
             node.facts.kernel_trace = TraceId::default();
         }
+    }
+
+    /// The first of an undecided exchange and those above it of which this holds.
+    pub(crate) fn first_above(
+        &self,
+        slot: Slot,
+        id: SpanId,
+        is_it: impl Fn(SpanId) -> bool,
+    ) -> Option<SpanId> {
+        let mut current = slot;
+        let mut node = self.table.get(slot).filter(|node| node.id == id)?;
+        for _ in 0..CHAIN_MAX {
+            if node.decision.is_some() {
+                return None;
+            }
+            if is_it(node.id) {
+                return Some(node.id);
+            }
+            (current, node) = self.candidate(current)?;
+        }
+        None
     }
 
     /// Whether the exchange must not be forgotten, though it is over.

@@ -149,7 +149,10 @@ impl Table {
             return false;
         };
         if self.get(slot).is_some_and(|node| node.is_kept) {
-            let latest_ns = self.closed.back().map_or(at_ns, |(latest_ns, _)| *latest_ns);
+            let latest_ns = self
+                .closed
+                .back()
+                .map_or(at_ns, |(latest_ns, _)| *latest_ns);
             self.closed.push_back((latest_ns, slot));
             return !self.closed.is_empty();
         }

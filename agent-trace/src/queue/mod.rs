@@ -17,6 +17,7 @@ mod puts;
 mod readers;
 mod scope;
 mod settles;
+mod trust;
 mod units;
 mod waiting;
 mod work;
@@ -357,7 +358,12 @@ impl Lane {
             }
             Event::Done { job, failed } => {
                 let consumer = shared.consumer_of(&job);
-                shared.settles(consumer, Hand::of(record), (moved.is_of_one, !failed), at_ns);
+                shared.settles(
+                    consumer,
+                    Hand::of(record),
+                    (moved.is_of_one, !failed),
+                    at_ns,
+                );
                 shared.done_with(job, failed, at_ns);
             }
             Event::Committed(committed) => shared.committed(record.process, &committed, at_ns),
@@ -447,12 +453,13 @@ impl Lane {
         shared: &mut Shared,
     ) -> Box<Exchange> {
         let record = moved.record;
+        let (tid, kin) = puts::hand_of(self.protocol, record);
         let exchange = Exchange {
             endpoints: moved.endpoints.cloned(),
             wire: Wire::Broker,
             message: Some(Box::new(parcel)),
-            tid: record.tid,
-            kin: kin_of(record),
+            tid,
+            kin,
             ..Exchange::begun(
                 ids,
                 side,

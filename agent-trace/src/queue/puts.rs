@@ -8,7 +8,7 @@ use agent_common::abi::{SegmentRecord, protocol};
 use agent_protocol::queue::{Key, Placed, Sent};
 
 use super::posts::Put;
-use super::settles::Hand;
+use super::settles::{Hand, kin_of};
 use super::{Lane, Moved, Parcel};
 use crate::conn::moved_ktime;
 use crate::counters::Counter;
@@ -45,6 +45,15 @@ const fn is_its_writers(protocol: u8, evidence: Evidence, count: usize) -> bool 
         (protocol::REDIS | protocol::POSTGRES, _)
         | (protocol::AMQP, Evidence::Goroutine | Evidence::Spawn) => count == 1,
         _ => false,
+    }
+}
+
+/// The thread and the Context that put what a write says: no thread where the Context may be that of a client's own loop, which writes for all.
+pub(super) fn hand_of(protocol: u8, record: &SegmentRecord) -> (u32, u64) {
+    match (kin_of(record), protocol) {
+        (0, _) => (record.tid, 0),
+        (kin, protocol::REDIS | protocol::POSTGRES) => (record.tid, kin),
+        (kin, _) => (0, kin),
     }
 }
 

@@ -13,11 +13,10 @@
 //! Only libraries are trusted of which this is known (strace, and their code): a consumer of AMQP or of a stream may ack before it works, and then
 //! all its calls would be the next message's. NATS' clients settle by a task or goroutine that writes for all.
 
-use std::collections::VecDeque;
-
 use agent_common::abi::{ProcessKey, SegmentRecord, evidence, kin_number};
 use agent_protocol::queue::{Event, Key, Message, System};
 
+use super::trust::Threads;
 use super::units::UnitKey;
 use super::waiting::{Call, Waiting};
 use super::work::{Open, system_of};
@@ -28,14 +27,8 @@ use crate::shared::Shared;
 use crate::span::SpanId;
 use crate::tracer::Command;
 
-/// Most threads of which the latest settlement is remembered, and processes.
-const UNITS_MAX: usize = 16_384;
-/// How long after a settlement a thread must have made no call, ns, to be one that has nothing to say to others about it.
-const QUIET_NS: u64 = 50_000_000;
-/// How long calls of a process wait to be told apart from what its threads call between messages, ns: one that is never quiet is not waited for.
-const UNSURE_MAX_NS: u64 = 60_000_000_000;
-/// How often threads of a process must have been quiet.
-const QUIET_TIMES: u8 = 3;
+/// Most processes whose Contexts are told of.
+const FOLLOWED_MAX: usize = 16_384;
 
 /// A unit that calls, or settles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +52,7 @@ impl Hand {
     fn is_kin_of(self, other: Self, came_ns: u64) -> bool {
         let numbers = |hand: Self| [(hand.kin >> 32) as u32, hand.kin as u32];
         let others = numbers(other);
-        let is_younger =
-            |number: u32| number.wrapping_sub(kin_number(came_ns)).cast_signed() >= 0;
+        let is_younger = |number: u32| number.wrapping_sub(kin_number(came_ns)).cast_signed() >= 0;
         self.thread.process == other.thread.process
             && numbers(self)
                 .iter()
@@ -98,44 +90,10 @@ pub(super) const fn settled_by_worker(system: System) -> Option<By> {
     }
 }
 
-/// What a thread did since it settled a message.
-#[derive(Clone, Copy)]
-struct Since {
-    settled_ns: u64,
-    /// It was done with it, and did not refuse it: who tells somebody of that does so then.
-    is_ack: bool,
-    /// When its first call without a parent began.
-    called_ns: Option<u64>,
-    /// That it was quiet has been noted.
-    is_noted: bool,
-}
-
-impl Since {
-    /// Whether the thread did not call for a while after it had settled, as far as is known at `now_ns`.
-    fn is_quiet(&self, now_ns: u64) -> bool {
-        let until_ns = self.called_ns.unwrap_or(now_ns);
-        !self.is_noted && until_ns.saturating_sub(self.settled_ns) >= QUIET_NS
-    }
-}
-
-/// Whether threads of a process call for anything between two messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
-    /// Not known: so often they were quiet after a message, since this time.
-    Quiet(u8, u64),
-    /// They do not.
-    Full,
-    /// They do.
-    Never,
-}
-
 /// See the module.
 pub(crate) struct Settles {
     is_on: bool,
-    threads: Aged<UnitKey, Since>,
-    trust: Aged<ProcessKey, Trust>,
-    /// Settlements after which threads may be quiet, in their order.
-    quiet: VecDeque<(u64, UnitKey)>,
+    threads: Threads,
     /// Processes whose Contexts are told of.
     followed: Aged<ProcessKey, ()>,
     pub(super) waiting: Waiting,
@@ -145,50 +103,16 @@ impl Settles {
     pub(crate) fn new(is_on: bool) -> Self {
         Self {
             is_on,
-            threads: Aged::new(UNITS_MAX, FOR_EVER),
-            trust: Aged::new(UNITS_MAX, FOR_EVER),
-            quiet: VecDeque::new(),
-            followed: Aged::new(UNITS_MAX, FOR_EVER),
+            threads: Threads::default(),
+            followed: Aged::new(FOLLOWED_MAX, FOR_EVER),
             waiting: Waiting::default(),
         }
-    }
-
-    /// A thread settled something, whatever it was.
-    fn has_settled(&mut self, thread: UnitKey, is_ack: bool, settled_ns: u64) {
-        let since = Since {
-            settled_ns,
-            is_ack,
-            called_ns: None,
-            is_noted: false,
-        };
-        self.threads.put(thread, since, settled_ns);
-        if matches!(self.trust_of(thread.process, settled_ns), Trust::Quiet(..))
-            && self.quiet.len() < UNITS_MAX
-        {
-            self.quiet.push_back((settled_ns, thread));
-        }
-    }
-
-    fn trust_of(&self, process: ProcessKey, now_ns: u64) -> Trust {
-        let known = self.trust.get(&process).copied();
-        known.unwrap_or(Trust::Quiet(0, now_ns))
-    }
-
-    /// A thread was quiet after a message. Returns whether its process is trusted by that.
-    fn is_quiet(&mut self, process: ProcessKey, now_ns: u64) -> bool {
-        let Trust::Quiet(times, since_ns) = self.trust_of(process, now_ns) else {
-            return false;
-        };
-        let is_full = times + 1 >= QUIET_TIMES;
-        let trust = if is_full { Trust::Full } else { Trust::Quiet(times + 1, since_ns) };
-        self.trust.put(process, trust, now_ns);
-        is_full
     }
 
     /// A process ended.
     pub(super) fn exits(&mut self, process: ProcessKey) {
         self.waiting.give_up(process);
-        self.trust.take(&process);
+        self.threads.exits(process);
         self.followed.take(&process);
     }
 }
@@ -222,20 +146,15 @@ impl Shared {
             tid: exchange.tid,
         };
         if exchange.kin == 0
-            && let Some(since) = settles.threads.get_mut(&thread)
-            && since.settled_ns < began_ns
+            && settles.threads.calls(thread, began_ns)
+            && !settles.waiting.has_messages(process, By::Thread)
         {
-            since.called_ns.get_or_insert(began_ns);
-            if !settles.waiting.has_messages(process, By::Thread)
-                && settles.trust_of(process, began_ns) != Trust::Never
-            {
-                // Unless its message came before the agent: the next one that its thread settles tells.
-                settles.trust.put(process, Trust::Quiet(0, began_ns), began_ns);
-                settles.waiting.give_up(process);
-            }
+            // Unless its message came before the agent: the next one that its thread settles tells.
+            settles.threads.doubt(process, began_ns);
+            settles.waiting.give_up(process);
         }
         let by = match exchange.kin {
-            0 if settles.trust_of(process, began_ns) == Trust::Never => return,
+            0 if settles.threads.are_bad(process) => return,
             0 => By::Thread,
             _ => By::Context,
         };
@@ -317,30 +236,14 @@ impl Shared {
     ) {
         let (thread, process) = (hand.thread, hand.thread.process);
         let settles = &mut self.work.settles;
-        let since = settles.threads.get(&thread).copied();
-        let is_between = |(since, (_, came_ns)): (Since, (SpanId, u64))| {
-            since.called_ns.is_some_and(|called_ns| called_ns < came_ns)
-        };
-        let trust = settles.trust_of(process, at_ns);
-        if since.zip(message).is_some_and(is_between) && trust != Trust::Never {
+        let came_ns = message.map(|(_, came_ns)| came_ns);
+        let before = settles.threads.settles(thread, came_ns, is_ack, at_ns);
+        if before.is_bad {
             self.counters.one(Counter::SettleBetween);
-            settles.trust.put(process, Trust::Never, at_ns);
             settles.waiting.give_up(process);
         }
-        settles.has_settled(thread, is_ack, at_ns);
-        let trust = settles.trust_of(process, at_ns);
-        if let Trust::Quiet(0, since_ns) = trust {
-            settles.trust.put(process, Trust::Quiet(0, since_ns), at_ns);
-        }
-        let can_be_told = match trust {
-            Trust::Full => true,
-            Trust::Quiet(_, since_ns) => at_ns.saturating_sub(since_ns) <= UNSURE_MAX_NS,
-            Trust::Never => false,
-        };
-        let message =
-            message.filter(|_| can_be_told && since.is_none_or(|since| since.is_ack));
-        if let Some((consumer, came_ns)) = message {
-            let from_ns = since.map_or(came_ns, |since| since.settled_ns.max(came_ns));
+        if let (Some((consumer, came_ns)), true) = (message, before.can_be_told) {
+            let from_ns = before.settled_ns.max(came_ns);
             for call in settles.waiting.of_process(process) {
                 if call.hand == hand && call.consumer.is_none() && call.began_ns > from_ns {
                     call.consumer = Some(consumer);
@@ -350,16 +253,7 @@ impl Shared {
         settles
             .waiting
             .take(process, |call| call.hand == hand && call.consumer.is_none());
-        if trust == Trust::Full {
-            self.are_for_messages(process);
-        }
-        if since.is_some_and(|since| since.is_quiet(at_ns)) {
-            self.was_quiet(process, at_ns);
-        }
-    }
-
-    fn was_quiet(&mut self, process: ProcessKey, now_ns: u64) {
-        if self.work.settles.is_quiet(process, now_ns) {
+        if settles.threads.are_good(process) {
             self.are_for_messages(process);
         }
     }
@@ -370,26 +264,6 @@ impl Shared {
         for call in waiting.take(process, |call| call.consumer.is_some()) {
             if let Some(consumer) = call.consumer {
                 self.graph.is_for(call.slot, call.span, consumer);
-            }
-        }
-    }
-
-    /// Looks which threads have been quiet since they settled.
-    fn look_at_quiet(&mut self) {
-        let now_ns = self.now_ns;
-        let until_ns = now_ns.saturating_sub(QUIET_NS + self.config.linger_ns);
-        while let Some(&(settled_ns, thread)) = self.work.settles.quiet.front() {
-            if settled_ns > until_ns {
-                return;
-            }
-            self.work.settles.quiet.pop_front();
-            // (One that settled again was looked at then.)
-            if let Some(since) = self.work.settles.threads.get_mut(&thread)
-                && since.settled_ns == settled_ns
-                && since.is_quiet(now_ns)
-            {
-                since.is_noted = true;
-                self.was_quiet(thread.process, now_ns);
             }
         }
     }
@@ -408,8 +282,11 @@ impl Shared {
 
     /// Hands on what no longer waits for its unit's word, so that its span is made.
     pub(crate) fn release_waiting(&mut self, all: bool) {
-        self.look_at_quiet();
         let now_ns = self.now_ns;
+        let linger_ns = self.config.linger_ns;
+        while let Some(process) = self.work.settles.threads.next_quiet(now_ns, linger_ns) {
+            self.are_for_messages(process);
+        }
         let waiting = &mut self.work.settles.waiting;
         let late = waiting.give_up_old(now_ns, all);
         self.counters.add(Counter::SettleLate, late);
@@ -440,5 +317,50 @@ impl Shared {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_common::abi::{ProcessKey, kin_number};
+
+    use super::{Hand, UnitKey};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// A Context made at `own`, which was copied from one made at `from`, in s; 0: not known.
+    fn hand(tgid: u32, own: u64, from: u64) -> Hand {
+        let number = |at: u64| match at {
+            0 => 0,
+            at => u64::from(kin_number(at * SECOND)),
+        };
+        let process = ProcessKey {
+            tgid,
+            ..ProcessKey::default()
+        };
+        Hand {
+            thread: UnitKey { process, tid: 1 },
+            kin: number(own) << 32 | number(from),
+        }
+    }
+
+    #[test]
+    fn a_job_s_contexts_are_copies_of_one_that_was_made_when_its_message_had_come() {
+        for (what, call, settles, expect) in [
+            ("the job's own", (1, 20, 5), (1, 23, 20), true),
+            ("a copy of it", (1, 22, 20), (1, 23, 20), true),
+            ("the one that settles", (1, 23, 20), (1, 23, 20), true),
+            ("another job's", (1, 21, 5), (1, 23, 20), false),
+            ("copies of the loop's", (1, 20, 5), (1, 23, 5), false),
+            ("of another process", (2, 20, 5), (1, 23, 20), false),
+            ("a copy of a copy", (1, 22, 21), (1, 23, 20), false),
+            ("not known", (1, 0, 0), (1, 0, 0), false),
+            ("made by one that is too old", (1, 20, 0), (1, 23, 0), false),
+            ("numbers that begin again", (1, 275, 5), (1, 276, 275), true),
+        ] {
+            let [call, settles] = [call, settles].map(|(tgid, own, from)| hand(tgid, own, from));
+            let came_ns = if what.starts_with("numbers") { 274 } else { 10 } * SECOND;
+            assert_eq!(call.is_kin_of(settles, came_ns), expect, "{what}");
+        }
     }
 }

@@ -110,17 +110,11 @@ impl Waiting {
     }
 
     /// Takes the calls of a process of which this holds: they do not wait any more.
-    pub(super) fn take(
-        &mut self,
-        process: ProcessKey,
-        is_it: impl Fn(&Call) -> bool,
-    ) -> Vec<Call> {
+    pub(super) fn take(&mut self, process: ProcessKey, is_it: impl Fn(&Call) -> bool) -> Vec<Call> {
         let Some(calls) = self.calls.get_mut(&process) else {
             return Vec::new();
         };
-        let taken: Vec<Call> = calls
-            .extract_if(.., |call| is_it(call))
-            .collect();
+        let taken: Vec<Call> = calls.extract_if(.., |call| is_it(call)).collect();
         if calls.is_empty() {
             self.calls.remove(&process);
         }

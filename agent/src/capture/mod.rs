@@ -9,9 +9,9 @@ use std::os::fd::AsRawFd;
 
 use agent_common::{
     abi::{
-        Conn, PeerKey, Runtime, ServerKey, SocketKey, Tick, UnitContext, UnitKey, cpython_variant, demand, evidence,
-        goroutine_note, runtime, server_key, task_note, tokio_variant, unit_kind, unit_note,
-        verdict, words_of,
+        Conn, PeerKey, Runtime, ServerKey, SocketKey, Tick, UnitContext, UnitKey, cpython_variant,
+        demand, evidence, goroutine_note, runtime, server_key, task_note, tokio_variant, unit_kind,
+        unit_note, verdict, words_of,
     },
     limits::{CONTEXT_AGE_MAX_NS, PROCESSES_MAX, SPAWNED_AGE_MAX_NS},
 };

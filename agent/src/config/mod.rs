@@ -274,19 +274,20 @@ impl Config {
     /// The settings of the tracer.
     #[must_use]
     pub fn tracer(&self) -> TracerConfig {
+        // What has left the host by a carrier has its trace already.
+        let is_carried = self.propagation.option || self.propagation.header != Headers::Off;
         TracerConfig {
             sampler: self.sampler,
             ignore_paths: self.http.ignore_paths.clone(),
             query: self.http.query,
             keep_headers: self.http.keep_headers.clone(),
             correlation_keys: self.correlation_keys.clone(),
-            // What has left the host by a carrier has its trace already.
-            request_ids: if self.propagation.option || self.propagation.header != Headers::Off {
+            request_ids: if is_carried {
                 Vec::new()
             } else {
                 self.request_ids.clone()
             },
-            settles: !self.propagation.option && self.propagation.header == Headers::Off,
+            settles: !is_carried,
             queues: self.capture.queues,
             // Different in each process, and not needed again: only whether two hashes are equal means anything.
             secret: RandomState::new().hash_one(0_u8),

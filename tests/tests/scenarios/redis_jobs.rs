@@ -151,12 +151,7 @@ fn what_dramatiq_s_threads_call_between_two_jobs_is_neither_s() {
         .map(|job| format!("/put/work/{}", job.id))
         .collect();
     get_all(crew.shop.port, &paths, 8).unwrap();
-    let spans = collect(
-        scene.receiver(),
-        crew.port,
-        &asked,
-        Duration::from_secs(25),
-    );
+    let spans = collect(scene.receiver(), crew.port, &asked, Duration::from_secs(25));
     let ended = agent.stop().unwrap();
     let mut complaints = Complaints::default();
     if let Err(found) = check("calls", &crew, &leaf, &spans, &asked, Calls::UnderOrRoot) {

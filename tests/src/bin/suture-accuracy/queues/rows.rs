@@ -93,12 +93,7 @@ const FETCHED: Floors = Floors {
     links: 99.9,
     late: usize::MAX,
 };
-/// The request puts, and who works is not known; what a worker puts again for a retry is a root.
-const PUT: Floors = Floors {
-    puts: 79.0,
-    ..JOINED
-};
-/// The same, but the broker keeps a message that is tried again.
+/// The request puts, the broker keeps a message that is tried again, and who works is not known.
 const REDELIVERED: Floors = Floors {
     puts: 99.9,
     links: 99.9,
