@@ -10,7 +10,7 @@
 //!   dramatiq 2.2 over Redis      thread T:  [settles M1]  calls  calls  settles M2          both calls are M2's
 //!   procrastinate 3.10           Context J: calls; a copy of J (a thread's): calls; another copy of J: finishes M
 //! ```
-//! Only libraries are trusted of which this is known (strace, and their code): a consumer of AMQP or of a stream may ack before it works, and then
+//! Only libraries are trusted of which this is known (records, and their code): a consumer of AMQP or of a stream may ack before it works, and then
 //! all its calls would be the next message's. NATS' clients settle by a task or goroutine that writes for all.
 
 use agent_common::abi::{ProcessKey, SegmentRecord, evidence, kin_number};
