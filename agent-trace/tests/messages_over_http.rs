@@ -8,7 +8,7 @@
 
 mod support;
 
-use agent_common::abi::{ExchangeIds, evidence};
+use agent_common::abi::{ExchangeIds, direction, evidence};
 use agent_trace::counters::Counter;
 use agent_trace::span::Status;
 use agent_trace::tracer::Command;
@@ -369,4 +369,56 @@ fn a_delivery_that_is_recorded_before_its_put_is_answered_has_it_as_its_parent()
     world.read(&mut web, &answer(200, r#"{"MessageId":"m1"}"#), None);
     let outcome = world.run();
     assert_eq!(parent(&outcome, 2), Some(1));
+}
+
+/// An answer that brings `m1`, whose end is not recorded; then two other threads are given a message each on the same connection.
+fn answer_without_an_end(framing: &str, pause_ms: u64) -> Outcome {
+    let mut world = World::default();
+    let (mut web, mut worker) = (client(&mut world, 1, 10), client(&mut world, 2, 20));
+    for n in 1..=3 {
+        put(&mut world, &mut web, &format!("m{n}"), "x", n, None);
+    }
+    fetch(&mut world, &mut worker, 50, None);
+    let body = format!(r#"{{"Messages":[{},"#, message("m1", "x", 1));
+    let framing = framing.replace("LENGTH", &(body.len() + 400).to_string());
+    let begin = format!("HTTP/1.1 200 X\r\n{framing}{body}");
+    world.read(&mut worker, begin.as_bytes(), context(4, 0));
+    world.lose(&mut worker, direction::RX, &[b' '; 400]);
+    world.wait(pause_ms);
+    for n in [2, 3] {
+        worker.tid = 20 + u32::from(n);
+        fetch(&mut world, &mut worker, 50 + n, None);
+        let brought = message(&format!("m{n}"), "y", 1);
+        comes(&mut world, &mut worker, &[brought], context(4 + n, 0));
+        let (mut mailer, _) = pair(4 + n, 20, 900);
+        mailer.tid = worker.tid;
+        world.conn(&mailer);
+        let under = ids(8 + n, 8 + n, Some((4 + n, evidence::THREAD)));
+        world.write(&mut mailer, b"GET /mail HTTP/1.1\r\n\r\n", Some(under));
+        world.read(&mut mailer, &answer(200, ""), None);
+    }
+    world.run()
+}
+
+#[test]
+fn an_answer_whose_end_was_lost_brings_nothing_to_who_reads_the_next_one() {
+    for (framing, pause_ms) in [
+        ("Content-Length: LENGTH\r\n\r\n", 0),
+        ("Content-Length: LENGTH\r\n\r\n", 31_000),
+        ("Transfer-Encoding: chunked\r\n\r\n100\r\n", 0),
+        ("X-Until: close\r\n\r\n", 0),
+        ("X-Until: close\r\n\r\n", 31_000),
+    ] {
+        let outcome = answer_without_an_end(framing, pause_ms);
+        let mut lines = outcome.lines();
+        lines.retain(|line| !line.contains("POST") && !line.starts_with("Producer"));
+        // The hole may have held the next answer too: that one is not known either.
+        let expect = [
+            "Client GET /mail 200 - t03 s0b p07 thread",
+            "Client GET /mail 200 - t~ s0a p- none",
+            "Consumer process mails - - t03 s07 p03 message",
+        ];
+        assert_eq!(lines, expect, "{framing}, {pause_ms} ms");
+        assert_eq!(outcome.count(Counter::CallUnread), 1, "{framing}");
+    }
 }

@@ -174,8 +174,14 @@ impl Conn {
         self.answer_pos = Some(record.pos.wrapping_add(record.len));
     }
 
-    /// The exchange is answered: what it put is known by its messages' ids, and what it brought is to be worked on.
-    pub(super) fn call_is_over(&mut self, exchange: &mut Exchange, shared: &mut Shared) {
+    /// The exchange is answered: what it put is known by its messages' ids, and what it brought is to be worked on. `is_read`: the segment
+    /// that is looked at has its end. If not, that read was not recorded: whose the messages are is not known, and they are not told.
+    pub(super) fn call_is_over(
+        &mut self,
+        exchange: &mut Exchange,
+        is_read: bool,
+        shared: &mut Shared,
+    ) {
         self.answer_pos = None;
         let Some(call) = &mut exchange.call else {
             return;
@@ -184,19 +190,26 @@ impl Conn {
             .response
             .as_ref()
             .is_some_and(|response| (200..300).contains(&response.status));
+        let is_understood = call.is_answered() && call.queue().is_some();
+        let mut puts = Vec::new();
         let heard = &mut self.heard;
-        call.end(&mut |event| heard.push(event));
-        let is_read = call.is_answered() && call.queue().is_some();
+        call.end(&mut |event| match event {
+            Event::Sent(_) => puts.push(event),
+            _ if is_read => heard.push(event),
+            _ => {}
+        });
         match call.action() {
             Action::Send | Action::SendBatch => {
-                let puts = std::mem::take(&mut self.heard);
-                if succeeded && !is_read {
+                puts.extend(heard.extract_if(.., |event| matches!(event, Event::Sent(_))));
+                if succeeded && !is_understood {
                     shared.counters.one(Counter::CallUnread);
                 }
                 shared.has_put(exchange, puts);
             }
-            Action::Receive if succeeded && !is_read => shared.counters.one(Counter::CallUnread),
-            Action::Receive if succeeded && heard.is_empty() => {
+            Action::Receive if succeeded && !is_understood => {
+                shared.counters.one(Counter::CallUnread)
+            }
+            Action::Receive if succeeded && is_read && heard.is_empty() => {
                 shared.counters.one(Counter::ReceivedNothing);
             }
             _ => {}

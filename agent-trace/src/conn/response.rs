@@ -18,6 +18,14 @@ use crate::exchange::{Exchange, Outcome, Wire};
 use crate::semconv;
 use crate::shared::Shared;
 
+/// A segment whose bytes the parser was given.
+struct Piece<'a> {
+    record: &'a SegmentRecord,
+    payload: &'a [u8],
+    /// So many events came of what was before it.
+    before: usize,
+}
+
 impl Conn {
     pub(super) fn on_response(
         &mut self,
@@ -75,6 +83,8 @@ impl Conn {
         if turn {
             parsers.response.turn(events);
         }
+        // What a hole and a turn say was over before this segment's bytes.
+        let before = events.len();
         if eof {
             self.peer_closed |= record.direction == direction::RX;
             parsers.response.end(events);
@@ -88,7 +98,11 @@ impl Conn {
         if begins && !eof {
             self.answer_pos = Some(record.pos);
         }
-        let piece = (!eof).then_some((record, payload));
+        let piece = (!eof).then_some(Piece {
+            record,
+            payload,
+            before,
+        });
         self.take_pieces(&mut events, piece, moved_ns, ktime_ns, shared);
         scratch.responses = events;
         self.body_unseen |= unseen;
@@ -137,23 +151,26 @@ impl Conn {
     fn take_pieces(
         &mut self,
         events: &mut Vec<ResponseEvent>,
-        piece: Option<(&SegmentRecord, &[u8])>,
+        piece: Option<Piece<'_>>,
         moved_ns: u64,
         ktime_ns: u64,
         shared: &mut Shared,
     ) {
-        for event in events.drain(..) {
+        for (nth, event) in events.drain(..).enumerate() {
             match event {
                 ResponseEvent::Begin => self.response_begin(moved_ns, ktime_ns, shared),
                 ResponseEvent::Interim(_) => self.answering = Answering::Nothing,
                 ResponseEvent::Head(head) => self.response_head(head, shared),
                 ResponseEvent::End(end) => {
-                    if let Some((record, payload)) = piece
+                    let of_piece = piece
+                        .as_ref()
+                        .filter(|piece| nth >= piece.before && is_end_seen(end.how));
+                    if let Some(piece) = of_piece
                         && self.answering == Answering::Front
                     {
-                        self.take_answer(record, payload);
+                        self.take_answer(piece.record, piece.payload);
                     }
-                    self.response_end(end, ktime_ns, shared);
+                    self.response_end(end, of_piece.is_some(), ktime_ns, shared);
                 }
                 ResponseEvent::Unparsed(reason) => {
                     self.response_unparsed(reason, moved_ns, ktime_ns, shared)
@@ -215,7 +232,8 @@ impl Conn {
         }
     }
 
-    fn response_end(&mut self, end: BodyEnd, ktime_ns: u64, shared: &mut Shared) {
+    /// `is_read`: by the segment that is looked at.
+    fn response_end(&mut self, end: BodyEnd, is_read: bool, ktime_ns: u64, shared: &mut Shared) {
         let opaque = end.how == Ended::Opaque;
         let answering = std::mem::replace(&mut self.answering, Answering::Nothing);
         if answering == Answering::Front
@@ -236,7 +254,7 @@ impl Conn {
                 | Ended::Truncated
                 | Ended::Opaque => ktime_ns,
             };
-            self.call_is_over(&mut exchange, shared);
+            self.call_is_over(&mut exchange, is_read, shared);
             let outcome = if end.how == Ended::Truncated {
                 Outcome::Failed(self.failure(&exchange, shared))
             } else {
@@ -331,6 +349,14 @@ impl Conn {
         self.take_responses(&mut events, shared.now_ns, shared.now_ns, shared);
         scratch.responses = events;
         self.idle_ended = ended && self.open.is_empty();
+    }
+}
+
+/// Whether the body's last byte said that it is the last. Others are found to be over by what comes next.
+const fn is_end_seen(how: Ended) -> bool {
+    match how {
+        Ended::Length | Ended::Chunked | Ended::Record | Ended::NoBody => true,
+        Ended::Turn | Ended::Close | Ended::Truncated | Ended::Opaque => false,
     }
 }
 
