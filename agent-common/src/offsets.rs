@@ -23,6 +23,10 @@ pub struct Offsets {
     pub task_comm: u32,
     /// `task_struct.exit_code` (int), a status as wait(2) gives it
     pub task_exit_code: u32,
+    /// `task_struct.signal`, what the threads of a process share
+    pub task_signal: u32,
+    /// `signal_struct.live` (`atomic_t`): threads that have not begun to end
+    pub signal_live: u32,
     /// `files_struct.fdt`
     pub files_fdt: u32,
     /// `fdtable.fd`
@@ -115,6 +119,8 @@ impl Offsets {
         task_real_parent: 0,
         task_comm: 0,
         task_exit_code: 0,
+        task_signal: 0,
+        signal_live: 0,
         files_fdt: 0,
         fdt_fd: 0,
         fdt_max_fds: 0,

@@ -156,6 +156,13 @@ impl Task {
         typed(self.0, setting!(offsets.task_exit_code))
     }
 
+    /// No thread of its process is left, itself included. To be asked while it ends (`do_exit` has taken it off the count by then).
+    #[inline(always)]
+    pub(crate) fn is_last(self) -> bool {
+        let signal: u64 = typed(self.0, setting!(offsets.task_signal));
+        field::<u32>(signal, setting!(offsets.signal_live)) == 0
+    }
+
     /// The registers its syscall was made with.
     #[inline(always)]
     pub(crate) fn registers(self) -> Registers {

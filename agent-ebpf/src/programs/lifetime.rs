@@ -86,7 +86,8 @@ pub(crate) fn exec(_ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// `sched_process_exit(task)`: for each thread.
+/// `sched_process_exit(task)`: for each thread, after its process' count of them was made less (6.1, 6.12 and 6.18). Two that end at once may both
+/// be the last.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
     let task = Task::current();
@@ -95,7 +96,8 @@ pub(crate) fn exit(_ctx: RawTracePointContext) -> i32 {
     let _ = ENVIRONMENTS.remove(pid_tgid);
     node::ends(pid_tgid);
     let tgid = (pid_tgid >> 32) as u32;
-    if tgid == pid_tgid as u32 {
+    // Not the end of its first thread: others may go on (pthread_exit in main), or have become another program (de_thread).
+    if task.is_last() {
         let _ = RUNTIMES.remove(tgid);
         if SCOPE.remove(tgid).is_ok() {
             scope::change();

@@ -62,6 +62,7 @@ const STATES: &str = "connects, resets and closes cannot be seen";
 const UNITS: &str = "goroutines and other units that are no threads cannot be told apart";
 const ENDS: &str = "a client of a broker cannot be told from the broker";
 const TICKS: &str = "it is unknown what a scheduler began and how that ended";
+const ENDED: &str = "a process that ended cannot be told from one of its threads that did";
 const UNIX: &str = "the two ends of a unix connection cannot be joined";
 
 /// Reads the offsets from the file at `path`, usually [`KERNEL_BTF`].
@@ -114,6 +115,8 @@ pub fn find(bytes: &[u8]) -> Result<Offsets, OffsetsError> {
         task_real_parent: need("task_struct", "real_parent", TICKS)?,
         task_comm: need("task_struct", "comm", TICKS)?,
         task_exit_code: need("task_struct", "exit_code", TICKS)?,
+        task_signal: need("task_struct", "signal", ENDED)?,
+        signal_live: need("signal_struct", "live", ENDED)?,
         files_fdt: need("files_struct", "fdt", FD_WALK)?,
         fdt_fd: need("fdtable", "fd", FD_WALK)?,
         fdt_max_fds: need("fdtable", "max_fds", FD_WALK)?,

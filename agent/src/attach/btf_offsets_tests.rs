@@ -168,6 +168,8 @@ fn the_running_kernels_offsets_are_those_a_c_compiler_computes() {
         ("struct task_struct", "real_parent", found.task_real_parent),
         ("struct task_struct", "comm", found.task_comm),
         ("struct task_struct", "exit_code", found.task_exit_code),
+        ("struct task_struct", "signal", found.task_signal),
+        ("struct signal_struct", "live.counter", found.signal_live),
         ("struct files_struct", "fdt", found.files_fdt),
         ("struct fdtable", "fd", found.fdt_fd),
         ("struct fdtable", "max_fds", found.fdt_max_fds),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use suture_tests::agent::{AgentCommand, binary, suture, suture_output};
 use suture_tests::check::{Complaints, collect, unique};
 use suture_tests::curl::curl_ok;
-use suture_tests::process::{Folder, program, signal};
+use suture_tests::process::{Folder, free_port, program, signal};
 use suture_tests::scene::{scaled, unique_id, unique_ids};
-use suture_tests::victims::leaf;
+use suture_tests::victims::{Serving, Victim, leaf};
 use suture_tests::{Kind, Scene};
 
 fn stderr_of(output: &Output) -> String {
@@ -110,6 +110,35 @@ fn killed_with_sigkill_it_leaves_nothing_and_starts_again() {
     }
     unique(&mut complaints, &spans);
     complaints.verdict("killed and started again").unwrap();
+}
+
+/// What its process' first thread does must not end the process for the agent: neither its end, nor another thread's exec.
+#[test]
+fn a_process_goes_on_without_its_first_thread() {
+    for way in ["main-ends", "thread-becomes"] {
+        let scene = Scene::open().unwrap();
+        let port = free_port().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oddio"));
+        command.args([way, &port.to_string()]);
+        let victim = Victim::start("oddio", Serving::Thread, port, &mut command, None).unwrap();
+        let agent = scene.agent();
+        let agent = agent.args(&["--pid", &victim.pid().to_string()]);
+        let agent = agent.start().unwrap();
+        let ids = unique_ids(2);
+        curl_ok(&format!("{}/turn/{}", victim.url(), ids[0]), &[], 200).unwrap();
+        std::thread::sleep(scaled(Duration::from_millis(500)));
+        curl_ok(&format!("{}/leaf/{}", victim.url(), ids[1]), &[], 200).unwrap();
+        let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let spans = collect(scene.receiver(), &names, 2);
+        agent.stop().unwrap();
+        let mut complaints = Complaints::default();
+        for id in &names {
+            complaints.only(&format!("{way}: SERVER span of {id}"), &spans, |span| {
+                span.kind == Kind::Server && span.path().contains(id)
+            });
+        }
+        complaints.verdict(way).unwrap();
+    }
 }
 
 #[test]

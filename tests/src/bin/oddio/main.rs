@@ -1,6 +1,7 @@
 //! `oddio WAY PORT`: an HTTP/1.1 server that moves its bytes in one particular way of the kernel's.
 //!
-//! In: `GET /big/N/…` (answers N bytes), `POST …` (answers the size of the body), anything else (answers 5 bytes).
+//! In: `GET /big/N/…` (answers N bytes), `POST …` (answers the size of the body), anything else (answers 5 bytes); `/turn/…` also lets the main
+//! thread go on, where its way has it wait.
 //! Out: answers on 127.0.0.1:PORT, kept alive. Always holds: only the named way's syscalls touch the connection.
 //! Refuses: heads over 64 KiB, chunked requests.
 
@@ -9,6 +10,9 @@ mod raw;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::mpsc;
 
 use anyhow::{Context, Result, bail};
 
@@ -33,9 +37,13 @@ enum Way {
     Fork,
     /// A process made before the accept gets the connection by SCM_RIGHTS.
     PassFd,
+    /// The main thread ends, others go on.
+    MainEnds,
+    /// Another thread than the main one becomes another program: `oddio read-write`.
+    ThreadBecomes,
 }
 
-const WAYS: [(&str, Way); 12] = [
+const WAYS: [(&str, Way); 14] = [
     ("read-write", Way::ReadWrite),
     ("readv-writev", Way::ReadvWritev),
     ("recvfrom-sendto", Way::RecvfromSendto),
@@ -48,6 +56,8 @@ const WAYS: [(&str, Way); 12] = [
     ("dup", Way::Dup),
     ("fork", Way::Fork),
     ("pass-fd", Way::PassFd),
+    ("main-ends", Way::MainEnds),
+    ("thread-becomes", Way::ThreadBecomes),
 ];
 
 /// One connection: bytes read but not used yet, and the way.
@@ -161,7 +171,7 @@ impl Served {
     }
 
     /// Serves requests until the peer closes.
-    fn run(mut self) -> Result<()> {
+    fn run(mut self, turn: Option<&mpsc::Sender<()>>) -> Result<()> {
         while let Some(head) = self.head()? {
             let mut words = head.split_whitespace();
             let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
@@ -182,6 +192,9 @@ impl Served {
                 None if method == "POST" => self.answer(length.to_string().as_bytes())?,
                 None => self.answer(b"hello")?,
             }
+            if let (Some(turn), true) = (turn, path.starts_with("/turn/")) {
+                turn.send(())?;
+            }
         }
         Ok(())
     }
@@ -189,7 +202,11 @@ impl Served {
 
 /// Serves; a connection that breaks is told on stderr and forgotten.
 fn serve(way: Way, stream: TcpStream) {
-    if let Err(error) = Served::new(way, stream).and_then(Served::run) {
+    serve_and_tell(way, stream, None);
+}
+
+fn serve_and_tell(way: Way, stream: TcpStream, turn: Option<&mpsc::Sender<()>>) {
+    if let Err(error) = Served::new(way, stream).and_then(|served| served.run(turn)) {
         eprintln!("oddio {way:?}: {error:#}");
     }
 }
@@ -214,6 +231,28 @@ fn accept_and_pass(listener: &TcpListener) -> Result<()> {
     Ok(())
 }
 
+/// Serves in other threads, until the main one's turn comes.
+fn wait_for_turn(way: Way, listener: TcpListener) -> Result<()> {
+    let (told, turn) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let told = told.clone();
+            std::thread::spawn(move || serve_and_tell(way, stream, Some(&told)));
+        }
+    });
+    Ok(turn.recv()?)
+}
+
+/// Becomes `oddio read-write PORT` by another thread than this one.
+fn become_by_thread(port: &str) -> Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["read-write", port]);
+    match std::thread::spawn(move || command.exec()).join() {
+        Ok(error) => Err(error.into()),
+        Err(_) => bail!("the thread ended"),
+    }
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, way, port] = arguments.as_slice() else {
@@ -228,6 +267,13 @@ fn main() -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port.parse::<u16>().context("PORT")?))?;
     if *way == Way::PassFd {
         return accept_and_pass(&listener);
+    }
+    if matches!(way, Way::MainEnds | Way::ThreadBecomes) {
+        wait_for_turn(*way, listener)?;
+        if *way == Way::MainEnds {
+            raw::end_thread();
+        }
+        return become_by_thread(port);
     }
     raw::ignore_children();
     for stream in listener.incoming() {
