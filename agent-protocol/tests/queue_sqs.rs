@@ -226,3 +226,21 @@ fn what_is_no_call_of_these_or_no_json_says_nothing() {
     assert_eq!(events.len(), 16);
     assert_eq!(line(&events[15]), "delivered mails 15 0B");
 }
+
+#[test]
+fn what_a_call_holds_counts_the_texts_that_it_keeps() {
+    let handle = "h".repeat(1_024);
+    let messages: Vec<String> = (0..10)
+        .map(|n| format!(r#"{{"MessageId":"m{n}","ReceiptHandle":"{handle}"}}"#))
+        .collect();
+    let answer = format!(r#"{{"Messages":[{}]}}"#, messages.join(","));
+    let mut call = Call::new(Action::Receive, Keyer::new([7; 16]));
+    for (way, bytes) in [(Way::ToBroker, RECEIVE), (Way::ToClient, answer.as_bytes())] {
+        call.push(way, Input::Bytes(bytes), &mut |_| {});
+    }
+    assert!(
+        (10 * 1_024..20 * 1_024).contains(&call.held()),
+        "{}",
+        call.held()
+    );
+}

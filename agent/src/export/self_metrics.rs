@@ -1,11 +1,12 @@
 //! The agent's own counters as OTLP metrics (`suture.*`).
 //!
 //! In: a snapshot provider. Out: observable counters and gauges, one per metric name, with the `reason` attribute where
-//! a metric is split by it, each `OTEL_METRIC_EXPORT_INTERVAL` (60 s) and once at the end. Always holds: sent over the
-//! same kind of connection as spans, from this process, so that the kernel's exclusion of the agent covers it.
+//! a metric is split by it, each `OTEL_METRIC_EXPORT_INTERVAL` (60 s) and once at the end. Always holds: all values of one export are of
+//! one snapshot; sent over the same kind of connection as spans, from this process, so that the kernel's exclusion of the agent covers it.
 //! Refuses: targets that cannot be used, at start-up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
@@ -87,16 +88,41 @@ fn agent_resource(attributes: &[(String, String)]) -> Resource {
         .build()
 }
 
+/// The snapshot that an export is made of. The SDK asks each instrument once for an export: one that asks again begins the next.
+struct Collection {
+    snapshots: SnapshotProvider,
+    rows: Vec<Row>,
+    asked: BTreeSet<&'static str>,
+}
+
+impl Collection {
+    /// The rows of a metric.
+    fn of(&mut self, metric: &'static str) -> impl Iterator<Item = &Row> {
+        if self.asked.is_empty() || self.asked.contains(metric) {
+            self.asked.clear();
+            self.rows = (self.snapshots)();
+        }
+        self.asked.insert(metric);
+        self.rows.iter().filter(move |row| row.metric == metric)
+    }
+}
+
 /// One instrument per metric name; its callback reports that metric's rows.
 fn register(meter: &Meter, snapshots: &SnapshotProvider) {
     let mut metrics: BTreeMap<&'static str, Row> = BTreeMap::new();
     for row in snapshots() {
         metrics.entry(row.metric).or_insert(row);
     }
+    let collection = Arc::new(Mutex::new(Collection {
+        snapshots: SnapshotProvider::clone(snapshots),
+        rows: Vec::new(),
+        asked: BTreeSet::new(),
+    }));
     for (metric, first) in metrics {
-        let snapshots = SnapshotProvider::clone(snapshots);
+        let collection = Arc::clone(&collection);
         let observe = move |observer: &dyn AsyncInstrument<u64>| {
-            for row in snapshots().into_iter().filter(|row| row.metric == metric) {
+            let mut collection = collection.lock().unwrap_or_else(PoisonError::into_inner);
+            for row in collection.of(metric) {
                 let reason = row.reason.map(|reason| KeyValue::new("reason", reason));
                 observer.observe(row.value, reason.as_slice());
             }

@@ -70,7 +70,10 @@ fn check(protocol: &str, compression: &str) {
     .unwrap();
     let seen = Arc::new(AtomicU64::new(3));
     let rows = Arc::clone(&seen);
+    let taken = Arc::new(AtomicU64::new(0));
+    let snapshots = Arc::clone(&taken);
     let provider: SnapshotProvider = Arc::new(move || {
+        snapshots.fetch_add(1, Ordering::Relaxed);
         let row = |reason, value| Row {
             metric: "suture.kernel.records",
             kind: Kind::Counter,
@@ -90,6 +93,13 @@ fn check(protocol: &str, compression: &str) {
     let last = exports.shutdown(Duration::from_secs(10));
 
     assert_eq!(receiver.look(|kept| kept.spans().len()), 1);
+    // One for each export, and those that say which metrics there are and what the summary is made of.
+    let exports = receiver.look(|kept| kept.metrics.len()) as u64;
+    let taken = taken.load(Ordering::Relaxed);
+    assert!(
+        (exports..=exports + 3).contains(&taken),
+        "{taken} snapshots for {exports} exports"
+    );
     let points = points(&receiver);
     let value = |metric: &str, reason: &str| {
         let found = points

@@ -329,6 +329,7 @@ impl Conversation for Call {
     }
 
     fn held(&self) -> usize {
-        self.request.scan.held() + self.answer.scan.held()
+        let each = [&self.request, &self.answer].map(|half| half.scan.held() + half.said.held());
+        each.iter().sum()
     }
 }

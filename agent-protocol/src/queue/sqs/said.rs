@@ -32,6 +32,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Bytes held.
+    fn held(&self) -> usize {
+        let texts = [&self.id, &self.message_id, &self.tracestate];
+        let texts = texts.into_iter().flatten().map(String::capacity);
+        size_of::<Self>() + texts.sum::<usize>() + self.receipt.as_ref().map_or(0, Vec::capacity)
+    }
+
     /// The context in it: W3C's, else X-Ray's.
     pub(super) fn context(&self) -> (Traceparent, Option<String>) {
         match self.traceparent {
@@ -67,6 +74,18 @@ impl Said {
         let path = self.url.as_deref()?.split(['?', '#']).next()?;
         let name = path.trim_end_matches('/').rsplit('/').next()?;
         (!name.is_empty()).then_some(name)
+    }
+
+    /// Bytes held.
+    pub(super) fn held(&self) -> usize {
+        let texts = [&self.url, &self.failed];
+        let entries = self.entries.iter().chain([&self.top]).map(Entry::held);
+        texts
+            .into_iter()
+            .flatten()
+            .map(String::capacity)
+            .sum::<usize>()
+            + entries.sum::<usize>()
     }
 
     /// Messages of which all was seen.
