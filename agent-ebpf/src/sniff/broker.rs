@@ -114,15 +114,17 @@ fn mqtt_connect(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
 }
 
 /// Kafka: size, api key, api version, correlation id, length of the client's id and the id (or none: -1). PostgreSQL: a startup message's
-/// length and version 3.0, or the code of SSLRequest.
+/// length, version 3.x and the first parameter's name, or the code of SSLRequest. (Kafka's metadata has the key 3, and kafkajs 2.2 begins with it
+/// when it connects again: there the correlation id follows.)
 #[inline(always)]
 fn kafka_or_postgres(bytes: &[u8; SNIFF_BYTES], len: u64) -> Token {
     if len < 8 {
         return Token::NONE;
     }
     let code = [bytes[4], bytes[5], bytes[6], bytes[7]];
-    if bytes[1] == 0 && ((code[0] == 0 && code[1] == 3 && code[2] == 0) || code == [4, 210, 22, 47])
-    {
+    let is_startup = code[0] == 0 && code[1] == 3 && code[2] == 0;
+    let is_named = len > 8 && bytes[8].is_ascii_lowercase();
+    if bytes[1] == 0 && (is_startup && is_named || code == [4, 210, 22, 47]) {
         return Token::POSTGRES;
     }
     if len < 14 || bytes[4] != 0 || bytes[5] > 92 || bytes[6] != 0 || bytes[7] > 20 {

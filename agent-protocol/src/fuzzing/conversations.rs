@@ -114,6 +114,10 @@ pub(super) fn bounded(event: &Event) {
     let (destination, message): (&String, &Message) = match event {
         Event::Sent(sent) => (&sent.destination, &sent.message),
         Event::Delivered(delivered) => (&delivered.destination, &delivered.message),
+        Event::Assigned(to) => {
+            assert!(to.group.len() <= NAME_MAX && to.destination.len() <= NAME_MAX);
+            return;
+        }
         Event::Committed(committed) => {
             assert!(committed.group.len() <= NAME_MAX && committed.destination.len() <= NAME_MAX);
             return;

@@ -48,6 +48,8 @@ pub enum Event {
     },
     /// The client said how far its group is in a partition (Kafka, on whichever connection): all deliveries below that are done.
     Committed(Committed),
+    /// The client asked how far its group is in a partition (Kafka, on whichever connection): it was given that to read.
+    Assigned(Assigned),
     /// The client works for this consumer group; said once. Its deliveries come on other connections of the same process.
     Group(String),
     /// The client began to work on a job that it or another process was given before (a forked child names its job).
@@ -158,6 +160,17 @@ pub struct Committed {
     pub partition: i32,
     /// The first offset that is not done.
     pub offset: i64,
+}
+
+/// What a member of a group reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assigned {
+    /// `messaging.consumer.group.name`.
+    pub group: String,
+    /// As in [`Committed::destination`].
+    pub destination: String,
+    /// Of the topic.
+    pub partition: i32,
 }
 
 /// Libraries whose envelopes are known.

@@ -23,7 +23,9 @@ mod recent;
 pub mod redis;
 pub mod sqs;
 
-pub use event::{Committed, Delivered, Event, Job, Message, Placed, Sent, Settle, System};
+pub use event::{
+    Assigned, Committed, Delivered, Event, Job, Message, Placed, Sent, Settle, System,
+};
 pub use key::{Key, KeyKind, Keyer};
 
 use crate::stream::Input;

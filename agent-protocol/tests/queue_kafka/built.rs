@@ -4,7 +4,7 @@ use agent_protocol::queue::kafka::{Client, RECORDS_MAX};
 use agent_protocol::queue::{Conversation, Event, Keyer, Limits, Way};
 use agent_protocol::stream::{Begin, Input};
 
-use super::build::{Batch, fetch, fetched, produce, produced, record, request};
+use super::build::{Batch, Bytes, fetch, fetched, produce, produced, record, request};
 use super::lines::Letters;
 
 pub const PARENT: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -332,6 +332,55 @@ fn groups_commit() {
             "group h",
         ]
     );
+}
+
+/// The same text in the form of flexible versions.
+fn compact(bytes: Bytes, text: &str) -> Bytes {
+    let mut bytes = bytes;
+    bytes.0.push(text.len() as u8 + 1);
+    bytes.0.extend(text.as_bytes());
+    bytes
+}
+
+#[test]
+fn members_ask_how_far_their_group_is_in_what_they_were_given_to_read() {
+    // kafkajs asks so, others in later versions.
+    let old = request(9, 5, 1).string("g").i32(2).string("t").i32(2);
+    let old = old.i32(3).i32(1).string("u").i32(1).i32(0).framed();
+    let all = request(9, 5, 2).string("g").i32(-1).framed();
+    let one = |version: i16, correlation| {
+        let head = request(9, version, correlation).i8(0);
+        let head = if version >= 8 { head.i8(2) } else { head };
+        let head = compact(head, "h");
+        let head = if version >= 9 {
+            compact(head, "member").i32(4)
+        } else {
+            head
+        };
+        let topics = compact(head.i8(2), "t").i8(3).i32(3).i32(7).i8(0);
+        let end = if version >= 8 { topics.i8(0) } else { topics };
+        if version >= 7 {
+            end.i8(1).i8(0)
+        } else {
+            end.i8(0)
+        }
+        .framed()
+    };
+    let none = request(9, 8, 9).i8(0).i8(1).i8(1).i8(0).framed();
+    let steps = [
+        Ask(old),
+        Ask(all),
+        Ask(one(6, 3)),
+        Ask(one(7, 4)),
+        Ask(one(8, 5)),
+        Ask(one(9, 6)),
+        Ask(none),
+    ];
+    let mut expected = vec!["reads g t p3", "reads g t p1", "reads g u p0"];
+    for _ in 6..=9 {
+        expected.extend(["reads h t p3", "reads h t p7"]);
+    }
+    assert_eq!(lines(Begin::Boundary, &steps), expected);
 }
 
 #[test]

@@ -168,6 +168,9 @@ impl Letters {
                 "commit {} {} p{} @{}",
                 committed.group, committed.destination, committed.partition, committed.offset
             ),
+            Event::Assigned(to) => {
+                format!("reads {} {} p{}", to.group, to.destination, to.partition)
+            }
             Event::Group(group) => format!("group {group}"),
             other => format!("{other:?}"),
         }

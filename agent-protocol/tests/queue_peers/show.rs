@@ -124,6 +124,7 @@ impl Labels {
             }
             Event::SettledKey { .. } => "settled by key".into(),
             Event::Committed(of) => format!("committed {} {}", of.destination, of.offset),
+            Event::Assigned(of) => format!("reads {} {}", of.destination, of.partition),
             Event::Group(name) => format!("group {name}"),
             Event::Unparsed(why) => format!("unparsed {why}"),
         }

@@ -39,6 +39,13 @@ impl Conn {
         if record.old_state == tcp_state::CLOSE_WAIT {
             self.peer_closed |= self.local_close_ktime_ns.is_none();
         }
+        let is_closed = matches!(
+            record.new_state,
+            tcp_state::FIN_WAIT1 | tcp_state::LAST_ACK | tcp_state::CLOSE
+        );
+        if is_closed && self.lane.is_some() {
+            shared.broker_left(self.socket, record.head.ktime_ns);
+        }
         match record.new_state {
             tcp_state::FIN_WAIT1 | tcp_state::LAST_ACK if self.local_close_ktime_ns.is_none() => {
                 self.local_close_ktime_ns = Some(record.head.ktime_ns);

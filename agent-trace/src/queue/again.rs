@@ -84,7 +84,8 @@ impl Shared {
             (parcel.before, parcel.retries) = (Some(before), Some(number));
         }
         let number = again.map_or(0, |(_, number)| number);
-        self.work.logs.is(socket, parcel, (consumer, number, at_ns));
+        let reader = (exchange.process, socket);
+        self.work.logs.is(reader, parcel, (consumer, number, at_ns));
         if let Some((before, _)) = again {
             self.end_work(before, Outcome::Failed(semconv::ERROR_RETRIED), at_ns);
         }
@@ -111,20 +112,31 @@ impl Shared {
             let refused = self.work.refused.get(&producer).copied().flatten();
             before = refused.map(|span| (span, 0));
         }
-        // A group is given a record of a log once, but when the member that had it is gone.
+        // A group is given a record of a log once, but when the member that had it is gone, has given it back or went back to it.
         let has_moved = parcel.offset.is_some() && parcel.group.is_some();
         let at_ns = exchange.start_ktime_ns;
         let mut moved = None;
-        if let (true, None, Some((span, before))) = (is_again || has_moved, parcel.before, before) {
+        if let Some((span, number)) = before
+            && (has_moved || is_again && parcel.before.is_none())
+        {
             parcel.before = Some(span);
-            parcel.retries = Some(parcel.retries.unwrap_or(before + 1));
+            parcel.retries = match parcel.retries {
+                Some(retries) if !has_moved => Some(retries),
+                _ => Some(number + 1),
+            };
             moved = Some(span).filter(|_| has_moved);
         }
         let latest = (exchange.ids.span, parcel.retries.unwrap_or(0));
         self.work.deliveries.put(to, latest, at_ns);
         if let Some(before) = moved {
+            self.work.logs.moved(before, at_ns);
             self.end_work(before, Outcome::Failed(semconv::ERROR_RETRIED), at_ns);
         }
+    }
+
+    /// A connection with a broker was closed.
+    pub(crate) fn broker_left(&mut self, socket: SocketKey, at_ns: u64) {
+        self.work.logs.closed(socket, at_ns);
     }
 
     /// The latest attempt of the job that a message is of.

@@ -1,15 +1,23 @@
 //! Messages of a log that its consumer fetches once more.
 //!
-//! In: deliveries of Kafka's records, in the order of their reads; commits. Out: whether each is new, is the same as before, or is worked on again. Always
-//! holds: a consumer is its connection: two groups of one process are given the same records, each once; bounded. Refuses: what a client fetches again
-//! on another connection.
+//! In: deliveries of Kafka's records, in the order of their reads; commits; what members of groups were given to read. Out: whether each is new, is the same as
+//! before, or is worked on again; for which group it is. Always holds: a consumer is its connection: two groups of one process are given the same
+//! records, each once; bounded. Refuses: a group for what two connections of a process are given, or two of its groups read.
 //!
 //! A client that goes back (a seek, or a failure: kafkajs 2.2 and kafka-python 3.0, `tests/victims/brokers`) fetches from the record that it works on again; those
 //! behind it came before as well, and were not begun, as they were not committed. It may fetch them several times until it works on them, so that a
 //! record that was not committed is worked on again at most once, as far as is told. What was committed, or is read without a group, is read anew.
+//!
+//! All clients fetch on another connection than the one on which they are members (eight were recorded, `agent-protocol/tests/queue_kafka`), and each asks
+//! there how far its group is in what it was given to read (`OffsetFetch`), before it fetches that: so the fetching connection's group is known.
+//! What a group is given once more, on whichever connection of whichever member, is linked to the delivery before (`again`).
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use agent_common::abi::{ProcessKey, SocketKey};
-use agent_protocol::queue::Committed;
+use agent_protocol::queue::{Assigned, Committed};
+use rustc_hash::FxHasher;
 
 use super::Parcel;
 use super::parcel::log_of;
@@ -22,6 +30,8 @@ const RECORDS_MAX: usize = 65_536;
 const PARTITIONS_MAX: usize = 16_384;
 /// Most processes that work for groups.
 const GROUPED_MAX: usize = 16_384;
+/// Most connections that are known to be closed.
+const CLOSED_MAX: usize = 16_384;
 
 /// What a delivery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +44,32 @@ pub(crate) enum Fetched {
     Known(SpanId),
 }
 
+/// A process that reads a partition.
+struct Member {
+    /// None where that is not certain.
+    group: Option<Arc<str>>,
+    /// How often it was given that to read.
+    times: u32,
+}
+
 /// See the module.
 pub(crate) struct Logs {
-    /// By connection, and record.
-    records: Aged<(SocketKey, u64, i64), (SpanId, u32)>,
+    /// By connection, and record: its delivery, how many came before it, and as which part of its group.
+    records: Aged<(SocketKey, u64, i64), (SpanId, u32, u32)>,
     /// The last record that a connection was given of a partition.
     ends: Aged<(SocketKey, u64), i64>,
     /// How far a process committed a partition.
     committed: Aged<(ProcessKey, u64), i64>,
     grouped: Aged<ProcessKey, ()>,
+    /// Groups that a process is a member of.
+    joined: Aged<(ProcessKey, u64), ()>,
+    /// For whom a process reads a partition.
+    members: Aged<(ProcessKey, u64), Member>,
+    /// The connection on which a process was last given something of a partition.
+    readers: Aged<(ProcessKey, u64), SocketKey>,
+    closed: Aged<SocketKey, ()>,
+    /// Deliveries of what was given to their group once more.
+    moved: Aged<SpanId, ()>,
 }
 
 impl Default for Logs {
@@ -52,20 +79,76 @@ impl Default for Logs {
             ends: Aged::new(PARTITIONS_MAX, FOR_EVER),
             committed: Aged::new(PARTITIONS_MAX, FOR_EVER),
             grouped: Aged::new(GROUPED_MAX, FOR_EVER),
+            joined: Aged::new(GROUPED_MAX, FOR_EVER),
+            members: Aged::new(PARTITIONS_MAX, FOR_EVER),
+            readers: Aged::new(PARTITIONS_MAX, FOR_EVER),
+            closed: Aged::new(CLOSED_MAX, FOR_EVER),
+            moved: Aged::new(RECORDS_MAX, FOR_EVER),
         }
     }
 }
 
 impl Logs {
     /// A process works for a group.
-    pub(crate) fn has_group(&mut self, process: ProcessKey, at_ns: u64) {
+    pub(crate) fn has_group(&mut self, process: ProcessKey, group: &str, at_ns: u64) {
         self.grouped.put(process, (), at_ns);
+        self.joined.put((process, hash_of(group)), (), at_ns);
+    }
+
+    /// A process asks how far a group is in a partition: where it is a member, it is about to read that.
+    pub(crate) fn assigned(&mut self, process: ProcessKey, to: &Assigned, at_ns: u64) {
+        if to.destination.is_empty() || !self.joined.has(&(process, hash_of(&to.group))) {
+            return;
+        }
+        let key = (process, log_of(&to.destination, to.partition));
+        match self.members.get_mut(&key) {
+            Some(known) if known.group.as_deref() != Some(&to.group) => known.group = None,
+            Some(known) => known.times = known.times.wrapping_add(1),
+            None => {
+                let group = Some(to.group.as_str().into());
+                let member = Member { group, times: 0 };
+                self.members.put(key, member, at_ns);
+            }
+        }
+    }
+
+    /// A connection with a broker was closed.
+    pub(crate) fn closed(&mut self, socket: SocketKey, at_ns: u64) {
+        self.closed.put(socket, (), at_ns);
+    }
+
+    /// For which group a connection of a process is given a record. Two that are given the same are two readers, and which of them is the group's is not known.
+    pub(crate) fn group_of(
+        &mut self,
+        (process, socket): (ProcessKey, SocketKey),
+        (topic, partition, offset): (&str, i32, i64),
+        at_ns: u64,
+    ) -> Option<Arc<str>> {
+        let log = log_of(topic, partition);
+        let member = self.members.get_mut(&(process, log))?;
+        let other = self.readers.get(&(process, log)).copied();
+        if let Some(other) = other.filter(|other| *other != socket)
+            && !self.closed.has(&other)
+            && self
+                .ends
+                .get(&(other, log))
+                .is_some_and(|end| offset <= *end)
+        {
+            member.group = None;
+        }
+        self.readers.put((process, log), socket, at_ns);
+        member.group.clone()
+    }
+
+    /// What this was the delivery of was given to its group once more.
+    pub(crate) fn moved(&mut self, consumer: SpanId, at_ns: u64) {
+        self.moved.put(consumer, (), at_ns);
     }
 
     /// A process committed: what lies before is worked on anew if it comes again.
     pub(crate) fn committed(&mut self, process: ProcessKey, upto: &Committed, at_ns: u64) {
         let log = log_of(&upto.destination, upto.partition);
-        self.has_group(process, at_ns);
+        self.has_group(process, &upto.group, at_ns);
         self.committed.put((process, log), upto.offset, at_ns);
     }
 
@@ -81,9 +164,13 @@ impl Logs {
         };
         let end = self.ends.get(&(socket, log)).copied();
         self.ends.put((socket, log), offset, at_ns);
-        let Some(&(before, number)) = self.records.get(&(socket, log, offset)) else {
+        let Some(&(before, number, times)) = self.records.get(&(socket, log, offset)) else {
             return Fetched::New;
         };
+        // Given to the group anew, which knows the delivery before.
+        if self.times(process, log).is_some_and(|now| now != times) || self.moved.has(&before) {
+            return Fetched::New;
+        }
         let committed = self.committed.get(&(process, log));
         let is_anew = !self.grouped.has(&process) || committed.is_some_and(|upto| offset < *upto);
         let goes_back = end.is_none_or(|end| offset <= end);
@@ -95,13 +182,31 @@ impl Logs {
     }
 
     /// This is the record's delivery now, and so many came before it.
-    pub(crate) fn is(&mut self, socket: SocketKey, parcel: &Parcel, at: (SpanId, u32, u64)) {
+    pub(crate) fn is(
+        &mut self,
+        (process, socket): (ProcessKey, SocketKey),
+        parcel: &Parcel,
+        at: (SpanId, u32, u64),
+    ) {
         let (consumer, number, at_ns) = at;
-        if let Some((partition, offset)) = parcel.place_in_log() {
-            let record = (socket, partition, offset);
-            self.records.put(record, (consumer, number), at_ns);
+        if let Some((log, offset)) = parcel.place_in_log() {
+            let times = self.times(process, log).unwrap_or_default();
+            let record = (socket, log, offset);
+            self.records.put(record, (consumer, number, times), at_ns);
         }
     }
+
+    /// How often a process was given a partition to read, where its group is certain.
+    fn times(&self, process: ProcessKey, log: u64) -> Option<u32> {
+        let member = self.members.get(&(process, log))?;
+        member.group.as_ref().map(|_| member.times)
+    }
+}
+
+fn hash_of(group: &str) -> u64 {
+    let mut hasher = FxHasher::default();
+    group.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -124,7 +229,7 @@ mod tests {
     fn outcome(has_group: bool, words: &[&str]) -> String {
         let mut logs = Logs::default();
         if has_group {
-            logs.has_group(WORKER, 1);
+            logs.has_group(WORKER, "mailers", 1);
         }
         let mut text = String::new();
         for (nth, word) in words.iter().enumerate() {
@@ -159,7 +264,7 @@ mod tests {
                 }
             };
             text.push(sign);
-            logs.is(socket, &parcel, (consumer, number, 1));
+            logs.is((WORKER, socket), &parcel, (consumer, number, 1));
         }
         text
     }

@@ -367,8 +367,9 @@ impl Lane {
                 shared.done_with(job, failed, at_ns);
             }
             Event::Committed(committed) => shared.committed(record.process, &committed, at_ns),
+            Event::Assigned(to) => shared.work.logs.assigned(record.process, &to, at_ns),
             Event::Group(group) => {
-                shared.work.logs.has_group(record.process, at_ns);
+                shared.work.logs.has_group(record.process, &group, at_ns);
                 self.group = Some(group);
             }
             Event::Unparsed(_) => shared.counters.one(Counter::MessageUnparsed),
@@ -416,7 +417,10 @@ impl Lane {
         shared: &mut Shared,
     ) -> SpanId {
         if delivered.message.group.is_none() {
-            delivered.message.group.clone_from(&self.group);
+            delivered.message.group = match &self.group {
+                Some(group) => Some(group.clone()),
+                None => self.group_elsewhere(&delivered, moved.record, shared),
+            };
         }
         let header = shared.header(delivered.message.traceparent);
         let (number, keys) = (delivered.delivery, delivered.message.keys.clone());
@@ -442,6 +446,27 @@ impl Lane {
             self.unsettled.insert(number, ids.span);
         }
         consumer
+    }
+
+    /// The group that a record of a log is given to, where that was said on another connection of the process.
+    fn group_elsewhere(
+        &self,
+        delivered: &Delivered,
+        record: &SegmentRecord,
+        shared: &mut Shared,
+    ) -> Option<String> {
+        let message = &delivered.message;
+        let place = (
+            delivered.destination.as_str(),
+            message.partition?,
+            message.offset?,
+        );
+        let reader = (record.process, self.socket);
+        let group = shared
+            .work
+            .logs
+            .group_of(reader, place, moved_ktime(record))?;
+        Some(group.as_ref().to_owned())
     }
 
     fn exchange(

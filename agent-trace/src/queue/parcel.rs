@@ -101,10 +101,12 @@ impl Parcel {
         Some((log_of(&self.destination, self.partition?), self.offset?))
     }
 
-    /// The queue, or the group at a topic, that it was delivered to: each has a copy of its own.
+    /// The queue, or the group at a topic, that it was delivered to: each has a copy of its own. Of a log it is the record: a put that was repeated
+    /// may stand there twice.
     pub(crate) fn recipient(&self) -> u64 {
         let mut hasher = FxHasher::default();
         (&self.destination, &self.group).hash(&mut hasher);
+        self.place_in_log().hash(&mut hasher);
         hasher.finish()
     }
 }

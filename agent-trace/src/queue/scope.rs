@@ -58,6 +58,7 @@ impl Scope {
             | Event::Fetching
             | Event::Settled { .. }
             | Event::Committed(_)
+            | Event::Assigned(_)
             | Event::Group(_)
             | Event::Unparsed(_) => {}
         }

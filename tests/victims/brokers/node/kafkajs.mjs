@@ -1,4 +1,5 @@
-// kafkajs: a group's consumer, one message at a time of each partition; one that failed is tried again by the library.
+// kafkajs: a group's consumer, one message at a time of each partition; one that failed is tried again by the library. What it fetches at once is
+// less than the agent captures of a read, so that each delivery is seen.
 import { attempt, modules, port, run } from './calls.mjs';
 
 const { Kafka, logLevel } = modules('kafkajs');
@@ -16,7 +17,7 @@ await run(async body => {
   await admin.connect();
   await admin.createTopics({ topics: [{ topic: 'mails', numPartitions: 4 }] }).catch(() => {});
   await admin.disconnect();
-  const consumer = kafka.consumer({ groupId: 'mailers', maxWaitTimeInMs: 200 });
+  const consumer = kafka.consumer({ groupId: 'mailers', maxWaitTimeInMs: 200, maxBytesPerPartition: 1024 });
   const joined = new Promise(resolve => consumer.on(consumer.events.GROUP_JOIN, resolve));
   await consumer.connect();
   await consumer.subscribe({ topics: ['mails'], fromBeginning: true });

@@ -37,6 +37,7 @@ enum At {
     FetchEnd,
     Commit,
     TransactionCommit,
+    Assigned,
     CommitTopic,
     CommitPart,
     CommitTopicEnd,
@@ -61,6 +62,8 @@ pub(super) struct Request {
     /// A commit says topics' ids, and leaders' epochs.
     has_ids: bool,
     has_epochs: bool,
+    /// It only asks how far its group is.
+    asks: bool,
 }
 
 impl Request {
@@ -112,6 +115,7 @@ impl Side for ToBroker<'_> {
             At::Forgotten | At::ForgottenTopic | At::FetchEnd => self.fetch_end(view),
             At::Commit => self.commit(view),
             At::TransactionCommit => self.transaction_commit(view),
+            At::Assigned => self.assigned(view),
             At::CommitTopic | At::CommitPart | At::CommitTopicEnd => self.commit_part(view),
             At::Group => self.group(view),
         };
@@ -167,6 +171,7 @@ impl ToBroker<'_> {
             Api::Fetch if is_read => At::Fetch,
             Api::OffsetCommit if is_read => At::Commit,
             Api::TxnOffsetCommit if is_read => At::TransactionCommit,
+            Api::OffsetFetch if is_read => At::Assigned,
             Api::JoinGroup | Api::Heartbeat | Api::SyncGroup | Api::ConsumerGroupHeartbeat => {
                 At::Group
             }
@@ -178,7 +183,7 @@ impl ToBroker<'_> {
                 (self.out)(Event::Unparsed("version"));
                 return self.rest();
             }
-            Api::Metadata | Api::Other => return self.rest(),
+            Api::Metadata | Api::OffsetFetch | Api::Other => return self.rest(),
         };
         Ok(used)
     }

@@ -204,10 +204,16 @@ impl<'a> Session<'a> {
         measured
     }
 
+    /// The job that work names: of a message that was cut the key may be missing, and its PRODUCER says it.
+    fn said(&self, work: &'a ReceivedSpan) -> Option<&'a str> {
+        said(work).or_else(|| said(self.parent(work)?))
+    }
+
     /// Work in the trace of the request, or that names the job itself.
     fn attempts(&self, trace: Option<&Vec<u8>>, id: &str) -> Vec<&'a ReceivedSpan> {
         let of = |span: &&&ReceivedSpan| {
-            span.kind == Kind::Consumer && (trace == Some(&span.trace_id) || said(span) == Some(id))
+            span.kind == Kind::Consumer
+                && (trace == Some(&span.trace_id) || self.said(span) == Some(id))
         };
         self.messages.iter().filter(of).copied().collect()
     }
@@ -264,10 +270,11 @@ impl<'a> Session<'a> {
             };
             let names = self.names(span);
             let said = said(span);
-            let is_of_another = job.is_some_and(|job| {
-                (!names.is_empty() && !names.contains(job.id.as_str()))
-                    || said.is_some_and(|said| said != job.id)
-            }) || (!is_put && parent.and_then(self::said) != said);
+            let is_of_another =
+                job.is_some_and(|job| {
+                    (!names.is_empty() && !names.contains(job.id.as_str()))
+                        || said.is_some_and(|said| said != job.id)
+                }) || (!is_put && said.is_some() && parent.and_then(self::said) != said);
             if !is_put && self.is_late(span) {
                 measured.late += 1;
                 measured.say("ends late", "", Some(span));
@@ -279,7 +286,15 @@ impl<'a> Session<'a> {
                 continue;
             }
             let Some(job) = job else {
-                // Its producer is right; nobody knows whose it is.
+                // Its producer is right; nobody knows whose it is, but by what it says.
+                let job = said.and_then(|id| jobs.iter().find(|job| job.id == id));
+                if let Some(job) = job.filter(|_| !is_put) {
+                    let count = seen.entry((job.id.as_str(), span.kind)).or_default();
+                    *count += 1;
+                    if *count > job.attempts() && self.is_linked(span) {
+                        continue;
+                    }
+                }
                 if is_put {
                     root_puts += 1;
                 } else if work.right < due_work {
@@ -297,6 +312,9 @@ impl<'a> Session<'a> {
             };
             let count = seen.entry((job.id.as_str(), span.kind)).or_default();
             *count += 1;
+            if *count > due && !is_put && self.is_linked(span) {
+                continue;
+            }
             if *count > due {
                 score.doubled += 1;
                 measured.say("doubled", &job.id, Some(span));
@@ -316,6 +334,13 @@ impl<'a> Session<'a> {
                 }
             }
         }
+    }
+
+    /// Linked to other work: what a broker delivers more often than the job fails (to another member of a group) is no double.
+    fn is_linked(&self, work: &ReceivedSpan) -> bool {
+        let to = |span: &&ReceivedSpan| span.kind == Kind::Consumer;
+        let mut links = work.links.iter();
+        links.any(|link| self.by_id.get(link.span_id.as_slice()).is_some_and(to))
     }
 
     /// Messages that are roots have a trace each: the calls in it are one job's.
@@ -378,8 +403,10 @@ impl<'a> Session<'a> {
             measured.say("missing", path, None);
             return None;
         };
-        measured.calls.doubled += calls.len() - 1;
-        if calls.len() > 1 {
+        // (Who is given a message once more works on it once more.)
+        let more = attempts.len().saturating_sub(job.attempts());
+        measured.calls.doubled += (calls.len() - 1).saturating_sub(more);
+        if calls.len() > 1 + more {
             measured.say("doubled", path, Some(call));
         }
         let Some(work) = self.parent(call) else {

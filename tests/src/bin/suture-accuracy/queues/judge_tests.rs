@@ -168,6 +168,21 @@ fn messages_work_and_calls_are_right_root_wrong_missing_or_doubled() {
             2,
         ),
         (
+            "given to another member meanwhile, and linked",
+            changed(|spans| {
+                spans.push(span(Kind::Consumer, 1, 8, Some(2), ""));
+                spans[5].links.push(ReceivedLink {
+                    trace_id: vec![1; 16],
+                    span_id: vec![3; 8],
+                    attributes: BTreeMap::new(),
+                });
+            }),
+            right,
+            right,
+            both,
+            2,
+        ),
+        (
             "another job's call below the work",
             changed(|spans| {
                 spans.truncate(3);

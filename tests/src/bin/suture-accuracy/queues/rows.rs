@@ -93,6 +93,11 @@ const FETCHED: Floors = Floors {
     links: 99.9,
     late: usize::MAX,
 };
+/// As [`JOINED`], where a message that failed is fetched once more.
+const FETCHED_AGAIN: Floors = Floors {
+    links: 99.9,
+    ..JOINED
+};
 /// The request puts, the broker keeps a message that is tried again, and who works is not known.
 const REDELIVERED: Floors = Floors {
     puts: 99.9,
@@ -193,19 +198,33 @@ pub const ALL: &[Queue] = &[
             REDELIVERED,
         )
     },
-    message(
-        "kafka-python",
-        Server::Kafka,
-        Program::Python("kafka_python"),
-        JOINED,
-    ),
-    message(
-        "confluent-kafka",
-        Server::Kafka,
-        Program::Python("confluent"),
-        JOINED,
-    ),
-    message("kafkajs", Server::Kafka, Program::Node("kafkajs"), JOINED),
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message(
+            "kafka-python",
+            Server::Kafka,
+            Program::Python("kafka_python"),
+            FETCHED_AGAIN,
+        )
+    },
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message(
+            "confluent-kafka",
+            Server::Kafka,
+            Program::Python("confluent"),
+            FETCHED_AGAIN,
+        )
+    },
+    Queue {
+        again: Some(Again::Redelivered("again")),
+        ..message(
+            "kafkajs",
+            Server::Kafka,
+            Program::Node("kafkajs"),
+            FETCHED_AGAIN,
+        )
+    },
     message("franz-go", Server::Kafka, Program::Go("franz"), JOINED),
     message(
         "nats-py",
