@@ -146,7 +146,7 @@ pub fn collect(receiver: &Receiver, ids: &[&str], per_call: usize) -> Vec<Receiv
         Duration::from_secs(8),
     );
     receiver
-        .settle(Duration::from_millis(600))
+        .settle_of(named, Duration::from_millis(600))
         .into_iter()
         .filter(named)
         .collect()

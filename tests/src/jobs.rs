@@ -116,6 +116,7 @@ pub fn collect(
     let calls: usize = asked.iter().map(|job| job.plan.calls.len()).sum();
     let ids: HashSet<&str> = asked.iter().map(|job| job.id.as_str()).collect();
     let named = |span: &ReceivedSpan| span.path().split('/').any(|part| ids.contains(part));
+    let is_ours = |span: &ReceivedSpan| named(span) || is_message(span, port);
     // What is missing is reported by the check.
     let _ = receiver.wait_until(
         |spans| {
@@ -125,9 +126,9 @@ pub fn collect(
         within,
     );
     receiver
-        .settle(Duration::from_millis(800))
+        .settle_of(is_ours, Duration::from_millis(800))
         .into_iter()
-        .filter(|span| named(span) || is_message(span, port))
+        .filter(is_ours)
         .collect()
 }
 

@@ -403,6 +403,33 @@ impl Receiver {
             std::thread::sleep(quiet_for - quiet);
         }
     }
+
+    /// The same, whatever other spans come: of a loop that never ends, of other programs of the host.
+    pub fn settle_of(
+        &self,
+        is_one: impl Fn(&ReceivedSpan) -> bool,
+        quiet_for: Duration,
+    ) -> Vec<ReceivedSpan> {
+        let quiet_for = scaled(quiet_for);
+        let (begun, mut since) = (Instant::now(), Instant::now());
+        let mut looked = 0;
+        loop {
+            // Each span is looked at once.
+            let more = self.look(|spans| {
+                let new = spans.get(looked..).unwrap_or_default();
+                looked = spans.len();
+                new.iter().filter(|span| is_one(span)).count()
+            });
+            if more > 0 {
+                since = Instant::now();
+            }
+            let left = quiet_for.saturating_sub(since.elapsed());
+            if left.is_zero() || begun.elapsed() >= quiet_for * 20 {
+                return self.spans();
+            }
+            std::thread::sleep(left.min(Duration::from_millis(50)));
+        }
+    }
 }
 
 impl Drop for Receiver {

@@ -7,14 +7,15 @@ use std::time::Duration;
 use suture_tests::check::{Complaints, of_process};
 use suture_tests::client::get_all;
 use suture_tests::scene::{times, unique_ids};
-use suture_tests::victims::{compiled, leaf};
+use suture_tests::victims::compiled;
 use suture_tests::{Kind, ReceivedSpan, Scene};
 
 use super::parents::{Expected, Parent, of_calls};
 
 fn calls_have_parents(name: &str, calls: usize, parent: Parent, in_flight: usize) {
     let scene = Scene::open().unwrap();
-    let leaf = leaf().unwrap();
+    // (http.server sends head and body apart: a client that acknowledges late waits 40 ms for each call.)
+    let leaf = compiled::go_late(4).unwrap();
     let victim = compiled::go_units(Some(&leaf)).unwrap();
     let expected = Expected {
         calls,
@@ -52,7 +53,8 @@ handed_over! {
 #[test]
 fn refused_connections_are_the_requests_even_when_they_wait_for_each_other() {
     let scene = Scene::open().unwrap();
-    let leaf = leaf().unwrap();
+    // (http.server sends head and body apart: a client that acknowledges late waits 40 ms for each call.)
+    let leaf = compiled::go_late(4).unwrap();
     let victim = compiled::go_units(Some(&leaf)).unwrap();
     let agent = scene.agent().start().unwrap();
     let ids = unique_ids(times(100));

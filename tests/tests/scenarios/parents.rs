@@ -63,7 +63,11 @@ pub fn of_calls(
         },
         Duration::from_secs(10),
     );
-    let spans = scene.receiver().settle(Duration::from_millis(500));
+    // (What is called for nobody is called for ever.)
+    let is_ours = |span: &ReceivedSpan| of_process(span, &pids) && !is_for_nobody(span);
+    let spans = scene
+        .receiver()
+        .settle_of(is_ours, Duration::from_millis(500));
     agent.stop().unwrap();
     let served: BTreeMap<String, &ReceivedSpan> = spans
         .iter()

@@ -1,7 +1,7 @@
 //! Java's virtual threads, of the releases that `tests/victims/setup.sh` installs.
 
 use suture_tests::Scene;
-use suture_tests::victims::{compiled, leaf};
+use suture_tests::victims::compiled;
 
 use super::parents::{Expected, Parent, of_calls};
 
@@ -25,7 +25,7 @@ fn calls_have_parents(
     in_flight: usize,
 ) -> usize {
     let scene = Scene::open().unwrap();
-    let leaf = leaf().unwrap();
+    let leaf = compiled::go_late(4).unwrap();
     let victim = compiled::java_threads(release, kind, options, &leaf).unwrap();
     println!("Java {release}");
     of_calls(&scene, &victim, name, expected, in_flight)
