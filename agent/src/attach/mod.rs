@@ -34,7 +34,7 @@ use aya::{
 use aya_log::EbpfLogger;
 
 use carriers::{Carriers, Network};
-use place::{attach_one, load};
+use place::{attach_one, load_all};
 use table::{Carrier, HOOKS, Hook, Need, Place, Way};
 use way::kernel_release;
 
@@ -177,12 +177,12 @@ fn attach_in(way: Way, options: &Options) -> Result<Attached, AttachError> {
                 _ => true,
             }
     };
-    for hook in HOOKS
+    let wanted = HOOKS
         .iter()
         .filter(|hook| hook.serves(way))
-        .filter(is_wanted)
-    {
-        match load(&mut ebpf, hook, &types) {
+        .filter(is_wanted);
+    for (hook, load) in load_all(&mut ebpf, wanted, &types) {
+        match load {
             // What an optional function is called in is known only when it is asked for; a cgroup asks for a capability of its
             // own (CAP_NET_ADMIN).
             Err(AttachError::Program { reason, .. })

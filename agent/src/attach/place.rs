@@ -1,14 +1,18 @@
-//! One program at a time: through the verifier, and to its place.
+//! Programs on their way: through the verifier, all of them, and to its place, one.
 //!
-//! In: the object, a row of the table. Out: a program that is loaded or attached, or what the kernel said. Always holds: nothing is
+//! In: the object, rows of the table. Out: programs that are loaded or attached, or what the kernel said. Always holds: nothing is
 //! attached that was not loaded. Refuses: nothing of its own.
+
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
 
 use aya::{
     Btf, Ebpf,
     maps::{MapData, MapError, SockHash, sock::SockMapFd},
     programs::{
-        BtfTracePoint, CgroupAttachMode, FEntry, FExit, ProgramError, RawTracePoint, SkMsg,
-        SockOps, TracePoint, UProbe,
+        BtfTracePoint, CgroupAttachMode, FEntry, FExit, Program, ProgramError, RawTracePoint,
+        SkMsg, SockOps, TracePoint, UProbe,
     },
 };
 
@@ -18,11 +22,58 @@ use super::{
     table::{Hook, Place},
 };
 
-/// Passes one program through the verifier.
-pub(super) fn load(ebpf: &mut Ebpf, hook: &Hook, types: &Btf) -> Result<(), AttachError> {
-    let program = ebpf
-        .program_mut(hook.program)
-        .ok_or(AttachError::Absent(hook.program))?;
+/// Most processors that verify at once.
+const LOADERS_MAX: usize = 4;
+
+/// What became of each row's program.
+pub(super) type Loads = Vec<(&'static Hook, Result<(), AttachError>)>;
+
+/// Passes programs through the verifier, on several processors at once: it takes no lock for who may load programs (`bpf_check`, 5.15 to 6.18), and its
+/// work is nearly all of the time that a start takes. In the order of the rows.
+pub(super) fn load_all(
+    ebpf: &mut Ebpf,
+    hooks: impl Iterator<Item = &'static Hook>,
+    types: &Btf,
+) -> Loads {
+    let mut programs: HashMap<String, &mut Program> = ebpf
+        .programs_mut()
+        .map(|(name, program)| (name.to_owned(), program))
+        .collect();
+    let mut work: Vec<(usize, &Hook, Option<&mut Program>)> = hooks
+        .enumerate()
+        .map(|(nth, hook)| (nth, hook, programs.remove(hook.program)))
+        .collect();
+    // Taken from the end.
+    work.reverse();
+    let loaders = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let (work, loads) = (Mutex::new(work), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..loaders.min(LOADERS_MAX) {
+            scope.spawn(|| {
+                loop {
+                    let next = work.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                    let Some((nth, hook, program)) = next else {
+                        return;
+                    };
+                    let load = match program {
+                        Some(program) => load(program, hook, types),
+                        None => Err(AttachError::Absent(hook.program)),
+                    };
+                    let mut loads = loads.lock().unwrap_or_else(PoisonError::into_inner);
+                    loads.push((nth, hook, load));
+                }
+            });
+        }
+    });
+    let mut loads = loads.into_inner().unwrap_or_else(PoisonError::into_inner);
+    loads.sort_by_key(|(nth, ..)| *nth);
+    loads
+        .into_iter()
+        .map(|(_, hook, load)| (hook, load))
+        .collect()
+}
+
+fn load(program: &mut Program, hook: &Hook, types: &Btf) -> Result<(), AttachError> {
     let loaded = match hook.place {
         Place::Syscall(_) => <&mut TracePoint>::try_from(program).and_then(TracePoint::load),
         Place::Raw(_) => <&mut RawTracePoint>::try_from(program).and_then(RawTracePoint::load),
