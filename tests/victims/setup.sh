@@ -87,6 +87,12 @@ fi
 if stale java "$here/java/"*.java; then
   rm -rf "$cache/java"; javac -d "$cache/java" "$here/java/"*.java; built
 fi
+if stale stall-go "$here/stall/go/go.mod" "$here/stall/go/main.go"; then
+  (cd "$here/stall/go" && CGO_ENABLED=0 go build -o "$cache/stall-go" .); built
+fi
+if stale stall-java "$here/stall/java/Stall.java"; then
+  rm -rf "$cache/stall-java"; javac -d "$cache/stall-java" "$here/stall/java/Stall.java"; built
+fi
 if stale accuracy-java "$here/accuracy/java/"*.java; then
   rm -rf "$cache/accuracy-java"; javac -d "$cache/accuracy-java" "$here/accuracy/java/"*.java; built
 fi

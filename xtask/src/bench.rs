@@ -3,7 +3,7 @@
 //! In: arguments of `suture-bench`. Out: its figures. Always holds: what measures and what is measured are release builds
 //! of these sources.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::Result;
 
@@ -32,13 +32,7 @@ pub fn run(args: &[OsString]) -> Result<()> {
 /// A build failed, or the program did.
 pub fn measure(name: &str, args: &[OsString]) -> Result<()> {
     let suture = build::all()?;
-    process::run(process::cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "suture-tests",
-        "--bins",
-    ]))?;
+    let program = measuring(name)?;
     // `env`, because sudo drops the variables of its caller.
     let mut bench = process::as_root("env");
     let mut variable = OsString::from("SUTURE_BIN=");
@@ -51,9 +45,20 @@ pub fn measure(name: &str, args: &[OsString]) -> Result<()> {
             bench.arg(variable);
         }
     }
-    process::run(
-        bench
-            .arg(process::target_dir().join("release").join(name))
-            .args(args),
-    )
+    process::run(bench.arg(program).args(args))
+}
+
+/// A measuring program of the crate `tests`, built.
+///
+/// # Errors
+/// The build failed.
+pub fn measuring(name: &str) -> Result<PathBuf> {
+    process::run(process::cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "suture-tests",
+        "--bins",
+    ]))?;
+    Ok(process::target_dir().join("release").join(name))
 }

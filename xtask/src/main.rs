@@ -17,6 +17,7 @@ mod process;
 mod record;
 mod run;
 mod setup;
+mod stall;
 mod test;
 mod tidy;
 mod toolchain;
@@ -73,6 +74,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Whether programs stall where headers are written into their requests
+    Stall(stall::Options),
     /// Fuzz the parsers
     Fuzz {
         /// One target; all without it
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
         Verb::VmTest(options) => vm_test::run(&options),
         Verb::Accuracy { args } => accuracy::run(&args),
         Verb::Bench { args } => bench::run(&args),
+        Verb::Stall(options) => stall::run(&options),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Verb::Record { names } => record::run(&names),
         Verb::Bless { names } => bless::run(&names),

@@ -89,19 +89,11 @@ pub fn run(options: &Options) -> Result<()> {
 /// # Errors
 /// Something that is needed could not be had. A failed test is no error here, but a count.
 pub fn counted(options: &Options) -> Result<Counts> {
-    setup::packages(NEEDED)?;
+    machine()?;
     setup::victims()?;
     let suture = build::all()?;
     let tests = test_programs()?;
-    let mut images = vec![];
-    for (kernel, meta) in [
-        (Kernel::V6_1, "linux-image-amd64"),
-        (Kernel::V6_12, "linux-image-6.12-amd64"),
-    ] {
-        if options.kernel == Kernel::All || options.kernel == kernel {
-            images.push((kernel, image(meta)?));
-        }
-    }
+    let images = images(options.kernel)?;
     // Side by side: what takes longest in a machine, the verifier, keeps one of its two processors busy.
     std::thread::scope(|scope| {
         let runs: Vec<_> = images
@@ -116,6 +108,31 @@ pub fn counted(options: &Options) -> Result<Counts> {
         }
         Ok(sum)
     })
+}
+
+/// What a virtual machine needs of this one.
+///
+/// # Errors
+/// It could not be installed.
+pub fn machine() -> Result<()> {
+    setup::packages(NEEDED)
+}
+
+/// The package files of these kernels; downloaded once.
+///
+/// # Errors
+/// One could not be had.
+pub fn images(wanted: Kernel) -> Result<Vec<(Kernel, PathBuf)>> {
+    let mut images = vec![];
+    for (kernel, meta) in [
+        (Kernel::V6_1, "linux-image-amd64"),
+        (Kernel::V6_12, "linux-image-6.12-amd64"),
+    ] {
+        if wanted == Kernel::All || wanted == kernel {
+            images.push((kernel, image(meta)?));
+        }
+    }
+    Ok(images)
 }
 
 /// Runs the tests under one kernel, in each way of seeing bytes.
@@ -134,7 +151,12 @@ fn on(
         eprintln!("xtask: under {file}, bytes seen at {way}");
         let counts = counts::run_twice(|names| {
             let script = script(tests, options, names);
-            counts::run_beside_others(&mut under(image, options, way, suture, &script), &label)
+            let mut vm = under(image, way, suture, &script);
+            vm.env("VM_TIMEOUT", if options.short { "2700" } else { "5400" });
+            if options.short {
+                vm.env("SUTURE_SHORT", "1");
+            }
+            counts::run_beside_others(&mut vm, &label)
         })?;
         eprintln!("xtask: under {file}, bytes seen at {way}: {counts}");
         if counts == Counts::default() {
@@ -292,7 +314,7 @@ fn script(tests: &[TestProgram], options: &Options, names: &[&str]) -> String {
 }
 
 /// A boot of one kernel that runs `script`, with bytes seen at `way`.
-fn under(image: &Path, options: &Options, way: &str, suture: &Path, script: &str) -> Command {
+pub fn under(image: &Path, way: &str, suture: &Path, script: &str) -> Command {
     let mut vm = process::command(process::root().join("tests/vm/run-in-vm"));
     let shared: Vec<OsString> = [
         process::target_dir(),
@@ -307,15 +329,11 @@ fn under(image: &Path, options: &Options, way: &str, suture: &Path, script: &str
         .arg(script)
         .env("VM_CACHE", process::cache_dir().join("vm"))
         .env("VM_SHARE", shared.join(&OsString::from(":")))
-        .env("VM_TIMEOUT", if options.short { "2700" } else { "5400" })
         .env("SUTURE_BIN", suture)
         .env("SUTURE_TEST_HOOKS", way)
         .env("SUTURE_TIME_SCALE", TIME_SCALE);
     if !process::is_root() {
         vm.env("VM_FS", "9p");
-    }
-    if options.short {
-        vm.env("SUTURE_SHORT", "1");
     }
     vm
 }

@@ -1,0 +1,3 @@
+module suture.invalid/stall
+
+go 1.19
