@@ -1,4 +1,4 @@
-//! One run: all clients at once, for some seconds, and what each says of its waits.
+//! One run: the clients, so many at once, for some seconds, and what each says of its waits.
 //!
 //! In: the clients and the servers. Out: for each its requests, failures, stalls and longest wait. Always holds: a client that does not
 //! end in time is ended, and is one failure and one stall. Refuses: a client that says nothing.
@@ -27,6 +27,8 @@ pub struct Load {
     pub stall: u32,
     /// How many connections.
     pub connections: u32,
+    /// How many clients at the same time.
+    pub at_once: usize,
 }
 
 /// What a client says.
@@ -79,6 +81,14 @@ impl Load {
     /// # Errors
     /// One cannot be started, or says nothing.
     pub fn run(&self, clients: &[&Client], servers: &Servers) -> Result<Vec<Waits>> {
+        let mut waits = Vec::new();
+        for group in clients.chunks(self.at_once) {
+            waits.extend(self.together(group, servers)?);
+        }
+        Ok(waits)
+    }
+
+    fn together(&self, clients: &[&Client], servers: &Servers) -> Result<Vec<Waits>> {
         let begun = Instant::now();
         let mut running = Vec::new();
         for client in clients {

@@ -1,8 +1,8 @@
-//! `suture-stall [--header on|force] [--alone] [--rounds N] [--seconds N] [--connections N] [--stall N] [CLIENT…]`: whether programs whose requests are given headers
-//! wait longer than they did, or fail.
+//! `suture-stall [--header on|force] [--alone] [--rounds N] [--seconds N] [--connections N] [--at-once N] [--stall N] [CLIENT…]`: whether
+//! programs whose requests are given headers wait longer than they did, or fail.
 //!
 //! In: a built agent (`SUTURE_BIN`), nginx, and the clients under `tests/victims/stall`. Out: a table on stdout, for each client: requests, failures,
-//! the longest wait and stalls, with the carrier off and on, in turn, all clients at once; what the agent and `suture doctor` say of this
+//! the longest wait and stalls, with the carrier off and on, in turn; what the agent and `suture doctor` say of this
 //! kernel. Always holds: exit code 1 when a client stalled or failed more often with the carrier on. Refuses: to judge a run in which no
 //! header was written. `force` keeps all sockets in the map whatever the kernel: so it is shown which kernels and clients the test finds broken.
 #![allow(clippy::print_stdout, reason = "the table is this program's product")]
@@ -50,11 +50,21 @@ struct Cli {
     /// Connections of each client
     #[arg(long, default_value_t = 4)]
     connections: u32,
+    /// Clients that run at the same time
+    #[arg(long, default_value_t = CLIENTS.len(), value_parser = at_least_one)]
+    at_once: usize,
     /// Seconds from which on a request is a stall; after four times as many it has failed
     #[arg(long, default_value_t = 5)]
     stall: u32,
     /// Only clients whose names contain one of these
     only: Vec<String>,
+}
+
+fn at_least_one(word: &str) -> Result<usize, String> {
+    match word.parse() {
+        Ok(0) | Err(_) => Err("a number from 1 on".to_owned()),
+        Ok(number) => Ok(number),
+    }
 }
 
 /// A client without and with the carrier, over all rounds.
@@ -93,6 +103,7 @@ fn run(cli: &Cli) -> Result<usize> {
         patience: cli.stall * 4,
         stall: cli.stall,
         connections: cli.connections,
+        at_once: cli.at_once,
     };
     let is_wanted = |client: &&Client| {
         cli.only.is_empty()
@@ -141,7 +152,7 @@ fn run(cli: &Cli) -> Result<usize> {
     Ok(rows.iter().filter(|row| row.is_worse()).count())
 }
 
-/// All clients beside an agent with this `propagation.header`; and what the agent said of it.
+/// The clients beside an agent with this `propagation.header`; and what the agent said of it.
 fn side(header: &str, clients: &[&Client], load: &Load) -> Result<(Vec<Waits>, String)> {
     let folder = Folder::new()?;
     let hooks = std::env::var("SUTURE_TEST_HOOKS")
@@ -204,8 +215,12 @@ fn doctor() -> Result<String> {
 
 fn print(rows: &[Row], cli: &Cli, on: &str) {
     println!(
-        "{} rounds of {} s, {} connections a client; a stall takes {} s",
-        cli.rounds, cli.seconds, cli.connections, cli.stall
+        "{} rounds of {} s, {} clients at once, {} connections a client; a stall takes {} s",
+        cli.rounds,
+        cli.seconds,
+        cli.at_once.min(rows.len()),
+        cli.connections,
+        cli.stall
     );
     let off = if cli.alone { "no agent" } else { "header off" };
     let heading = format!(

@@ -48,10 +48,10 @@ public final class Stall {
     public static void main(String[] words) throws Exception {
         boolean isUrl = words[0].equals("url");
         String base = "http://127.0.0.1:" + words[1];
-        long end = System.nanoTime() + (long) (Double.parseDouble(words[2]) * 1e9);
         int patience = (int) (Double.parseDouble(words[3]) * 1e3);
         double stall = Double.parseDouble(words[4]);
         HttpClient client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+        long end = System.nanoTime() + (long) (Double.parseDouble(words[2]) * 1e9);
         Thread[] threads = new Thread[Integer.parseInt(words[5])];
         for (int at = 0; at < threads.length; at++) {
             threads[at] = new Thread(() -> {
