@@ -36,7 +36,7 @@ mod handed {
 }
 
 /// Puts the cause of what runs now into `found`. Returns the evidence, 0 where it is not known.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn resolve(environment: &mut Environment) -> u64 {
     if activation::is_running(environment) {
         return resolve_running(environment);
