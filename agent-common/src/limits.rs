@@ -54,7 +54,7 @@ pub const DESTINATIONS_MAX: u32 = 1_024;
 pub const SILENT_MAX: u32 = 1_024;
 /// Times a segment is sent with an option before it is sent again without.
 pub const OPTION_TRIES_MAX: u8 = 3;
-/// Announcements to a destination that were answered only without one before no more are made to it.
+/// Announcements to a destination, one after the other, that were answered only without one before no more are made to it.
 pub const SILENT_TRIES_MAX: u8 = 2;
 /// Bytes of a request's head in which `traceparent` is looked for in the kernel.
 pub const ADOPT_BYTES: usize = 4 * 1024;

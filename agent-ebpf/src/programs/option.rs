@@ -131,11 +131,16 @@ fn is_asked(conn: &Conn) -> bool {
     let Some(carriers) = DESTINATIONS.get(Key::new(128, conn.remote_addr)) else {
         return false;
     };
+    *carriers & destination::OPTION != 0 && unanswered(conn) < SILENT_TRIES_MAX
+}
+
+/// Announcements to the address, one after the other, that had to be repeated without one.
+#[inline(always)]
+fn unanswered(conn: &Conn) -> u8 {
     // SAFETY: one byte, copied at once.
-    let unanswered = unsafe { SILENT.get(conn.remote_addr) }
+    unsafe { SILENT.get(conn.remote_addr) }
         .copied()
-        .unwrap_or(0);
-    *carriers & destination::OPTION != 0 && unanswered < SILENT_TRIES_MAX
+        .unwrap_or(0)
 }
 
 /// A followed process connects: its SYN announces.
@@ -183,16 +188,17 @@ fn agreed(ctx: &SockOpsContext) {
     if has_announcement(ctx, 0) {
         conn.option |= option_state::AGREED;
         carry::heard();
+        // SYNs that had to be repeated before were lost like any other packet.
+        let before = unanswered(conn);
+        if before != 0 && before < SILENT_TRIES_MAX {
+            let _ = SILENT.remove(conn.remote_addr);
+        }
         return;
     }
     want_no_write(ctx);
     if field!(ctx, total_retrans) != 0 {
-        // SAFETY: one byte, copied at once.
-        let before = unsafe { SILENT.get(conn.remote_addr) }
-            .copied()
-            .unwrap_or(0);
         // An address that is not remembered is asked again.
-        let _ = SILENT.insert(conn.remote_addr, before.saturating_add(1), 0);
+        let _ = SILENT.insert(conn.remote_addr, unanswered(conn).saturating_add(1), 0);
     }
 }
 
