@@ -49,7 +49,7 @@ pub struct Cause {
     pub trace_id: Words,
     /// Span of the server exchange; 0: no request is known.
     pub span_id: u64,
-    /// Address of the server connection's `struct sock`.
+    /// Address of the server connection's `struct sock`. Of an async function of no known request: its number ([`Environment::group`]).
     pub server: u64,
     /// Of a turn that a reply began, and of what was made in it: the client connection's `struct sock`, with its lowest bit set where the
     /// call itself stood on no such turn; 2 for microtasks of a timer; else 0.
@@ -59,6 +59,15 @@ pub struct Cause {
     /// Not 0: what goes on is the request's own code, whatever else the thread does: the callback that read it, an async function that it called, or
     /// the first callback of something that one of these made.
     pub sure: u64,
+}
+
+impl Cause {
+    /// Whether it is a request's, or has a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_named(&self) -> bool {
+        self.span_id != 0 || self.server != 0
+    }
 }
 
 /// Key of the map of async functions that wait.
@@ -192,6 +201,14 @@ pub struct Environment {
     pub active: Cause,
     /// That number when it did: as long as it is the same, it is what runs.
     pub active_finished: u64,
+    /// Its object.
+    pub active_object: u64,
+    /// Not 0: the thread reads from a broker, and may work on what it reads.
+    pub fetches: u64,
+    /// Number ([`super::kin_number`]) of the async functions that were called last by one that has none, in one go.
+    pub group: u64,
+    /// Microtasks that had run then.
+    pub group_finished: u64,
     /// What was found last.
     pub found: Cause,
     /// Where a search stands.
@@ -248,6 +265,10 @@ impl Environment {
             finished: 0,
             active: NONE,
             active_finished: 0,
+            active_object: 0,
+            fetches: 0,
+            group: 0,
+            group_finished: 0,
             found: NONE,
             search: [0; 2],
             made: 0,

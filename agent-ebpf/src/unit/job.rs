@@ -18,7 +18,7 @@ use agent_common::{
     limits::CONTEXT_AGE_MAX_NS,
 };
 
-use super::{class_of, cpython, current, go, is_variant, many};
+use super::{class_of, cpython, current, go, is_variant, many, node};
 use crate::{
     ids::copy,
     maps::{count, is_armed},
@@ -44,6 +44,10 @@ pub(crate) fn enter(task: Task, conn: &mut Conn, is_blocking: u64, now: u64) -> 
         || class == runtime::JAVA
         || class == runtime::THREADED
         || (class == runtime::CPYTHON && cpython::is_in_a_context(task) == 0);
+    if class == runtime::NODE {
+        node::fetches(task);
+        return 0;
+    }
     if !is_threaded {
         if class == runtime::CPYTHON {
             conn.parent_span_id = cpython::kin_running(task, now);

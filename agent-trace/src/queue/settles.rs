@@ -9,6 +9,7 @@
 //! ```text
 //!   dramatiq 2.2 over Redis      thread T:  [settles M1]  calls  calls  settles M2          both calls are M2's
 //!   procrastinate 3.10           Context J: calls; a copy of J (a thread's): calls; another copy of J: finishes M
+//!   BullMQ 6.7 (Node.js)         an async function that its loop calls for M, and those that this one calls: call; one of them finishes M
 //! ```
 //! Only libraries are trusted of which this is known (records, and their code): a consumer of AMQP or of a stream may ack before it works, and then
 //! all its calls would be the next message's. NATS' clients settle by a task or goroutine that writes for all.
@@ -72,6 +73,7 @@ pub(crate) fn kin_of(record: &SegmentRecord) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
     Thread,
+    /// A Context, or in Node.js an async function: those of one job have one number ([`Hand::kin`]).
     Context,
 }
 
@@ -79,14 +81,9 @@ pub(super) enum By {
 pub(super) const fn settled_by_worker(system: System) -> Option<By> {
     match system {
         System::Dramatiq => Some(By::Thread),
-        System::Procrastinate => Some(By::Context),
+        System::Procrastinate | System::BullMq => Some(By::Context),
         // Of Celery's threads nothing tells the end of a task without a result: its calls would be the next one's.
-        System::Celery
-        | System::Rq
-        | System::Huey
-        | System::BullMq
-        | System::Sidekiq
-        | System::Asynq => None,
+        System::Celery | System::Rq | System::Huey | System::Sidekiq | System::Asynq => None,
     }
 }
 

@@ -15,24 +15,30 @@
 //!      └─ returns; another microtask                                        ▼
 //! ```
 //!
+//! On a thread that reads from a broker, async functions of no known request that are called by one that was there before (a worker's loop) get a number, those that it calls until it waits
+//! again the same one, and hand it on to those that they call: who says what became of a message has the number of those that worked on it.
+//!
 //! Facts (V8 11.3, 12.4, 13.6 in Node 20.20, 22.23, 24.21; disassembly, gdb): see `enrich::units::node::awaits` of the agent, which reads them from each file. What
 //! the collector moved has the new address, without its tag, in place of its map until `GarbageCollectionEpilogueInSafepoint` is over.
 
 use agent_common::{
     abi::{
+        kin_number,
         node::{Environment, WAITING as PLACES, Wait, WaitKey, Waiting, turn},
         node_variant,
     },
     counters::Counter,
+    limits::KIN_AGE_MAX_NS,
 };
 
 use super::{
     cause::resolve,
     existing,
-    intervals::{copy_cause, remember},
+    intervals::{clear, copy_cause, remember},
     is_open, probed, read_ids,
 };
 use crate::{
+    ids::now,
     maps::{WAITING, WAITS, count},
     unit::many::user_word,
     walk::Task,
@@ -52,8 +58,26 @@ static NOBODY: Waiting = Waiting::EMPTY;
 /// Whether what runs is the async function that went on last.
 #[inline(always)]
 pub(super) fn is_running(environment: &Environment) -> bool {
-    environment.active.span_id != 0
+    environment.active.is_named()
         && user_word(environment.finished) == Some(environment.active_finished)
+}
+
+/// Whether what runs is the async function that went on last, also one that is not known.
+#[inline(always)]
+pub(super) fn is_same_microtask(environment: &Environment) -> bool {
+    environment.finished != 0
+        && environment.active_object != 0
+        && user_word(environment.finished) == Some(environment.active_finished)
+}
+
+/// The number of what an async function that has none calls until it waits again.
+#[inline(always)]
+pub(super) fn number(environment: &mut Environment) -> u64 {
+    if environment.group == 0 || environment.group_finished != environment.active_finished {
+        environment.group = u64::from(kin_number(now()));
+        environment.group_finished = environment.active_finished;
+    }
+    environment.group
 }
 
 /// What was given out since the last that is settled is the running async function's.
@@ -93,11 +117,25 @@ pub(crate) fn awaits(object: u64) -> Option<()> {
         return None;
     }
     let is_known = resolve(environment) != 0 && environment.found.sure != 0;
-    if is_running(environment) {
+    let is_running = is_running(environment);
+    if is_running {
         close(environment);
     }
     let key = WaitKey { thread, object };
-    if is_known && is_open(&environment.found) {
+    // It has waited before, and has no number.
+    let is_nobodys =
+        !is_running && object == environment.active_object && is_same_microtask(environment);
+    let found = &mut environment.found;
+    let is_numbered = found.span_id == 0 && found.server != 0 && !is_nobodys;
+    if is_numbered {
+        found.trace_id = [0; 2];
+        found.via = 0;
+        found.ktime_ns = now();
+        // What it gave out before it waited, others may look up.
+        let found = &raw const *found;
+        remember(environment, found, 1);
+    }
+    if is_numbered || (is_known && is_open(&environment.found)) {
         enter(environment, &key);
     } else {
         take(&key);
@@ -114,20 +152,22 @@ pub(crate) fn resumes(context: u64) -> Option<()> {
     if environment.finished == 0 {
         return None;
     }
-    environment.active.span_id = 0;
+    clear(&mut environment.active);
+    environment.active_object = 0;
     let known = probed(task)?;
     let [.., object, _, _] = known.offsets;
     let key = WaitKey {
         thread,
         object: user_word(context + u64::from(object))?,
     };
+    environment.active_finished = user_word(environment.finished)?;
+    environment.active_object = key.object;
     {
         let wait = WAITS.get_ptr(key)?;
         // SAFETY: only this thread's programs write and delete its entries.
         copy_cause(&mut environment.active, unsafe { &(*wait).cause });
     }
     take(&key);
-    environment.active_finished = user_word(environment.finished)?;
     if read_ids(environment) != 0 {
         // What ran in between is not known, but in whose turn.
         let cause = &raw const environment.cause;
@@ -154,7 +194,7 @@ pub(crate) fn settles() -> Option<()> {
         if read_ids(environment) != 0 {
             close(environment);
         }
-        environment.active.span_id = 0;
+        clear(&mut environment.active);
     }
     Some(())
 }
@@ -278,19 +318,24 @@ fn follow(thread: u64, object: u64, flags: u64, place: u64) -> u64 {
     if wait.place != place {
         return 0;
     }
-    let now = whither(object, flags);
-    if now != object {
-        if now != 0 {
+    let moved = whither(object, flags);
+    if moved != object {
+        if moved != 0 {
             let key = WaitKey {
                 thread,
-                object: now,
+                object: moved,
             };
             let _ = WAITS.insert(key, *wait, 0);
         }
         let _ = WAITS.remove(old);
-        return now;
+        return moved;
     }
-    if is_open(&wait.cause) {
+    let is_wanted = if wait.cause.span_id == 0 {
+        now().wrapping_sub(wait.cause.ktime_ns) <= KIN_AGE_MAX_NS
+    } else {
+        is_open(&wait.cause)
+    };
+    if is_wanted {
         return object;
     }
     let _ = WAITS.remove(old);

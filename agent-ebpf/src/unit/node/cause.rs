@@ -16,7 +16,7 @@ use agent_common::{
 
 use super::{
     CERTAIN, activation, alone, existing,
-    intervals::{copy_cause, find, is_forgotten, is_used, remember, use_up},
+    intervals::{clear, copy_cause, find, is_forgotten, is_used, remember, use_up},
     is_open, read_ids, unit,
 };
 use crate::{
@@ -35,11 +35,35 @@ mod handed {
     pub(super) const ALL: u64 = 3;
 }
 
-/// Puts the cause of what runs now into `found`. Returns the evidence, 0 where it is not known.
+/// Puts the request of what runs now into `found`. Returns the evidence. 0 where it is not known: then `found.server` is its number, or 0.
+/// No function of its own: programs at the syscalls have no room for its frame (6.1 counts them together).
 #[inline(always)]
 pub(super) fn resolve(environment: &mut Environment) -> u64 {
+    let what = resolve_cause(environment);
+    if what != 0 && environment.found.span_id != 0 {
+        return what;
+    }
+    if what == 0 || environment.found.sure == 0 {
+        environment.found.server = 0;
+    }
+    environment.found.span_id = 0;
+    0
+}
+
+/// Puts the cause of what runs now into `found`. Returns the evidence, 0 where it is not known.
+#[inline(always)]
+fn resolve_cause(environment: &mut Environment) -> u64 {
     if activation::is_running(environment) {
         return resolve_running(environment);
+    }
+    if environment.fetches != 0 && activation::is_same_microtask(environment) {
+        // It has no number; what it calls now in one go has one.
+        let number = activation::number(environment);
+        let found = &mut environment.found;
+        found.span_id = 0;
+        found.server = number;
+        found.sure = 1;
+        return u64::from(evidence::ASYNC);
     }
     if !is_in_scope(environment) {
         return 0;
@@ -68,7 +92,7 @@ pub(super) fn resolve(environment: &mut Environment) -> u64 {
     };
     let found = &raw mut environment.found;
     if id == 0 {
-        if environment.cause.span_id == 0 || (is_list && execution != 0 && trigger != 0) {
+        if !environment.cause.is_named() || (is_list && execution != 0 && trigger != 0) {
             return 0;
         }
         let from = &raw const environment.cause;
@@ -105,7 +129,7 @@ pub(super) fn resolve(environment: &mut Environment) -> u64 {
     let from = &raw const interval.cause;
     // SAFETY: as above.
     let from = unsafe { &*from };
-    if (is_again || !is_list) && !is_open(from) {
+    if (is_again || !is_list) && from.span_id != 0 && !is_open(from) {
         count(Counter::TurnAnswered, 1);
         return 0;
     }
@@ -233,6 +257,15 @@ fn counts(environment: &Environment, what: u64) -> bool {
     true
 }
 
+/// Names what runs by its number, for no known request.
+#[inline(always)]
+fn name(environment: &Environment, ids: &mut ExchangeIds) {
+    if environment.found.span_id == 0 && environment.found.server != 0 {
+        ids.parent_span_id = environment.found.server << 32;
+        ids.evidence = evidence::KIN;
+    }
+}
+
 /// The request a call made now is for: fills `ids`, puts the server's connection, the one whose reply it follows, and whether it has a trigger into
 /// the thread's entry, and returns 1 if there is one.
 #[inline(never)]
@@ -249,9 +282,9 @@ pub(crate) fn context(task: Task, thread: &mut Thread, ids: &mut ExchangeIds) ->
     let what = resolve(environment);
     if what == 0 {
         count(Counter::TurnUnknown, 1);
-        return 0;
     }
-    if !counts(environment, what) {
+    if what == 0 || !counts(environment, what) {
+        name(environment, ids);
         return 0;
     }
     let found = &environment.found;
@@ -282,7 +315,7 @@ pub(crate) fn connects(task: Task) -> u64 {
     let (found, sure) = (&raw const environment.found, environment.found.sure);
     remember(environment, found, sure);
     environment.low = last;
-    environment.cause.span_id = 0;
+    clear(&mut environment.cause);
     1
 }
 
@@ -321,7 +354,7 @@ pub(crate) fn calls(
     conn.unit = unit(task, sk | certain);
     if let Some(environment) = existing(task.pid_tgid()) {
         alone::called(environment, key.sk);
-        if found == evidence::NONE {
+        if found == evidence::NONE || found == evidence::KIN {
             alone::lose(environment, lost::FOREIGN);
         } else if is_by_the_lone(environment) {
             // What its clients have queued is its own too.

@@ -38,6 +38,13 @@ pub(crate) fn copy_cause(to: &mut Cause, from: &Cause) {
     }
 }
 
+/// Nobody's.
+#[inline(always)]
+pub(crate) fn clear(cause: &mut Cause) {
+    cause.span_id = 0;
+    cause.server = 0;
+}
+
 /// A positive whole number from the bits of its double.
 #[inline(always)]
 fn whole(bits: u64) -> u64 {
@@ -64,7 +71,7 @@ pub(crate) fn remember(environment: &mut Environment, cause: *const Cause, sure:
     if let Some(place) = at(environment, made % RING) {
         // SAFETY: fields of a map value.
         unsafe {
-            if (*cause).span_id == 0 {
+            if !(*cause).is_named() {
                 return;
             }
             core::ptr::write_volatile(&raw mut place.low, low);

@@ -10,7 +10,7 @@ use super::{
     activation,
     alone::lose,
     end_turn, existing,
-    intervals::{copy_cause, find, remember, use_up},
+    intervals::{clear, copy_cause, find, remember, use_up},
     is_open, read_ids,
 };
 use crate::walk::Task;
@@ -48,7 +48,7 @@ pub(crate) fn drains(queue: u64) -> Option<()> {
         return None;
     }
     environment.low = environment.fields[2];
-    environment.cause.span_id = 0;
+    clear(&mut environment.cause);
     let item = environment.resolved;
     environment.resolved = 0;
     if environment.fields[0] == 0 && item != 0 && begin_item(environment, item) != 0 {
@@ -78,7 +78,7 @@ pub(crate) fn drained() -> Option<()> {
     }
     // Ticks that were made meanwhile run next; their ids say whose they are.
     end_turn(environment);
-    environment.cause.span_id = 0;
+    clear(&mut environment.cause);
     Some(())
 }
 

@@ -38,7 +38,7 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 
 pub(crate) use activation::{awaits, collected, ends, resumes, returns, settles};
 pub(crate) use cause::{answers, calls, connects, context, is_gathered};
-use intervals::{copy_cause, find, remember, use_up};
+use intervals::{clear, copy_cause, find, remember, use_up};
 pub(crate) use list::{drained, drains, resolves};
 
 use super::{
@@ -177,7 +177,7 @@ pub(crate) fn read_reply(task: Task, sk: u64, conn: &Conn, begins: bool) -> u64 
     let cause = &mut environment.read_cause;
     copy(&mut cause.trace_id, &conn.trace_id);
     cause.span_id = if is_known { conn.parent_span_id } else { 0 };
-    cause.server = conn.unit.id & !CERTAIN;
+    cause.server = if is_known { conn.unit.id & !CERTAIN } else { 0 };
     // SAFETY: a field of a map value. Where a tracepoint gave the address it is a pointer to the verifier, which may be kept and compared but
     // not computed with; what is read back is a number.
     unsafe {
@@ -188,6 +188,18 @@ pub(crate) fn read_reply(task: Task, sk: u64, conn: &Conn, begins: bool) -> u64 
     cause.ktime_ns = conn.begun_ns;
     cause.sure = 0;
     1
+}
+
+/// The thread read from a broker.
+#[inline(never)]
+pub(crate) fn fetches(task: Task) -> u64 {
+    match environment(task.pid_tgid()) {
+        Some(environment) => {
+            environment.fetches = 1;
+            1
+        }
+        None => 0,
+    }
 }
 
 /// What the programs at Node's functions begin with.
@@ -237,7 +249,7 @@ pub(crate) fn opens(hooks: u64, scope: u64) -> Option<()> {
     environment.item = 0;
     let read_kind = environment.read_kind;
     environment.read_kind = turn::OTHER;
-    environment.cause.span_id = 0;
+    clear(&mut environment.cause);
     if resource == 0 {
         environment.kind = turn::LIST;
         if known.variant & node_variant::TIMERS == 0 {
