@@ -29,9 +29,10 @@ fn no_ids() -> ExchangeIds {
     unsafe { ids.assume_init() }
 }
 
-/// A client begins a request: ids, parent, and a note for the server on this host.
+/// A client begins a request: ids, parent, and a note for the server on this host. `WHOLE`: whether all is asked that a unit's context may stand on; the program
+/// that writes headers has no room for it before the verifier, which looks at a million instructions at most.
 #[inline(never)]
-pub(crate) fn begin_client(
+pub(crate) fn begin_client<const WHOLE: bool>(
     key: &SocketKey,
     conn: &mut Conn,
     seq: u32,
@@ -51,7 +52,7 @@ pub(crate) fn begin_client(
             || conn.unit.kind == unit_kind::TASK);
     if !is_kept {
         let mut ids = no_ids();
-        let (known, thread) = context_of_unit(task, now, &mut ids);
+        let (known, thread) = context_of_unit::<WHOLE>(task, now, &mut ids);
         let mut is_known = known != 0;
         if is_known || !is_bound {
             if let Some(thread) = thread {
@@ -106,14 +107,14 @@ pub(crate) fn take_back(conn: &mut Conn) {
 
 /// The context of the current unit, and the thread. Returns 0 where there is none.
 #[inline(always)]
-fn context_of_unit(
+fn context_of_unit<const WHOLE: bool>(
     task: Task,
     now: u64,
     ids: &mut ExchangeIds,
 ) -> (u64, Option<&'static mut Thread>) {
     let mut thread = unit::current(task.pid_tgid());
     let known = match &mut thread {
-        Some(thread) => unit::context(task, thread, now, ids),
+        Some(thread) => unit::context::<WHOLE>(task, thread, now, ids),
         None => 0,
     };
     (known, thread)
@@ -122,7 +123,7 @@ fn context_of_unit(
 /// Parent of a call the current unit makes; a new trace when there is none.
 #[inline(always)]
 pub(crate) fn parent_by_unit(task: Task, now: u64, ids: &mut ExchangeIds) {
-    if context_of_unit(task, now, ids).0 == 0 {
+    if context_of_unit::<true>(task, now, ids).0 == 0 {
         root(task, now, ids);
     }
 }

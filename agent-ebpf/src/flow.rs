@@ -115,7 +115,7 @@ pub(crate) fn before_write(
     let token = sniff::token(&scratch.sniff, len);
     if token.is_request() {
         let pos = write_pos(conn, socket.key.sk);
-        begin_client(&socket.key, conn, pos, token.protocol(), task);
+        begin_client::<true>(&socket.key, conn, pos, token.protocol(), task);
     }
     Some(())
 }
@@ -249,7 +249,7 @@ pub(crate) fn wrote(
     let token = scratch.found.token();
     if conn.flags & conn_flag::BEGUN == 0 && conn.verdict != verdict::MESSAGES {
         if token.is_request() && may_begin_client(conn) {
-            begin_client(&socket.key, conn, pos, token.protocol(), call.task);
+            begin_client::<true>(&socket.key, conn, pos, token.protocol(), call.task);
         } else if conn.role == role::SERVER && conn.unit.kind == unit_kind::ASYNC {
             let was = conn.flags & conn_flag::RESPONDED;
             if !commit(conn, socket.key.sk, direction::TX, token) {

@@ -191,7 +191,7 @@ fn begins(msg: *mut sk_msg_md, scratch: &mut Scratch, conn: &mut Conn, sk: u64, 
             conn::addresses(conn, sk, family);
         }
         let key = SocketKey { sk, ino: conn.ino };
-        begin_client(&key, conn, seq, token.protocol(), task);
+        begin_client::<false>(&key, conn, seq, token.protocol(), task);
     }
     if conn.protocol != protocol::HTTP1 {
         conn.header |= header_state::LOST;

@@ -240,10 +240,15 @@ pub(crate) fn wait(task: Task) {
 /// The context a call made now belongs to: fills `ids` and returns 1 if there is one. For a proxy's turn the context
 /// is taken: it counts once.
 #[inline(never)]
-pub(crate) fn context(task: Task, thread: &mut Thread, now: u64, ids: &mut ExchangeIds) -> u64 {
+pub(crate) fn context<const WHOLE: bool>(
+    task: Task,
+    thread: &mut Thread,
+    now: u64,
+    ids: &mut ExchangeIds,
+) -> u64 {
     let class = class_of(thread, task.pid_tgid(), now);
     if class == runtime::NODE {
-        return node::context(task, thread, ids);
+        return node::context::<WHOLE>(task, thread, ids);
     }
     if class == runtime::CPYTHON {
         if cpython::context(task, now, ids) != 0 {

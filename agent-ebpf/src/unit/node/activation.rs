@@ -116,7 +116,7 @@ pub(crate) fn awaits(object: u64) -> Option<()> {
     if environment.finished == 0 || read_ids(environment) == 0 {
         return None;
     }
-    let is_known = resolve(environment) != 0 && environment.found.sure != 0;
+    let is_known = resolve::<true>(environment) != 0 && environment.found.sure != 0;
     let is_running = is_running(environment);
     if is_running {
         close(environment);

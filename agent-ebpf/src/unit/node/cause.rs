@@ -36,10 +36,9 @@ mod handed {
 }
 
 /// Puts the request of what runs now into `found`. Returns the evidence. 0 where it is not known: then `found.server` is its number, or 0.
-/// No function of its own: programs at the syscalls have no room for its frame (6.1 counts them together).
-#[inline(always)]
-pub(super) fn resolve(environment: &mut Environment) -> u64 {
-    let what = resolve_cause(environment);
+#[inline(never)]
+pub(super) fn resolve<const WHOLE: bool>(environment: &mut Environment) -> u64 {
+    let what = resolve_cause::<WHOLE>(environment);
     if what != 0 && environment.found.span_id != 0 {
         return what;
     }
@@ -52,11 +51,27 @@ pub(super) fn resolve(environment: &mut Environment) -> u64 {
 
 /// Puts the cause of what runs now into `found`. Returns the evidence, 0 where it is not known.
 #[inline(always)]
-fn resolve_cause(environment: &mut Environment) -> u64 {
-    if activation::is_running(environment) {
-        return resolve_running(environment);
+fn resolve_cause<const WHOLE: bool>(environment: &mut Environment) -> u64 {
+    let is_running = activation::is_running(environment);
+    let [execution, trigger, ..] = environment.fields;
+    if is_running && (execution == 0 || execution > environment.mark) {
+        let found = &raw mut environment.found;
+        let from = &raw const environment.active;
+        // SAFETY: two fields of the same map value.
+        unsafe { copy_cause(&mut *found, &*from) };
+        environment.found.sure = 1;
+        return u64::from(evidence::ASYNC);
     }
-    if environment.fetches != 0 && activation::is_same_microtask(environment) {
+    let is_list = environment.kind == turn::LIST;
+    let is_of_turn = execution > environment.low;
+    // A resource that an async function runs, or a tick that one made in this turn.
+    if WHOLE && (is_running || (is_of_turn && !is_list && execution <= environment.mark)) {
+        let what = resolve_interval(environment, execution);
+        if is_running || what != 0 {
+            return what;
+        }
+    }
+    if WHOLE && environment.fetches != 0 && activation::is_same_microtask(environment) {
         // It has no number; what it calls now in one go has one.
         let number = activation::number(environment);
         let found = &mut environment.found;
@@ -67,12 +82,6 @@ fn resolve_cause(environment: &mut Environment) -> u64 {
     }
     if !is_in_scope(environment) {
         return 0;
-    }
-    let [execution, trigger, ..] = environment.fields;
-    let is_list = environment.kind == turn::LIST;
-    let is_of_turn = execution > environment.low;
-    if is_of_turn && !is_list && resolve_of_turn(environment) != 0 {
-        return u64::from(evidence::ASYNC);
     }
     let is_older = trigger != 0 && trigger <= environment.low && trigger != environment.resource;
     let id = if execution == 0 || (execution == environment.resource && !is_list) {
@@ -139,31 +148,6 @@ fn resolve_cause(environment: &mut Environment) -> u64 {
         environment.found.sure = 0;
     }
     u64::from(evidence::ASYNC)
-}
-
-/// The cause of an async function that runs, or of what it runs as another resource.
-#[inline(always)]
-fn resolve_running(environment: &mut Environment) -> u64 {
-    let [execution, ..] = environment.fields;
-    let found = &raw mut environment.found;
-    if execution == 0 || execution > environment.mark {
-        let from = &raw const environment.active;
-        // SAFETY: two fields of the same map value.
-        unsafe { copy_cause(&mut *found, &*from) };
-        environment.found.sure = 1;
-        return u64::from(evidence::ASYNC);
-    }
-    resolve_interval(environment, execution)
-}
-
-/// The cause of a tick that an async function made in this turn. Returns 0 where it is none's.
-#[inline(always)]
-fn resolve_of_turn(environment: &mut Environment) -> u64 {
-    let [execution, ..] = environment.fields;
-    if execution > environment.mark {
-        return 0;
-    }
-    resolve_interval(environment, execution)
 }
 
 /// The cause that is sure of an id. Returns 0 where there is none.
@@ -268,8 +252,13 @@ fn name(environment: &Environment, ids: &mut ExchangeIds) {
 
 /// The request a call made now is for: fills `ids`, puts the server's connection, the one whose reply it follows, and whether it has a trigger into
 /// the thread's entry, and returns 1 if there is one.
-#[inline(never)]
-pub(crate) fn context(task: Task, thread: &mut Thread, ids: &mut ExchangeIds) -> u64 {
+/// No function of its own: programs at the syscalls have no room for its frame (6.1 counts them together).
+#[inline(always)]
+pub(crate) fn context<const WHOLE: bool>(
+    task: Task,
+    thread: &mut Thread,
+    ids: &mut ExchangeIds,
+) -> u64 {
     thread.unit.socket.sk = 0;
     thread.unit.socket.ino = 0;
     let Some(environment) = existing(task.pid_tgid()) else {
@@ -279,7 +268,7 @@ pub(crate) fn context(task: Task, thread: &mut Thread, ids: &mut ExchangeIds) ->
     if read_ids(environment) == 0 {
         return 0;
     }
-    let what = resolve(environment);
+    let what = resolve::<WHOLE>(environment);
     if what == 0 {
         count(Counter::TurnUnknown, 1);
     }
@@ -377,7 +366,7 @@ pub(crate) fn answers(task: Task, conn: &Conn) -> u64 {
         return 0;
     };
     alone::answered(environment, conn.span_id);
-    if read_ids(environment) == 0 || resolve(environment) == 0 {
+    if read_ids(environment) == 0 || resolve::<true>(environment) == 0 {
         return 0;
     }
     if environment.found.span_id != conn.span_id {
