@@ -15,13 +15,15 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use agent_common::abi::{ProcessKey, SocketKey};
-use agent_protocol::queue::{Assigned, Committed};
+use agent_common::abi::{ProcessKey, SegmentRecord, SocketKey};
+use agent_protocol::queue::{Assigned, Committed, Delivered};
 use rustc_hash::FxHasher;
 
-use super::Parcel;
 use super::parcel::log_of;
+use super::{Lane, Parcel};
 use crate::aged::{Aged, FOR_EVER};
+use crate::conn::moved_ktime;
+use crate::shared::Shared;
 use crate::span::SpanId;
 
 /// Most records that are remembered.
@@ -207,6 +209,27 @@ fn hash_of(group: &str) -> u64 {
     let mut hasher = FxHasher::default();
     group.hash(&mut hasher);
     hasher.finish()
+}
+
+impl Lane {
+    /// The group that a record of a log is given to, where that was said on another connection of the process.
+    pub(super) fn group_elsewhere(
+        &self,
+        delivered: &Delivered,
+        record: &SegmentRecord,
+        shared: &mut Shared,
+    ) -> Option<String> {
+        let message = &delivered.message;
+        let place = (
+            delivered.destination.as_str(),
+            message.partition?,
+            message.offset?,
+        );
+        let reader = (record.process, self.socket);
+        let logs = &mut shared.work.logs;
+        let group = logs.group_of(reader, place, moved_ktime(record))?;
+        Some(group.as_ref().to_owned())
+    }
 }
 
 #[cfg(test)]

@@ -448,27 +448,6 @@ impl Lane {
         consumer
     }
 
-    /// The group that a record of a log is given to, where that was said on another connection of the process.
-    fn group_elsewhere(
-        &self,
-        delivered: &Delivered,
-        record: &SegmentRecord,
-        shared: &mut Shared,
-    ) -> Option<String> {
-        let message = &delivered.message;
-        let place = (
-            delivered.destination.as_str(),
-            message.partition?,
-            message.offset?,
-        );
-        let reader = (record.process, self.socket);
-        let group = shared
-            .work
-            .logs
-            .group_of(reader, place, moved_ktime(record))?;
-        Some(group.as_ref().to_owned())
-    }
-
     fn exchange(
         &self,
         ids: Ids,
