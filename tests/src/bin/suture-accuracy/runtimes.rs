@@ -84,6 +84,24 @@ const BY_LOOP: &[(Shape, f64)] = &[
     (Fail, 0.0),
     (Background, 0.0),
 ];
+/// What Node.js reaches: async functions, whatever else is open.
+const BY_ASYNC_FUNCTION: &[(Shape, f64)] = &[
+    (Seq, 99.9),
+    (Fanout, 99.9),
+    (Timer, 99.9),
+    (Pool, 99.9),
+    (Fail, 99.9),
+    (Background, 0.0),
+];
+/// undici's pools queue what they have no connection for, and write it in a turn of somebody else's.
+const BY_ASYNC_FUNCTION_IN_A_POOL: &[(Shape, f64)] = &[
+    (Seq, 99.9),
+    (Fanout, 99.9),
+    (Timer, 99.9),
+    (Pool, 0.0),
+    (Fail, 99.9),
+    (Background, 0.0),
+];
 /// What Node.js reaches with one request in flight: then its turns count. A connection of the request before that closes late is not known to be harmless.
 const BY_LONE_TURN: &[(Shape, f64)] = &[
     (Seq, 99.0),
@@ -143,10 +161,14 @@ const fn runtime(
 }
 
 /// Node.js with a library.
-const fn by_turns(name: &'static str, start: fn(&Victim) -> Result<Started>) -> Runtime {
+const fn node(
+    name: &'static str,
+    floors: &'static [(Shape, f64)],
+    start: fn(&Victim) -> Result<Started>,
+) -> Runtime {
     Runtime {
         lone_floors: BY_LONE_TURN,
-        ..runtime(name, NEARLY, BY_LOOP, start)
+        ..runtime(name, NEARLY, floors, start)
     }
 }
 
@@ -324,16 +346,16 @@ pub const ALL: &[Runtime] = &[
     runtime("axum-stripped", Target::Evidence, BY_LOOP, |leaf| {
         work(axum(Tokio::Stripped, leaf)?)
     }),
-    by_turns("node-http", |leaf| {
+    node("node-http", BY_ASYNC_FUNCTION, |leaf| {
         work(node_shapes(NodeShapes::Http, leaf)?)
     }),
-    by_turns("node-express-axios", |leaf| {
+    node("node-express-axios", BY_ASYNC_FUNCTION, |leaf| {
         work(node_shapes(NodeShapes::Express, leaf)?)
     }),
-    by_turns("node-fastify-undici", |leaf| {
+    node("node-fastify-undici", BY_ASYNC_FUNCTION_IN_A_POOL, |leaf| {
         work(node_shapes(NodeShapes::Fastify, leaf)?)
     }),
-    by_turns("node-cluster", |leaf| {
+    node("node-cluster", BY_ASYNC_FUNCTION, |leaf| {
         work(node_shapes(NodeShapes::Cluster, leaf)?)
     }),
     runtime("node-worker", NEARLY, &[(Handover, 0.0)], |leaf| {
