@@ -322,7 +322,7 @@ fn units(findings: &Findings) -> Row {
     let Some((_, fact)) = findings.unread.first() else {
         return ok(
             what,
-            "no process that listens now has a runtime whose units are not known; calls of Node.js count while a request is alone on its thread",
+            "no process that listens now has a runtime whose units are not known",
         );
     };
     let holders: Vec<Holder> = findings

@@ -6,7 +6,7 @@
 
 use std::{ffi::OsStr, path::Path};
 
-use agent_common::abi::{Runtime, runtime};
+use agent_common::abi::{Runtime, node_variant, runtime};
 
 use super::{
     elf::ElfMarks,
@@ -270,7 +270,13 @@ fn tokio(elf: &mut ElfMarks, file: &Path) -> Finding {
 /// Node.js in the file `file`.
 fn node(elf: &mut ElfMarks, file: &Path) -> Finding {
     match elf.node(file) {
-        Ok((Some(places), looked)) => Finding::from(places.units(&looked)),
+        Ok((Some(places), looked)) => {
+            let units = places.units(&looked);
+            Finding {
+                is_unread: units.runtime.variant & node_variant::AWAITS == 0,
+                ..Finding::from(units)
+            }
+        }
         _ => Finding::unread(
             runtime::MULTIPLEXING,
             "this version or build of Node.js is not known: the turns of its event loop are not told apart",

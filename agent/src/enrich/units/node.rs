@@ -104,7 +104,7 @@ impl Places {
         let mut units = Units {
             runtime: known,
             probes,
-            fact: "Node.js: the turns of its event loop are told apart",
+            fact: "Node.js whose async functions are not known (18, or a file without symbols): calls of a request count while it is alone on its thread",
         };
         awaits::add(
             self.timers.and_then(|timers| timers.awaits),

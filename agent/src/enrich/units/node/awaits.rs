@@ -181,6 +181,7 @@ pub(super) fn add(awaits: Option<Awaits>, units: &mut Units, file: &Looked) {
         units.probes.extend(awaits.probes(file));
         awaits.tell(&mut units.runtime);
         units.runtime.variant |= agent_common::abi::node_variant::AWAITS;
+        units.fact = "Node.js: its async functions are followed";
     }
 }
 
