@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use suture_tests::check::Complaints;
 use suture_tests::client::get_all;
-use suture_tests::jobs::{
-    Asked, CHAIN, Calls, Plan, RETRY, WORK, check, check_joined, collect, is_message,
-};
+use suture_tests::jobs::{Asked, CHAIN, Calls, Plan, RETRY, WORK, check, collect, is_message};
 use suture_tests::scene::unique_id;
 use suture_tests::victims::jobs::{Crew, Library, crew};
-use suture_tests::victims::{Serving, Victim, leaf};
+use suture_tests::victims::{Victim, leaf};
 use suture_tests::{Agent, Kind, ReceivedSpan, Scene};
 
 /// Puts jobs, `at_once` requests at a time, and checks what became of them.
@@ -56,12 +54,7 @@ fn check_work(
     let spans = collect(scene.receiver(), crew.port, &asked, Duration::from_secs(25));
     let ended = agent.stop().unwrap();
     let what = format!("{library:?}");
-    let outcome = if crew.shop.serving == Serving::Loop {
-        check_joined(crew, &spans, &asked)
-    } else {
-        check(&what, crew, leaf, &spans, &asked, must).map(drop)
-    };
-    if let Err(complaints) = outcome {
+    if let Err(complaints) = check(&what, crew, leaf, &spans, &asked, must) {
         panic!(
             "{complaints:#}\n--- the worker ---\n{}\n--- the agent's stderr ---\n{}",
             crew.worker.log(),
@@ -172,7 +165,7 @@ fn what_dramatiq_s_threads_call_between_two_jobs_is_neither_s() {
 }
 
 #[test]
-fn bullmq_s_messages_are_joined_and_its_calls_never_wrong() {
+fn bullmq_s_functions_work_in_the_trace_of_the_request() {
     let rounds = [(WORK, 6, 1), (RETRY, 4, 1), (WORK, 40, 8), (RETRY, 16, 8)];
     check_jobs(Library::BullMq, 5, &rounds, Calls::UnderOrRoot);
 }
