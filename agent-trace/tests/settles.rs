@@ -193,6 +193,16 @@ fn run(steps: &str, config: TracerConfig) -> (String, Outcome) {
     (whose(&outcome, scene.calls), outcome)
 }
 
+/// What became of the calls of `steps`, in a worker whose threads have been quiet before.
+fn check(what: &str, steps: &str, expect: &str) {
+    let steps = format!("{QUIET} {steps}");
+    assert_eq!(
+        run(&steps, TracerConfig::default()).0,
+        expect,
+        "{what}: {steps}"
+    );
+}
+
 /// `f20:0,1` thread 20 fetches; `c21` thread 21 calls; `a21:0` it acks, `n` it refuses, `r` it puts it to be tried again, `p` it acks several in one
 /// write; `g` it asks Redis for something else; `l` an ack whose record is lost; `w` ms pass; `k` the worker is killed.
 #[test]
@@ -216,12 +226,7 @@ fn a_call_is_for_the_message_that_its_thread_settles_next() {
         ("tried again", "f20:0 c21 r21:0 a21:0 f20:1 c21 a21:1", "01"),
         ("one tried again", "f20:0,1 c22 c21 r22:1 a22:1 a21:0", "10"),
     ] {
-        let steps = format!("{QUIET} {steps}");
-        assert_eq!(
-            run(&steps, TracerConfig::default()).0,
-            expect,
-            "{what}: {steps}"
-        );
+        check(what, steps, expect);
     }
 }
 
@@ -248,12 +253,7 @@ fn a_call_that_may_be_for_something_else_is_nobody_s() {
         ),
         ("after a refusal", "f20:0,1 c21 n21:0 c21 a21:1", "0-"),
     ] {
-        let steps = format!("{QUIET} {steps}");
-        assert_eq!(
-            run(&steps, TracerConfig::default()).0,
-            expect,
-            "{what}: {steps}"
-        );
+        check(what, steps, expect);
     }
 }
 

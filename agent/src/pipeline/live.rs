@@ -290,12 +290,7 @@ impl<O: Output> Live<O> {
                 Command::EndTick(span) => self.kernel.end_tick(u64::from_ne_bytes(span.0)),
                 Command::DescribeTick(key, comm) => {
                     // It has just become a program: what was known of it before (a child of systemd's connects to its log) is that of another.
-                    let facts = if table.knows(key) {
-                        table.exec(key, &comm).clone()
-                    } else {
-                        table.describe(key, &comm).clone()
-                    };
-                    self.describes(facts, failure);
+                    self.describes(table.exec(key, &comm).clone(), failure);
                 }
                 Command::DescribeProcess(key, comm) => {
                     // A forked worker never calls execve: it has the class its parent had at the fork, which may
